@@ -1,0 +1,158 @@
+package v1alpha1
+
+import (
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// ServiceGraphConstraint tells user interfaces how to lay out services
+// relative to each other. No step works on it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=sgc,categories=models
+// +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
+// +kubebuilder:printcolumn:name="Constraints",type=string,JSONPath=`.spec.constraints`
+// +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type ServiceGraphConstraint struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// What the user declares.
+	// +required
+	Spec ServiceGraphConstraintSpec `json:"spec"`
+}
+
+// ServiceGraphConstraintSpec is what a user declares of a constraint.
+type ServiceGraphConstraintSpec struct {
+	// The layout as JSON text: an array of service names, of null for a place
+	// that stays empty, and of such arrays, for example ["HelloWorld"].
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=65536
+	// +kubebuilder:validation:Pattern=`^\s*\[[\s\S]*\]\s*$`
+	Constraints string `json:"constraints"`
+	// Which constraint wins when several speak of one service: the one with
+	// the highest priority.
+	// +optional
+	// +kubebuilder:default=0
+	Priority int32 `json:"priority,omitempty"`
+}
+
+// ServiceGraphConstraintList is a list of constraints.
+//
+// +kubebuilder:object:root=true
+type ServiceGraphConstraintList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ServiceGraphConstraint `json:"items"`
+}
+
+// DeadLetter is an event that could not be delivered, with the reason. Set
+// spec.replay to have it sent again; it is removed once it was accepted.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=dl,categories=models
+// +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
+// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync"
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.event.type`
+// +kubebuilder:printcolumn:name="Code",type=integer,JSONPath=`.spec.code`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.spec.reason`
+// +kubebuilder:printcolumn:name="Destination",type=string,JSONPath=`.spec.destination`,priority=1
+// +kubebuilder:printcolumn:name="Replay",type=boolean,JSONPath=`.spec.replay`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.sync.message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type DeadLetter struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// The event, why it ended here, and whether it is to be sent again.
+	// +required
+	Spec DeadLetterSpec `json:"spec"`
+	// What the last replay came to.
+	// +optional
+	Status model.Status `json:"status,omitempty"`
+}
+
+// DeadLetterSpec holds an undelivered event.
+type DeadLetterSpec struct {
+	// The event as it was published: all attributes and extensions, with the
+	// data. Mend the data here before a replay.
+	// +required
+	Event CloudEvent `json:"event"`
+	// Where it could not be delivered to: the URL of the subscriber.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	Destination string `json:"destination,omitempty"`
+	// HTTP status that the last attempt ended with; 0 if there was no answer.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=999
+	Code int32 `json:"code,omitempty"`
+	// Why, as the subscriber said.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Reason string `json:"reason,omitempty"`
+	// Set to true to have the event sent again, to the destination.
+	// +optional
+	Replay bool `json:"replay,omitempty"`
+}
+
+// CloudEvent is an event with its data, as in the JSON format of CloudEvents
+// 1.0, save that extensions stand in a map of their own.
+type CloudEvent struct {
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	ID string `json:"id"`
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Source string `json:"source"`
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Type string `json:"type"`
+	// Version of the CloudEvents specification.
+	// +optional
+	// +kubebuilder:default="1.0"
+	// +kubebuilder:validation:Enum="1.0";"0.3"
+	SpecVersion string `json:"specversion,omitempty"`
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// +optional
+	Time *metav1.MicroTime `json:"time,omitempty"`
+	// +optional
+	DataSchema string `json:"dataschema,omitempty"`
+	// +optional
+	DataContentType string `json:"datacontenttype,omitempty"`
+	// Extension attributes.
+	// +optional
+	Extensions map[string]string `json:"extensions,omitempty"`
+	// Data of an event whose content is JSON.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Data *apiextensionsv1.JSON `json:"data,omitempty"`
+	// Data of an event whose content is anything else, or JSON that cannot be
+	// parsed: base64.
+	// +optional
+	DataBase64 []byte `json:"data_base64,omitempty"`
+	// Size of the data in bytes, when it was too large to be kept. Such an
+	// event cannot be replayed unless the data is put back.
+	// +optional
+	DroppedBytes int64 `json:"droppedBytes,omitempty"`
+}
+
+// DeadLetterList is a list of dead letters.
+//
+// +kubebuilder:object:root=true
+type DeadLetterList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []DeadLetter `json:"items"`
+}
+
+// ModelStatus gives the engines access to the status.
+func (d *DeadLetter) ModelStatus() *model.Status { return &d.Status }

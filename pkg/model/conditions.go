@@ -1,0 +1,105 @@
+package model
+
+import (
+	"math"
+
+	corev1 "k8s.io/api/core/v1"
+	"knative.dev/pkg/apis"
+)
+
+// Condition types of every model, in Knative's duck form.
+const (
+	// ConditionReady is True when all steps of the object have handled its
+	// current generation with success.
+	ConditionReady = apis.ConditionReady
+	// ConditionSynced tells of the sync step.
+	ConditionSynced apis.ConditionType = "Synced"
+	// ConditionPoliced tells of the policy step.
+	ConditionPoliced apis.ConditionType = "Policed"
+)
+
+// Reasons of conditions that are not the state of a step.
+const (
+	// ReasonPending: the step has not handled the current generation yet.
+	ReasonPending = "Pending"
+	// ReasonOptedOut: the object's annotations keep the step away.
+	ReasonOptedOut = "OptedOut"
+	// ReasonWarning: the step succeeded with a warning.
+	ReasonWarning = "Warning"
+	// ReasonPermanent: the step failed and will not be tried again by itself.
+	ReasonPermanent = "Permanent"
+)
+
+func conditionOf(step Step) apis.ConditionType {
+	if step == StepSync {
+		return ConditionSynced
+	}
+	return ConditionPoliced
+}
+
+// SetConditions computes the conditions and the observed generation of the
+// snapshot's status from what its steps have acknowledged. Every writer of a
+// status calls it; nothing else writes conditions.
+//
+// A step that the object has opted out of has a condition with severity Info,
+// which Ready ignores. The observed generation is the oldest one that a step
+// has handled, so that `kubectl wait --for=condition=Ready` after a change of
+// the spec waits for the steps instead of believing the old condition.
+func SetConditions(obj *Snapshot) {
+	var counted []apis.ConditionType
+	observed := int64(math.MaxInt64)
+	for _, step := range obj.Kind.Steps {
+		if obj.OptedOut(step) {
+			continue
+		}
+		counted = append(counted, conditionOf(step))
+		handled := int64(0)
+		if s := obj.Status.Step(step); s != nil {
+			handled = s.Generation
+		}
+		observed = min(observed, handled)
+	}
+	obj.Status.ObservedGeneration = min(observed, obj.Generation)
+
+	conditions := apis.NewLivingConditionSet(counted...).Manage(&obj.Status)
+	for _, step := range obj.Kind.Steps {
+		conditions.SetCondition(condition(step, obj))
+	}
+	// SetCondition leaves the top level alone: the first step that is not
+	// happy explains it, the error before the one that is still in progress.
+	ready := apis.Condition{Type: ConditionReady, Status: corev1.ConditionTrue}
+	for _, t := range counted {
+		c := conditions.GetCondition(t)
+		if c.IsFalse() && ready.Status != corev1.ConditionFalse || c.IsUnknown() && ready.Status == corev1.ConditionTrue {
+			ready.Status, ready.Reason, ready.Message = c.Status, c.Reason, c.Message
+		}
+	}
+	conditions.SetCondition(ready)
+}
+
+// condition tells of one step of the object.
+func condition(step Step, obj *Snapshot) apis.Condition {
+	c := apis.Condition{Type: conditionOf(step), Status: corev1.ConditionUnknown}
+	status := obj.Status.Step(step)
+	switch {
+	case obj.OptedOut(step):
+		c.Reason, c.Severity = ReasonOptedOut, apis.ConditionSeverityInfo
+		c.Message = "annotation " + step.OptOut()
+	case status == nil || status.Generation != obj.Generation:
+		c.Reason = ReasonPending
+		c.Message = "the current generation is not handled yet"
+	case status.State == StateOK:
+		c.Status = corev1.ConditionTrue
+		if status.Failures > 0 {
+			c.Reason, c.Message = ReasonWarning, status.Message
+		}
+	case status.State == StateFailed:
+		c.Status, c.Reason, c.Message = corev1.ConditionFalse, string(StateFailed), status.Message
+		if status.Permanent {
+			c.Reason = ReasonPermanent
+		}
+	default:
+		c.Reason, c.Message = string(status.State), status.Message
+	}
+	return c
+}

@@ -1,0 +1,264 @@
+package model
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Neighbours is what [Due] has to know beside the object itself.
+//
+// +kubebuilder:object:generate=false
+type Neighbours struct {
+	// Dependencies are what the object depends on, one for each of its kind's
+	// DependsOn, in that order.
+	Dependencies []Dependency
+	// Dependents are the objects that depend on it. They matter only while it
+	// is being deleted; leave them out otherwise.
+	Dependents []Dependent
+}
+
+// Dependency is one thing that an object depends on, as it is now.
+//
+// +kubebuilder:object:generate=false
+type Dependency struct {
+	// DependsOn is the rule that makes it one.
+	DependsOn
+	// Name is empty when the object names none.
+	Name string
+	// Object is nil when there is none of that name.
+	Object *Snapshot
+	// Candidates is how many objects of the kind, not being deleted, exist in
+	// the namespace. It matters only when Name is empty.
+	Candidates int
+}
+
+// Dependent is an object that depends on one that is being deleted.
+//
+// +kubebuilder:object:generate=false
+type Dependent struct{ Kind, Name string }
+
+// Reason says why a step is due.
+type Reason string
+
+const (
+	// DueDeleted: the object is being deleted and the step has not cleaned up.
+	DueDeleted Reason = "Deleted"
+	// DueChanged: never handled, or the spec changed.
+	DueChanged Reason = "Changed"
+	// DueRetry: the time of the next attempt has come.
+	DueRetry Reason = "Retry"
+	// DueRequested: somebody asked for it.
+	DueRequested Reason = "Requested"
+	// DueDependency: something it depends on has changed.
+	DueDependency Reason = "DependencyChanged"
+	// DueUnblocked: what it waited for has come.
+	DueUnblocked Reason = "Unblocked"
+)
+
+// Verdict is what [Due] says.
+//
+// +kubebuilder:object:generate=false
+type Verdict struct {
+	// Reason says why the step is due; empty if it is not.
+	Reason Reason
+	// Blockers, of a step that is due, are in its way: the step must not be
+	// run, the state Waiting is to be recorded.
+	Blockers []Blocker
+	// At, of a step that is not due, is when it will be if nothing changes
+	// before; zero if only a change can make it due.
+	At time.Time
+}
+
+// Due tells whether there is work for the engine.
+func (v Verdict) Due() bool { return v.Reason != "" }
+
+// Due decides whether the step has work on the object, and if not now, when.
+// It is pure: the same arguments give the same answer, in the model source
+// (which events to send) and in the engines (whether to act on one).
+//
+// The rules, first match wins:
+//
+//	paused, or the kind lacks the step                      not due
+//	being deleted without the step's finalizer              not due
+//	opted out and not being deleted                         not due
+//	never handled, or handled at another generation         due
+//	being deleted, and not tried before or tried with success due (the clean-up is still to be done)
+//	requested-at differs from what was answered             due
+//	a dependency is newer than the one recorded (sync)      due
+//	waiting, and what it waited for has come                due
+//	the time of the next attempt has come                   due
+//
+// A step that is due and has something in its way is due once, so that the
+// engine can record Waiting and for whom, and then again only when that has
+// come or has changed. Only sync looks at dependencies: a policy must be able
+// to run while they are missing, for that is what it may have to mend (give an
+// instance its owner, delete what depends on a deleted object).
+func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
+	switch {
+	case obj.Paused() || !obj.Kind.Has(step):
+		return Verdict{}
+	case obj.Deleting() && !obj.Carries(step):
+		return Verdict{}
+	case !obj.Deleting() && obj.OptedOut(step):
+		return Verdict{}
+	}
+
+	status := obj.Status.Step(step)
+	var blockers []Blocker
+	if step == StepSync {
+		blockers = blocking(obj, n)
+	}
+	reason, at := trigger(step, obj, n, now)
+
+	if len(blockers) == 0 {
+		if reason == "" && status.State == StateWaiting && hasCome(step, status, n) {
+			reason = DueUnblocked
+		}
+		return verdict(reason, nil, at)
+	}
+	if status == nil || status.State != StateWaiting {
+		return verdict(reason, blockers, at)
+	}
+	// It waits already: only news about what it waits for is worth a run.
+	if reason == "" && !slices.Equal(status.WaitingFor, blockers) {
+		reason = DueUnblocked
+	}
+	return verdict(reason, blockers, time.Time{})
+}
+
+// verdict keeps the three fields of a Verdict consistent.
+func verdict(reason Reason, blockers []Blocker, at time.Time) Verdict {
+	if reason == "" {
+		return Verdict{At: at}
+	}
+	return Verdict{Reason: reason, Blockers: blockers}
+}
+
+// trigger applies the rules that do not look at what is in the way.
+func trigger(step Step, obj *Snapshot, n Neighbours, now time.Time) (Reason, time.Time) {
+	status := obj.Status.Step(step)
+	changed := DueChanged
+	if obj.Deleting() {
+		changed = DueDeleted
+	}
+	if status == nil || status.Generation != obj.Generation {
+		return changed, time.Time{}
+	}
+	// The finalizer is still there although the clean-up is not known to have
+	// failed: a process died between the clean-up and taking the finalizer away.
+	if obj.Deleting() && status.State == StateOK {
+		return DueDeleted, time.Time{}
+	}
+	if asked := obj.Annotations[AnnotationRequestedAt]; asked != "" && asked != status.RequestedAt {
+		return DueRequested, time.Time{}
+	}
+	if step == StepSync && !obj.Deleting() && dependencyChanged(status, n) {
+		return DueDependency, time.Time{}
+	}
+	if status.State == StateWaiting || status.Permanent {
+		return "", time.Time{}
+	}
+	if status.NextAttempt == nil {
+		// A failure always comes with a next attempt. One that was lost must
+		// not leave the object stuck.
+		if status.State == StateFailed || status.State == StateDeferred {
+			return DueRetry, time.Time{}
+		}
+		return "", time.Time{}
+	}
+	if !now.Before(status.NextAttempt.Time) {
+		return DueRetry, time.Time{}
+	}
+	return "", status.NextAttempt.Time
+}
+
+// dependencyChanged tells whether a dependency is not the one, or newer than
+// the one, that the last sync used. A waiting object has used none.
+func dependencyChanged(status *StepStatus, n Neighbours) bool {
+	if status.State == StateWaiting {
+		return false
+	}
+	for _, d := range n.Dependencies {
+		if d.Object == nil {
+			continue
+		}
+		used := slices.ContainsFunc(status.Dependencies, func(s DependencyStatus) bool {
+			return s.UID == string(d.Object.UID) && s.Generation >= d.Object.Generation
+		})
+		if !used {
+			return true
+		}
+	}
+	return false
+}
+
+// blocking lists what keeps a sync from running: dependencies that are not
+// ready, or, when the object is being deleted, the kinds that still depend on it.
+func blocking(obj *Snapshot, n Neighbours) []Blocker {
+	var blockers []Blocker
+	if obj.Deleting() {
+		// One name for each kind: the list must stay short however many there are.
+		dependents := slices.SortedFunc(slices.Values(n.Dependents), func(a, b Dependent) int {
+			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+		})
+		for _, d := range slices.CompactFunc(dependents, func(a, b Dependent) bool { return a.Kind == b.Kind }) {
+			blockers = append(blockers, Blocker{Kind: d.Kind, Name: d.Name, Reason: BlockerDependent})
+		}
+		return blockers
+	}
+	for _, d := range n.Dependencies {
+		if reason := d.blocks(); reason != "" {
+			blockers = append(blockers, Blocker{Kind: d.Kind.Kind, Name: d.Name, Reason: reason})
+		}
+	}
+	return blockers
+}
+
+// blocks says why the dependency is not ready; empty if it is.
+func (d Dependency) blocks() BlockerReason {
+	switch {
+	case d.Name == "":
+		return BlockerUnset
+	case d.Object == nil:
+		return BlockerMissing
+	case d.Object.Deleting():
+		return BlockerDeleting
+	case !d.Object.Kind.Has(StepSync) || d.Object.OptedOut(StepSync):
+		// Nothing will ever sync it, so there is nothing to wait for.
+		return ""
+	}
+	status := d.Object.Status.Sync
+	switch {
+	case status == nil || status.Generation != d.Object.Generation:
+		return BlockerNotSynced
+	case status.State == StateFailed:
+		return BlockerFailed
+	case status.State != StateOK:
+		return BlockerNotSynced
+	}
+	return ""
+}
+
+// hasCome tells whether what a waiting step recorded is no longer in the way.
+// For sync that is so as soon as nothing is; a policy chooses what it waits for.
+func hasCome(step Step, status *StepStatus, n Neighbours) bool {
+	if step == StepSync {
+		return true
+	}
+	for _, b := range status.WaitingFor {
+		i := slices.IndexFunc(n.Dependencies, func(d Dependency) bool {
+			return d.Kind.Kind == b.Kind && (b.Name == "" || b.Name == d.Name)
+		})
+		switch {
+		case i < 0:
+			// The kind no longer says that it depends on it, so nobody would
+			// tell when it comes: the step has to look for itself.
+		case b.Reason == BlockerAmbiguous && n.Dependencies[i].Candidates != 1:
+			return false
+		case b.Reason != BlockerAmbiguous && n.Dependencies[i].blocks() != "":
+			return false
+		}
+	}
+	return true
+}

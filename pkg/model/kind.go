@@ -1,0 +1,187 @@
+package model
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Kind is what a CustomResourceDefinition says of a model.
+//
+// +kubebuilder:object:generate=false
+type Kind struct {
+	// GVK is the group, version and kind; the version is the one that is stored.
+	GVK schema.GroupVersionKind
+	// Resource is the lower-case plural, as in the path of the API.
+	Resource string
+	// Steps are the steps that objects of the kind have.
+	Steps []Step
+	// DependsOn is what objects of the kind depend on.
+	DependsOn []DependsOn
+	// Selectable are the field paths that the API server can filter lists by.
+	Selectable []string
+}
+
+// DependsOn is one kind of dependency.
+//
+// +kubebuilder:object:generate=false
+type DependsOn struct {
+	// Kind that is depended on.
+	Kind schema.GroupKind
+	// Path of the field that holds the name of the dependency, e.g. spec.owner.name.
+	Path string
+}
+
+// GVR is what the API server calls the kind.
+func (k *Kind) GVR() schema.GroupVersionResource {
+	return k.GVK.GroupVersion().WithResource(k.Resource)
+}
+
+// Has tells whether objects of the kind have the step.
+func (k *Kind) Has(step Step) bool { return slices.Contains(k.Steps, step) }
+
+// SourceOf is the CloudEvents source of events about objects of the kind.
+func (k *Kind) SourceOf(namespace string) string {
+	return fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s", k.GVK.Group, k.GVK.Version, namespace, k.Resource)
+}
+
+// ParseKind reads a model's kind from its definition. The error names the
+// annotation or field that is wrong and what was expected.
+func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
+	fail := func(field, format string, args ...any) (*Kind, error) {
+		return nil, fmt.Errorf("CustomResourceDefinition %s: %s: %s", crd.Name, field, fmt.Sprintf(format, args...))
+	}
+	if crd.Labels[LabelModel] != "true" {
+		return fail("metadata.labels", `expected %s: "true"`, LabelModel)
+	}
+	if crd.Spec.Scope != apiextensionsv1.NamespaceScoped {
+		return fail("spec.scope", "expected Namespaced, got %q", crd.Spec.Scope)
+	}
+	served := slices.DeleteFunc(slices.Clone(crd.Spec.Versions), func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return !v.Served })
+	if len(served) == 0 {
+		return fail("spec.versions", "expected at least one served version")
+	}
+	version := served[max(0, slices.IndexFunc(served, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Storage }))]
+	k := &Kind{
+		GVK:      schema.GroupVersionKind{Group: crd.Spec.Group, Version: version.Name, Kind: crd.Spec.Names.Kind},
+		Resource: crd.Spec.Names.Plural,
+	}
+	for _, f := range version.SelectableFields {
+		k.Selectable = append(k.Selectable, strings.TrimPrefix(f.JSONPath, "."))
+	}
+	for _, item := range splitList(crd.Annotations[AnnotationSteps]) {
+		if !slices.Contains(Steps(), Step(item)) {
+			return fail("metadata.annotations["+AnnotationSteps+"]", "expected sync, policy or sync,policy, got %q", item)
+		}
+		if !k.Has(Step(item)) {
+			k.Steps = append(k.Steps, Step(item))
+		}
+	}
+	for _, item := range splitList(crd.Annotations[AnnotationDependsOn]) {
+		name, path, ok := strings.Cut(item, "=")
+		if !ok || name == "" || !strings.HasPrefix(path, "spec.") || slices.Contains(strings.Split(path, "."), "") {
+			return fail("metadata.annotations["+AnnotationDependsOn+"]", "expected Kind=spec.path or Kind.group=spec.path, got %q", item)
+		}
+		gk := schema.ParseGroupKind(name)
+		if gk.Group == "" {
+			gk.Group = crd.Spec.Group
+		}
+		k.DependsOn = append(k.DependsOn, DependsOn{Kind: gk, Path: path})
+	}
+	return k, nil
+}
+
+func splitList(s string) []string {
+	var items []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// Snapshot is what [Due] needs of one object: its metadata and status, and the
+// names of what it depends on. It never holds the spec, so that the model
+// source can keep one for every object of the cluster.
+//
+// +kubebuilder:object:generate=false
+type Snapshot struct {
+	metav1.ObjectMeta
+	// Kind of the object.
+	Kind *Kind
+	// Status as the steps have written it.
+	Status Status
+	// Refs are the names of the dependencies, one for each of Kind.DependsOn;
+	// empty where the object names none.
+	Refs []string
+}
+
+// SnapshotOf takes what a snapshot needs from a live object.
+func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
+	s := &Snapshot{Kind: k}
+	fail := func(field string, err error) (*Snapshot, error) {
+		return nil, fmt.Errorf("%s %s/%s: %s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), field, err)
+	}
+	var part struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+		Status   Status            `json:"status"`
+	}
+	// Only these two parts are converted: a spec of any shape must not be able
+	// to make an object invisible to the source.
+	view := map[string]any{"metadata": u.Object["metadata"]}
+	if status, ok := u.Object["status"]; ok {
+		view["status"] = status
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(view, &part); err != nil {
+		return fail("metadata or status", err)
+	}
+	s.ObjectMeta, s.Status = part.Metadata, part.Status
+	// What kubectl and field managers keep here is as large as the spec.
+	s.ManagedFields = nil
+	maps.DeleteFunc(s.Annotations, func(key, _ string) bool { return !strings.HasPrefix(key, FinalizerPrefix) })
+	for _, d := range k.DependsOn {
+		name, _, err := unstructured.NestedString(u.Object, strings.Split(d.Path, ".")...)
+		if err != nil {
+			return fail(d.Path, fmt.Errorf("expected a string: %w", err))
+		}
+		s.Refs = append(s.Refs, name)
+	}
+	return s, nil
+}
+
+// Deleting tells whether the object is being deleted.
+func (s *Snapshot) Deleting() bool { return !s.DeletionTimestamp.IsZero() }
+
+// Carries tells whether the step's finalizer is on the object.
+func (s *Snapshot) Carries(step Step) bool { return slices.Contains(s.Finalizers, step.Finalizer()) }
+
+// Paused tells whether all steps are held back.
+func (s *Snapshot) Paused() bool { return set(s.Annotations, AnnotationPaused) }
+
+// OptedOut tells whether the step is kept away from the object.
+func (s *Snapshot) OptedOut(step Step) bool { return set(s.Annotations, step.OptOut()) }
+
+// set reads a switch among annotations: there, and not "false".
+func set(annotations map[string]string, key string) bool {
+	v, ok := annotations[key]
+	return ok && v != "false"
+}
+
+// EventType is the CloudEvent type of an event that wakes the step for the object.
+func (s *Snapshot) EventType(step Step) string {
+	switch {
+	case s.Deleting():
+		return EventDeleted
+	case s.Status.Step(step) == nil:
+		return EventCreated
+	}
+	return EventUpdated
+}

@@ -1,0 +1,77 @@
+package model
+
+// Names that users write or see. All of them live in the API domain
+// xos-knative.dev, so that they cannot collide with those of others.
+const (
+	// LabelModel marks a CustomResourceDefinition as a model; its value is "true".
+	LabelModel = "synchronizer.xos-knative.dev/model"
+
+	// AnnotationSteps, on a CustomResourceDefinition, lists the steps of the
+	// kind, separated by commas: "sync", "policy" or "sync,policy". Without
+	// it a kind has no steps.
+	AnnotationSteps = "synchronizer.xos-knative.dev/steps"
+	// AnnotationDependsOn, on a CustomResourceDefinition, lists what objects
+	// of the kind depend on as Kind=path or Kind.group=path, separated by
+	// commas; path leads to the field that holds the name of an object in the
+	// same namespace, for example "HelloWorldService=spec.owner.name".
+	AnnotationDependsOn = "synchronizer.xos-knative.dev/depends-on"
+
+	// AnnotationPaused, on an object, holds back all of its steps, deletion
+	// included, until it is taken away or says "false".
+	AnnotationPaused = "synchronizer.xos-knative.dev/paused"
+	// AnnotationNoSync keeps the object from being synced (XOS: no_sync).
+	// It does not hold back the clean-up of what was synced before.
+	AnnotationNoSync = "synchronizer.xos-knative.dev/no-sync"
+	// AnnotationNoPolicy keeps policies away from the object (XOS: no_policy).
+	AnnotationNoPolicy = "synchronizer.xos-knative.dev/no-policy"
+	// AnnotationRequestedAt asks for all steps of the object once more; any
+	// value that was not there before counts, by convention the time. (In XOS
+	// one saves a model without changing it.)
+	AnnotationRequestedAt = "synchronizer.xos-knative.dev/requested-at"
+	// AnnotationRequestReason says why; the step repeats it in its status message.
+	AnnotationRequestReason = "synchronizer.xos-knative.dev/request-reason"
+
+	// FinalizerPrefix and the name of a step make that step's finalizer.
+	FinalizerPrefix = "synchronizer.xos-knative.dev/"
+)
+
+// CloudEvent types of the model source: what has become of the object as this
+// step sees it.
+const (
+	// EventCreated is sent for an object that the step has never handled.
+	EventCreated = "dev.xos-knative.model.created"
+	// EventUpdated is sent for an object that the step has handled before.
+	EventUpdated = "dev.xos-knative.model.updated"
+	// EventDeleted is sent for an object that is being deleted.
+	EventDeleted = "dev.xos-knative.model.deleted"
+)
+
+// Extension attributes of a model event, for Triggers to filter on.
+const (
+	ExtensionStep         = "step"
+	ExtensionKind         = "kind"
+	ExtensionNamespace    = "namespace"
+	ExtensionName         = "name"
+	ExtensionUID          = "uid"
+	ExtensionGeneration   = "generation"
+	ExtensionPartitionKey = "partitionkey"
+)
+
+// Step names a kind of step that is woken by the model.
+type Step string
+
+const (
+	// StepSync pushes the model to the micro-service.
+	StepSync Step = "sync"
+	// StepPolicy runs the hooks on create, update and delete.
+	StepPolicy Step = "policy"
+)
+
+// Steps lists all steps that are woken by the model.
+func Steps() []Step { return []Step{StepSync, StepPolicy} }
+
+// Finalizer is the finalizer that keeps an object until the step has cleaned up.
+func (s Step) Finalizer() string { return FinalizerPrefix + string(s) }
+
+// OptOut is the annotation that keeps the step away from an object.
+func (s Step) OptOut() string { return FinalizerPrefix + "no-" + string(s) }
