@@ -129,7 +129,7 @@ func (s *Source) define(ctx context.Context, obj any) {
 	watching, stop := context.WithCancel(ctx)
 	w := &watchedKind{Kind: kind, stop: stop}
 	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()), ""),
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
 		Indexers:      cache.Indexers{byDependency: w.dependencies, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc},
