@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/singleflight"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	"knative.dev/pkg/logging"
@@ -41,6 +42,16 @@ var stepsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 	Name: "synchronizer_steps_total",
 	Help: "Outcomes of steps, by step, kind and state.",
 }, []string{"step", "kind", "state"})
+
+// Models connects to the Kubernetes API that the function finds in its
+// environment; see [function.KubeConfig].
+func Models(scheme *runtime.Scheme) (*model.Client, error) {
+	config, err := function.KubeConfig()
+	if err != nil {
+		return nil, err
+	}
+	return model.NewClient(config, scheme)
+}
 
 // Engine runs the steps of one function for the model events it receives.
 // Make one with [NewSyncEngine] or [NewPolicyEngine].
@@ -354,9 +365,7 @@ func (e *Engine) event(obj *model.Snapshot, eventType string, outcome *model.Ste
 }
 
 // HTTP makes the engine the handler of a function; see [function.Events].
-func (e *Engine) HTTP(verify *function.Verifier) http.Handler {
-	return function.Events(e.Handle, verify)
-}
+func (e *Engine) HTTP() (http.Handler, error) { return function.Events(e.Handle) }
 
 type syncRunner[T model.Object] struct{ syncer Syncer[T] }
 
