@@ -90,6 +90,7 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 	plain := eventingtls.NewDefaultClientConfig()
 	asIs := func(ctx context.Context) context.Context { return ctx }
 
+	wanted := filters{}
 	var objects []runtime.Object
 	for _, original := range o.Brokers {
 		br := original.DeepCopy()
@@ -108,6 +109,7 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 			if err != nil {
 				return fmt.Errorf("Trigger %s/%s: %w", t.Namespace, t.Name, err)
 			}
+			wanted.take(t, o.Logger)
 			objects = append(objects, t)
 			subscriptions = append(subscriptions, *sub)
 		}
@@ -139,7 +141,7 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 		}
 	}
 	b.hosts[manifest.BrokerIngressHost] = b.whenUp(in)
-	b.hosts[filterHost()] = observe(out, o.Failed)
+	b.hosts[filterHost()] = observe(wanted.before(out), o.Failed)
 	return nil
 }
 
