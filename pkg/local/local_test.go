@@ -633,3 +633,36 @@ func TestOneAtATime(t *testing.T) {
 	}
 	start(t, local.Options{Idle: time.Minute})
 }
+
+// TestBuild runs without programs made beforehand.
+func TestBuild(t *testing.T) {
+	dir := t.TempDir()
+	s, err := local.Start(t.Context(), local.Options{Root: project, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(); err != nil {
+			t.Errorf("Stop: %v", err)
+		}
+	}()
+	if _, err := os.Stat(filepath.Join(dir, "bin", "echo")); err != nil {
+		t.Errorf("the program must be built: %v", err)
+	}
+	if status, _ := get(t, s, outer, "/"); status != http.StatusOK {
+		t.Errorf("and it must run, got %d", status)
+	}
+}
+
+func TestBuildFails(t *testing.T) {
+	resources := t.TempDir()
+	service := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: s, namespace: test}\n" +
+		"spec: {template: {spec: {containers: [{image: 'ko://github.com/xos-knative/synchronizer/pkg/local/testdata/nothing'}]}}}\n"
+	if err := os.WriteFile(filepath.Join(resources, "s.yaml"), []byte(service), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := local.Start(t.Context(), local.Options{Root: project, Dir: t.TempDir(), Resources: []string{resources}})
+	if err == nil || !strings.Contains(err.Error(), "cannot build the programs") || !strings.Contains(err.Error(), "testdata/nothing") {
+		t.Errorf("what the compiler says must be told, got %v", err)
+	}
+}
