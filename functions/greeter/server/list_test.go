@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/ptr"
 
 	"github.com/xos-knative/synchronizer/functions/greeter/api"
@@ -19,14 +20,20 @@ var listAll = client.ListOptions{}
 // fill stores n greetings, every third of them the greeter's own.
 func fill(t testing.TB, g *greetertest.Greeter, n int) {
 	t.Helper()
+	var writers errgroup.Group
+	writers.SetLimit(64) // they share the store's writes
 	for i := range n {
-		r := api.PutRequest{Name: "n", HelloFrom: "f", HelloTo: "t"}
-		if i%3 != 0 {
-			r.Generation, r.Model = 1, &api.ModelRef{Namespace: "ns", Name: "m", UID: id(i)}
-		}
-		if _, _, err := g.Store.Put(id(i), r); err != nil {
-			t.Fatal(err)
-		}
+		writers.Go(func() error {
+			r := api.PutRequest{Name: "n", HelloFrom: "f", HelloTo: "t"}
+			if i%3 != 0 {
+				r.Generation, r.Model = 1, &api.ModelRef{Namespace: "ns", Name: "m", UID: id(i)}
+			}
+			_, _, err := g.Store.Put(id(i), r)
+			return err
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
 
