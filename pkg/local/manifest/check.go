@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"knative.dev/eventing/pkg/apis/config"
+	"knative.dev/eventing/pkg/apis/feature"
 	eventingduckv1 "knative.dev/eventing/pkg/apis/duck/v1"
 	"knative.dev/eventing/pkg/apis/eventing"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
@@ -48,7 +49,10 @@ func (s *Set) check() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the defaults of Brokers: %w", err)
 	}
-	ctx := config.ToContext(apis.WithinCreate(context.Background()), &config.Config{Defaults: defaults})
+	// Without flags in the context Knative takes every feature for disabled; a
+	// cluster's ConfigMap config-features starts from these defaults.
+	ctx := feature.ToContext(context.Background(), feature.FromContextOrDefaults(context.Background()))
+	ctx = config.ToContext(apis.WithinCreate(ctx), &config.Config{Defaults: defaults})
 
 	var errs []error
 	errs = append(errs, s.admit(ctx)...)
