@@ -119,7 +119,7 @@ func (s *Source) launch(ctx context.Context, l *lane, k key) {
 		defer s.mu.Unlock()
 		if err == nil {
 			sentTotal.WithLabelValues(string(k.step), k.kind.Kind, string(verdict.Reason)).Inc()
-			s.log(ctx, k).Infow("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(verdict.Reason)))
+			s.log(ctx, k).Debugw("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(verdict.Reason)))
 			if l.refused > 0 {
 				l.refused = 0
 				s.pump(ctx, l)
