@@ -49,10 +49,13 @@ func (s *Set) check() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the defaults of Brokers: %w", err)
 	}
-	// Without flags in the context Knative takes every feature for disabled; a
-	// cluster's ConfigMap config-features starts from these defaults.
-	ctx := feature.ToContext(context.Background(), feature.FromContextOrDefaults(context.Background()))
-	ctx = config.ToContext(apis.WithinCreate(ctx), &config.Config{Defaults: defaults})
+	// Nothing switched on or off: the features that Knative Eventing is installed with (ConfigMap config-features).
+	features, err := feature.NewFlagsConfigFromMap(nil)
+	if err != nil {
+		return fmt.Errorf("cannot read the features of Knative Eventing: %w", err)
+	}
+	ctx := feature.ToContext(apis.WithinCreate(context.Background()), features)
+	ctx = config.ToContext(ctx, &config.Config{Defaults: defaults})
 
 	var errs []error
 	errs = append(errs, s.admit(ctx)...)

@@ -34,7 +34,7 @@ import (
 
 // Options say what to read.
 type Options struct {
-	// Dirs are read recursively, save for kustomizations and the folders samples and overlays.
+	// Dirs are read recursively: files that end in .yaml, save for kustomizations and the folders samples and overlays.
 	Dirs []string
 
 	// Without leaves out resources, each as "kind/name" or "kind/namespace/name" in any case, such as "trigger/policy".
@@ -138,9 +138,9 @@ func find(dirs []string) ([]string, error) {
 				}
 				return nil
 			}
-			ext := filepath.Ext(path)
-			base := strings.TrimSuffix(d.Name(), ext)
-			if (ext == ".yaml" || ext == ".yml") && !strings.EqualFold(base, "kustomization") {
+			// As "ko apply -R" does, which leaves files that end in .yml alone.
+			base, isYAML := strings.CutSuffix(d.Name(), ".yaml")
+			if isYAML && !strings.EqualFold(base, "kustomization") {
 				files = append(files, path)
 			}
 			return nil
