@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/pager"
-	"k8s.io/client-go/util/retry"
 )
 
 // CRDs is the resource that model definitions are read from.
@@ -228,7 +227,7 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 // another one has its name, the error is NotFound.
 func (c *Client) SetStep(ctx context.Context, began *Snapshot, step Step, outcome *StepStatus) error {
 	k := began.Kind
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err := RetryOnConflict(ctx, func() error {
 		u, err := c.Live(ctx, k, began.Namespace, began.Name)
 		if err != nil {
 			return err
@@ -301,7 +300,7 @@ func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) 
 // patch replaces the list as a whole, so it names the version it was read at.
 func (c *Client) finalizers(ctx context.Context, obj *Snapshot, doing string, change func(*unstructured.Unstructured) ([]string, error)) error {
 	k := obj.Kind
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err := RetryOnConflict(ctx, func() error {
 		u, err := c.Live(ctx, k, obj.Namespace, obj.Name)
 		if err != nil {
 			return err
