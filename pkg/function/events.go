@@ -1,0 +1,182 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/protocol"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.uber.org/zap"
+	"knative.dev/pkg/logging"
+)
+
+// MaxBody is the largest event that [Events] reads, in bytes: 1 MiB. The
+// CloudEvents specification asks intermediaries for 64 KiB at least.
+const MaxBody = 1 << 20
+
+// Handler handles one CloudEvent. The result says what to answer:
+//
+//	nil                            200, with the reply as a CloudEvent if there is one, else without a body
+//	[Unprocessable] (422)          never to be delivered again; the reason reaches the dead letter
+//	[Unavailable] (503)            to be delivered again later
+//	another *cehttp.Result         its status and its text
+//	any other error                500 and its text
+type Handler func(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result)
+
+// Unprocessable says that the event can never be handled, in one line. Knative
+// does not retry a 422 (kncloudevents.SelectiveRetry).
+func Unprocessable(format string, args ...any) protocol.Result {
+	return cehttp.NewResult(http.StatusUnprocessableEntity, format, args...)
+}
+
+// Unavailable says that the event is to be delivered again later.
+func Unavailable(format string, args ...any) protocol.Result {
+	return cehttp.NewResult(http.StatusServiceUnavailable, format, args...)
+}
+
+var (
+	eventsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "synchronizer_function_events_total",
+		Help: "CloudEvents received, by type and HTTP status of the answer.",
+	}, []string{"type", "code"})
+	eventSeconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "synchronizer_function_event_duration_seconds",
+		Help:    "Time from an event's arrival to its answer, in seconds.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+	}, []string{"type"})
+)
+
+// Events makes an HTTP handler of an event handler, for both content modes of
+// the CloudEvents HTTP binding. What is no CloudEvent is answered with 4xx and
+// the reason as text. An answer of 2xx never has a body that is no CloudEvent:
+// Knative's broker would take it for a failed delivery. A panic in the handler
+// is answered with 500 and logged. With verify, every request is authenticated
+// before its body is read; nil lets everybody in.
+func Events(handle Handler, verify *Verifier) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		event, refusal := receive(w, r, verify)
+		eventType := ""
+		var reply *cloudevents.Event
+		var result protocol.Result = refusal
+		if event != nil {
+			eventType = event.Type()
+			reply, result = guarded(r.Context(), handle, *event)
+		}
+		code := answer(r.Context(), w, reply, result)
+		if event == nil || code >= 300 {
+			logging.FromContext(r.Context()).Warnw("Event not accepted", zap.Int("code", code),
+				zap.Error(result), zap.String("id", idOf(event)), zap.String("type", eventType))
+		}
+		// The label is set by the sender: only the types of this project are
+		// told apart, or anybody could grow the metrics without bound.
+		if !strings.HasPrefix(eventType, "dev.xos-knative.") {
+			eventType = "other"
+		}
+		eventsTotal.WithLabelValues(eventType, fmt.Sprint(code)).Inc()
+		eventSeconds.WithLabelValues(eventType).Observe(time.Since(start).Seconds())
+	})
+}
+
+func idOf(event *cloudevents.Event) string {
+	if event == nil {
+		return ""
+	}
+	return event.ID()
+}
+
+// receive reads the event from the request, or says why it cannot.
+func receive(w http.ResponseWriter, r *http.Request, verify *Verifier) (*cloudevents.Event, error) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return nil, cehttp.NewResult(http.StatusMethodNotAllowed, "method %s: expected POST with a CloudEvent", r.Method)
+	}
+	if verify != nil {
+		if err := verify.Verify(r); err != nil {
+			if err.code == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			return nil, cehttp.NewResult(err.code, "%s", err.reason)
+		}
+	}
+	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); strings.HasPrefix(media, cloudevents.ApplicationCloudEventsBatchJSON) {
+		return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type %s: batches are not supported, send one event a request", media)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+	event, err := cloudevents.NewEventFromHTTPRequest(r)
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, cehttp.NewResult(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", tooLarge.Limit)
+	}
+	if errors.Is(err, binding.ErrUnknownEncoding) {
+		return nil, cehttp.NewResult(http.StatusBadRequest, "not a CloudEvent: expected the headers ce-specversion, ce-id, ce-source and ce-type, or content-type application/cloudevents+json")
+	}
+	if err != nil {
+		return nil, cehttp.NewResult(http.StatusBadRequest, "not a CloudEvent: %s", oneLine(err))
+	}
+	if err := event.Validate(); err != nil {
+		return nil, cehttp.NewResult(http.StatusBadRequest, "not a valid CloudEvent: %s", oneLine(err))
+	}
+	return event, nil
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// guarded calls the handler and makes a panic an error.
+func guarded(ctx context.Context, handle Handler, event cloudevents.Event) (reply *cloudevents.Event, result protocol.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			logging.FromContext(ctx).Errorw("Handler panicked", zap.Any("panic", p), zap.String("id", event.ID()), zap.ByteString("stack", debug.Stack()))
+			reply, result = nil, cehttp.NewResult(http.StatusInternalServerError, "internal error, see the log")
+		}
+	}()
+	return handle(ctx, event)
+}
+
+// answer writes the result and returns the status that was sent.
+func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event, result protocol.Result) int {
+	code, reason := http.StatusOK, ""
+	var status *cehttp.Result
+	switch {
+	case result == nil:
+	case errors.As(result, &status):
+		code, reason = status.StatusCode, fmt.Sprintf(status.Format, status.Args...)
+	case !protocol.IsACK(result):
+		code, reason = http.StatusInternalServerError, result.Error()
+	}
+	if code >= 300 {
+		http.Error(w, reason, code)
+		return code
+	}
+	if reply == nil {
+		w.WriteHeader(code)
+		return code
+	}
+	// A broker refuses a reply without these two.
+	if reply.ID() == "" {
+		reply.SetID(uuid.NewString())
+	}
+	if reply.Time().IsZero() {
+		reply.SetTime(time.Now())
+	}
+	if err := reply.Validate(); err != nil {
+		logging.FromContext(ctx).Errorw("Reply is not a valid CloudEvent and was left out", zap.Error(err))
+		w.WriteHeader(code)
+		return code
+	}
+	if err := cehttp.WriteResponseWriter(ctx, binding.ToMessage(reply), code, w); err != nil {
+		// The sender is gone, or the connection broke: it will ask again.
+		logging.FromContext(ctx).Warnw("Reply could not be written", zap.Error(err))
+	}
+	return code
+}

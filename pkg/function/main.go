@@ -1,0 +1,131 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"knative.dev/pkg/logging"
+	"knative.dev/pkg/signals"
+)
+
+// Settings are the environment variables of every program.
+type Settings struct {
+	// Port to listen on, on all addresses. Knative Serving sets it.
+	Port int `envconfig:"PORT" default:"8080"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `envconfig:"LOG_LEVEL" default:"info"`
+	// DrainTimeout is how long requests under way may go on after SIGTERM.
+	// Keep it below the pod's grace period, which is the timeoutSeconds of a
+	// Knative Service.
+	DrainTimeout time.Duration `envconfig:"DRAIN_TIMEOUT" default:"27s"`
+}
+
+// Env reads the settings of a program from the environment by envconfig's
+// tags. The error names the variable.
+func Env[T any]() (T, error) {
+	var env T
+	err := envconfig.Process("", &env)
+	return env, err
+}
+
+// KubeConfig says how to reach the Kubernetes API: the service account in a
+// pod, else the file that $KUBECONFIG names. The client is not throttled:
+// fairness is the API server's business, and a function that was started for
+// one event must not wait for a token bucket.
+func KubeConfig() (*rest.Config, error) {
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the Kubernetes API (in a pod, or by KUBECONFIG): %w", err)
+	}
+	cfg.QPS = -1
+	return cfg, nil
+}
+
+// Main runs a program until SIGTERM or SIGINT and ends the process: with 0
+// after a clean end, with 1 when the set-up failed or the port is taken. The
+// context that build gets carries the logger and ends with the signal.
+func Main(name string, build func(ctx context.Context) (http.Handler, error)) {
+	ctx := signals.NewContext()
+	env, err := Env[Settings]()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+	logger, _ := logging.NewLogger("", env.LogLevel)
+	logger = logger.Named(name)
+	ctx = logging.WithLogger(ctx, logger)
+	err = run(ctx, env, build)
+	if err != nil {
+		logger.Errorw("Ended with an error", zap.Error(err))
+	}
+	_ = logger.Sync() // Standard error may not be syncable; nothing to do about it.
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, env Settings, build func(ctx context.Context) (http.Handler, error)) error {
+	handler, err := build(ctx)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(env.Port)))
+	if err != nil {
+		return fmt.Errorf("listening on PORT: %w", err)
+	}
+	return serve(ctx, listener, env.DrainTimeout, handler)
+}
+
+// serve serves until the context ends, then drains.
+func serve(ctx context.Context, listener net.Listener, drain time.Duration, handler http.Handler) error {
+	var stopping atomic.Bool
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if stopping.Load() {
+			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.Handle("/", handler)
+
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		// Requests under way keep the values of the context but outlive the
+		// signal: that is what draining means.
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	logging.FromContext(ctx).Infow("Listening", zap.Stringer("address", listener.Addr()))
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	stopping.Store(true)
+	logging.FromContext(ctx).Infow("Draining", zap.Duration("timeout", drain))
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if err := server.Shutdown(ending); err != nil {
+		return errors.Join(fmt.Errorf("requests were still under way after %s", drain), server.Close())
+	}
+	return nil
+}

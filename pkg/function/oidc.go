@@ -1,0 +1,123 @@
+package function
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"k8s.io/client-go/rest"
+)
+
+// SenderSettings say whose events a function takes. With an audience, every
+// request must carry a token that the cluster issued for that audience:
+// Knative's brokers send one when the feature authentication-oidc is on and
+// the Trigger's subscriber names the audience.
+type SenderSettings struct {
+	// Audience that the token must be for; empty lets everybody in.
+	Audience string `envconfig:"OIDC_AUDIENCE"`
+	// Subjects that are let in, separated by commas, for example
+	// system:serviceaccount:helloworld:sync-oidc-eventing.knative.dev-trigger;
+	// empty lets every holder of a token for the audience in.
+	Subjects []string `envconfig:"OIDC_SUBJECTS"`
+}
+
+// Verifier checks who sent a request. See [SenderSettings].
+type Verifier struct {
+	settings SenderSettings
+	config   *rest.Config
+
+	// mu protects following.
+	mu       sync.Mutex
+	verifier *oidc.IDTokenVerifier
+}
+
+// NewVerifier makes a verifier from $OIDC_AUDIENCE and $OIDC_SUBJECTS, nil if
+// there is no audience. It asks the Kubernetes API for the issuer's keys, on
+// the first request.
+func NewVerifier(config *rest.Config) (*Verifier, error) {
+	settings, err := Env[SenderSettings]()
+	if err != nil || settings.Audience == "" {
+		return nil, err
+	}
+	return &Verifier{settings: settings, config: config}, nil
+}
+
+// refusal says why a request is not let in.
+type refusal struct {
+	code   int
+	reason string
+}
+
+// Verify checks the token of the request: 401 without a valid one, 403 for
+// somebody else's, 503 while the issuer's keys cannot be had.
+func (v *Verifier) Verify(r *http.Request) *refusal {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return &refusal{http.StatusUnauthorized, "Authorization: expected a bearer token for audience " + v.settings.Audience}
+	}
+	verifier, err := v.issuer(r.Context())
+	if err != nil {
+		return &refusal{http.StatusServiceUnavailable, "the keys of the token issuer are not available: " + oneLine(err)}
+	}
+	id, err := verifier.Verify(r.Context(), strings.TrimSpace(token))
+	if err != nil {
+		return &refusal{http.StatusUnauthorized, "Authorization: " + oneLine(err)}
+	}
+	if len(v.settings.Subjects) > 0 && !slices.Contains(v.settings.Subjects, id.Subject) {
+		return &refusal{http.StatusForbidden, "subject " + id.Subject + " may not send to this function"}
+	}
+	return nil
+}
+
+// issuer discovers the cluster's token issuer once.
+func (v *Verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.verifier != nil {
+		return v.verifier, nil
+	}
+	client, err := rest.HTTPClientFor(v.config)
+	if err != nil {
+		return nil, err
+	}
+	base := strings.TrimSuffix(v.config.Host, "/")
+	issuer, err := discoverIssuer(ctx, client, base)
+	if err != nil {
+		return nil, err
+	}
+	// The issuer's name is what the tokens say; its keys are fetched from the
+	// API server that this function talks to anyway. The provider fetches keys
+	// later too, so it must not be tied to this request.
+	keys := oidc.ClientContext(context.WithoutCancel(ctx), client)
+	v.verifier = oidc.NewVerifier(issuer, oidc.NewRemoteKeySet(keys, base+"/openid/v1/jwks"),
+		&oidc.Config{ClientID: v.settings.Audience, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256, oidc.ES384, oidc.ES512}})
+	return v.verifier, nil
+}
+
+func discoverIssuer(ctx context.Context, client *http.Client, base string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/.well-known/openid-configuration", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("GET %s: expected 200, got %s", req.URL, resp.Status)
+	}
+	var discovery struct {
+		Issuer string `json:"issuer"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&discovery); err != nil {
+		return "", fmt.Errorf("GET %s: %w", req.URL, err)
+	}
+	return discovery.Issuer, nil
+}

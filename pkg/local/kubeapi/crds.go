@@ -1,0 +1,168 @@
+package kubeapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+)
+
+// fieldManager owns the fields of the CRDs that are applied here.
+const fieldManager = "local-runner"
+
+// crdTimeout bounds the wait for a CRD to be accepted and served. It takes some 100 ms; a CRD with a conflict in its
+// names is never established.
+const crdTimeout = 30 * time.Second
+
+// ApplyCRDs applies the CustomResourceDefinitions in YAML files or directories of them (server-side apply, taking over
+// fields from others), and returns when their resources are served. An error names the file or the CRD at fault.
+func (s *Server) ApplyCRDs(ctx context.Context, paths ...string) error {
+	var docs [][]byte
+	for _, path := range paths {
+		files, err := yamlFiles(path)
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			found, err := crdDocuments(file)
+			if err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+			docs = append(docs, found...)
+		}
+	}
+	return s.ApplyCRDDocuments(ctx, docs...)
+}
+
+// ApplyCRDDocuments is ApplyCRDs for YAML or JSON documents, each with one CustomResourceDefinition.
+func (s *Server) ApplyCRDDocuments(ctx context.Context, docs ...[]byte) error {
+	client, err := apiextensionsclient.NewForConfig(s.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a client for CRDs: %w", err)
+	}
+	crds := client.CustomResourceDefinitions()
+
+	var names []string
+	for _, doc := range docs {
+		meta := &metav1.PartialObjectMetadata{}
+		if err := yaml.Unmarshal(doc, meta); err != nil {
+			return fmt.Errorf("cannot read a CRD: %w", err)
+		}
+		opts := metav1.PatchOptions{FieldManager: fieldManager, Force: ptr.To(true), FieldValidation: metav1.FieldValidationStrict}
+		if _, err := crds.Patch(ctx, meta.Name, types.ApplyYAMLPatchType, doc, opts); err != nil {
+			return fmt.Errorf("the API refuses CRD %s: %w", meta.Name, err)
+		}
+		names = append(names, meta.Name)
+	}
+	for _, name := range names {
+		if err := s.waitServed(ctx, crds, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitServed returns when CRD name is Established and its resources can be listed. The API's handlers learn of an
+// established CRD a moment after its condition says so.
+func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.CustomResourceDefinitionInterface, name string) error {
+	resources, err := dynamic.NewForConfig(s.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a dynamic client: %w", err)
+	}
+	reason := "it has no condition Established yet"
+	err = wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, crdTimeout, true, func(ctx context.Context) (bool, error) {
+		crd, err := crds.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		for _, c := range crd.Status.Conditions {
+			if c.Status == apiextensionsv1.ConditionFalse {
+				reason = fmt.Sprintf("%s: %s", c.Type, c.Message)
+			}
+		}
+		established := slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+			return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
+		})
+		if !established {
+			return false, nil
+		}
+		for _, v := range crd.Spec.Versions {
+			if !v.Served {
+				continue
+			}
+			gvr := schema.GroupVersionResource{Group: crd.Spec.Group, Version: v.Name, Resource: crd.Spec.Names.Plural}
+			if _, err := resources.Resource(gvr).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+				reason = err.Error()
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("CRD %s is not served: %s (%w)", name, reason, err)
+	}
+	return nil
+}
+
+// yamlFiles is path itself, or all YAML files below it in lexical order.
+func yamlFiles(path string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		ext := filepath.Ext(p)
+		if !d.IsDir() && (p == path || ext == ".yaml" || ext == ".yml") {
+			files = append(files, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read CRDs: %w", err)
+	}
+	return files, nil
+}
+
+// crdDocuments are the documents of a file that hold a CustomResourceDefinition.
+func crdDocuments(file string) ([][]byte, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var docs [][]byte
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
+	for {
+		doc, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return docs, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		meta := &metav1.TypeMeta{}
+		if err := yaml.Unmarshal(doc, meta); err != nil {
+			return nil, err
+		}
+		if meta.Kind == "CustomResourceDefinition" {
+			docs = append(docs, bytes.Clone(doc))
+		}
+	}
+}
