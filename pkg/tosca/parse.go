@@ -96,7 +96,8 @@ func syntaxError(data []byte, err error) *Error {
 }
 
 type parser struct {
-	errs Errors
+	errs    Errors
+	tooDeep bool
 }
 
 func (p *parser) fail(e *Error) {
@@ -111,7 +112,11 @@ func (p *parser) refuseUnsafe(n *yaml.Node, depth int) {
 		p.fail(&Error{Name: SyntaxError, Line: n.Line, Column: n.Column, Message: fmt.Sprintf(format, args...)})
 	}
 	if depth > MaxDepth {
-		refuse("nested deeper than %d levels", MaxDepth)
+		// Once is enough: everything beside it is as deep.
+		if !p.tooDeep {
+			refuse("nested deeper than %d levels", MaxDepth)
+		}
+		p.tooDeep = true
 		return
 	}
 	if n.Kind == yaml.AliasNode {

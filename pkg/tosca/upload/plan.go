@@ -331,3 +331,14 @@ func changes(at string, from, to any) []Change {
 	}
 	return out
 }
+
+// Writes is how many steps of the plan write something.
+func (p *Plan) Writes() int {
+	n := 0
+	for _, s := range p.Steps {
+		if s.Action.writes() {
+			n++
+		}
+	}
+	return n
+}
