@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/xos-knative/synchronizer/pkg/tosca/toscatest"
 )
 
 // FuzzParse looks for a recipe that makes the parser or the checks panic, or that is refused without words.
@@ -23,8 +25,8 @@ func FuzzParse(f *testing.F) {
 	}
 	for _, s := range []string{
 		"", "a: &a [*a]", "a: b\n---\nc: d", "\t", "? a\n: b", "!!binary x", "[[[[", "{{{{", "a: |\n  b\n", "\"\\u0000\"", "%YAML 1.1\n---\na", "- - - -",
-		recipe(widget("a") + "  requirements: [{parent: b}]\n" + widget("b") + "  requirements: [{parent: {node: a}}]"),
-		recipe(widget("a", "    ports: [{port_number: 1}]\n    labels: {a: b}\n    window: 5%\n    anything: {x: [1, 2.5, null]}\n    made_at: 2020-01-01\n")),
+		toscatest.Recipe(toscatest.Widget("a") + "  requirements: [{parent: b}]\n" + toscatest.Widget("b") + "  requirements: [{parent: {node: a}}]"),
+		toscatest.Recipe(toscatest.Widget("a", "    ports: [{port_number: 1}]\n    labels: {a: b}\n    window: 5%\n    anything: {x: [1, 2.5, null]}\n    made_at: 2020-01-01\n")),
 	} {
 		f.Add([]byte(s))
 	}

@@ -50,6 +50,7 @@ func (s *server) handleEvent(ctx context.Context, event cloudevents.Event) (*clo
 		return nil, nil
 	}
 	f := failureOf(err)
+	f.log(ctx, err)
 	if f.status == http.StatusBadRequest || f.status == http.StatusRequestEntityTooLarge {
 		f.status = http.StatusUnprocessableEntity
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,11 +109,16 @@ func names(steps []*upload.Step) []string {
 	return out
 }
 
+// log keeps what an operator has to know: trouble with the API, and recipes that were only half done.
+func (f *failure) log(ctx context.Context, err error) {
+	if f.status >= http.StatusInternalServerError || len(f.left) > 0 {
+		logging.FromContext(ctx).Errorw("Request failed", zap.Int("code", f.status), zap.Error(err))
+	}
+}
+
 func respondError(w http.ResponseWriter, r *http.Request, err error) {
 	f := failureOf(err)
-	if f.status >= http.StatusInternalServerError {
-		logging.FromContext(r.Context()).Errorw("Request failed", zap.Int("code", f.status), zap.Error(err))
-	}
+	f.log(r.Context(), err)
 	switch f.status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="tosca"`)

@@ -144,7 +144,6 @@ func (s *server) work(ctx context.Context, u *upload.Uploader, do action, recipe
 		return res, nil
 	}
 	if err := u.Apply(ctx, plan); err != nil {
-		logger.Errorw("Upload stopped in the middle", zap.Error(err))
 		return nil, err
 	}
 	logger.Infow("Recipe done", zap.Int("nodes", len(plan.Steps)), zap.Int("written", plan.Writes()))

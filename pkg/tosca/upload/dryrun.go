@@ -77,11 +77,16 @@ func (s *Step) explain(err error) (tosca.Errors, error) {
 	if !errors.As(err, &status) || status.Status().Details == nil || len(status.Status().Details.Causes) == 0 {
 		return tosca.Errors{{Name: tosca.InvalidPropertyValue, Node: n.Name, Line: n.Line, Message: err.Error()}}, nil
 	}
+	causes := status.Status().Details.Causes
 	var errs tosca.Errors
-	for _, c := range status.Status().Details.Causes {
+	for _, c := range causes {
+		// The server's remark that it did not look any further, beside what it did find.
+		if c.Field == noField && len(causes) > 1 {
+			continue
+		}
 		e := &tosca.Error{Name: errorName(c.Type), Node: n.Name, Message: c.Message}
 		e.Property, e.Line = n.PropertyAt(c.Field)
-		if e.Property == "" && c.Field != "" && c.Field != "<nil>" {
+		if e.Property == "" && c.Field != "" && c.Field != noField {
 			e.Message = c.Field + ": " + c.Message
 		}
 		e.Message = strings.TrimSpace(e.Message)
@@ -89,6 +94,9 @@ func (s *Step) explain(err error) (tosca.Errors, error) {
 	}
 	return errs, nil
 }
+
+// noField is the path of the API server for the object as a whole.
+const noField = "<nil>"
 
 func errorName(cause metav1.CauseType) string {
 	switch cause {
