@@ -61,9 +61,17 @@ var (
 // the CloudEvents HTTP binding. What is no CloudEvent is answered with 4xx and
 // the reason as text. An answer of 2xx never has a body that is no CloudEvent:
 // Knative's broker would take it for a failed delivery. A panic in the handler
-// is answered with 500 and logged. With verify, every request is authenticated
-// before its body is read; nil lets everybody in.
-func Events(handle Handler, verify *Verifier) http.Handler {
+// is answered with 500 and logged. With $OIDC_AUDIENCE, every request is
+// authenticated before its body is read; see [SenderSettings].
+func Events(handle Handler) (http.Handler, error) {
+	verify, err := newVerifier()
+	if err != nil {
+		return nil, err
+	}
+	return events(handle, verify), nil
+}
+
+func events(handle Handler, verify *verifier) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		event, refusal := receive(w, r, verify)
@@ -97,13 +105,13 @@ func idOf(event *cloudevents.Event) string {
 }
 
 // receive reads the event from the request, or says why it cannot.
-func receive(w http.ResponseWriter, r *http.Request, verify *Verifier) (*cloudevents.Event, error) {
+func receive(w http.ResponseWriter, r *http.Request, verify *verifier) (*cloudevents.Event, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, cehttp.NewResult(http.StatusMethodNotAllowed, "method %s: expected POST with a CloudEvent", r.Method)
 	}
 	if verify != nil {
-		if err := verify.Verify(r); err != nil {
+		if err := verify.check(r); err != nil {
 			if err.code == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 			}

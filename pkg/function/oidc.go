@@ -27,25 +27,28 @@ type SenderSettings struct {
 	Subjects []string `envconfig:"OIDC_SUBJECTS"`
 }
 
-// Verifier checks who sent a request. See [SenderSettings].
-type Verifier struct {
+// verifier checks who sent a request. See [SenderSettings].
+type verifier struct {
 	settings SenderSettings
 	config   *rest.Config
 
 	// mu protects following.
-	mu       sync.Mutex
-	verifier *oidc.IDTokenVerifier
+	mu     sync.Mutex
+	tokens *oidc.IDTokenVerifier
 }
 
-// NewVerifier makes a verifier from $OIDC_AUDIENCE and $OIDC_SUBJECTS, nil if
-// there is no audience. It asks the Kubernetes API for the issuer's keys, on
-// the first request.
-func NewVerifier(config *rest.Config) (*Verifier, error) {
+// newVerifier reads [SenderSettings], nil if there is no audience. It asks the
+// Kubernetes API for the issuer's keys, on the first request.
+func newVerifier() (*verifier, error) {
 	settings, err := Env[SenderSettings]()
 	if err != nil || settings.Audience == "" {
 		return nil, err
 	}
-	return &Verifier{settings: settings, config: config}, nil
+	config, err := KubeConfig()
+	if err != nil {
+		return nil, fmt.Errorf("OIDC_AUDIENCE is set: %w", err)
+	}
+	return &verifier{settings: settings, config: config}, nil
 }
 
 // refusal says why a request is not let in.
@@ -54,18 +57,18 @@ type refusal struct {
 	reason string
 }
 
-// Verify checks the token of the request: 401 without a valid one, 403 for
+// check checks the token of the request: 401 without a valid one, 403 for
 // somebody else's, 503 while the issuer's keys cannot be had.
-func (v *Verifier) Verify(r *http.Request) *refusal {
+func (v *verifier) check(r *http.Request) *refusal {
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return &refusal{http.StatusUnauthorized, "Authorization: expected a bearer token for audience " + v.settings.Audience}
 	}
-	verifier, err := v.issuer(r.Context())
+	tokens, err := v.issuer(r.Context())
 	if err != nil {
 		return &refusal{http.StatusServiceUnavailable, "the keys of the token issuer are not available: " + oneLine(err)}
 	}
-	id, err := verifier.Verify(r.Context(), strings.TrimSpace(token))
+	id, err := tokens.Verify(r.Context(), strings.TrimSpace(token))
 	if err != nil {
 		return &refusal{http.StatusUnauthorized, "Authorization: " + oneLine(err)}
 	}
@@ -76,11 +79,11 @@ func (v *Verifier) Verify(r *http.Request) *refusal {
 }
 
 // issuer discovers the cluster's token issuer once.
-func (v *Verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+func (v *verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.verifier != nil {
-		return v.verifier, nil
+	if v.tokens != nil {
+		return v.tokens, nil
 	}
 	client, err := rest.HTTPClientFor(v.config)
 	if err != nil {
@@ -95,9 +98,9 @@ func (v *Verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	// API server that this function talks to anyway. The provider fetches keys
 	// later too, so it must not be tied to this request.
 	keys := oidc.ClientContext(context.WithoutCancel(ctx), client)
-	v.verifier = oidc.NewVerifier(issuer, oidc.NewRemoteKeySet(keys, base+"/openid/v1/jwks"),
+	v.tokens = oidc.NewVerifier(issuer, oidc.NewRemoteKeySet(keys, base+"/openid/v1/jwks"),
 		&oidc.Config{ClientID: v.settings.Audience, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256, oidc.ES384, oidc.ES512}})
-	return v.verifier, nil
+	return v.tokens, nil
 }
 
 func discoverIssuer(ctx context.Context, client *http.Client, base string) (string, error) {

@@ -17,6 +17,4 @@
 //
 // Events are hints, the object is the truth: an event may be lost, repeated,
 // late or out of order, and [Due] of the live object still says what is right.
-//
-// +kubebuilder:object:generate=true
 package model

@@ -7,8 +7,6 @@ import (
 )
 
 // Neighbours is what [Due] has to know beside the object itself.
-//
-// +kubebuilder:object:generate=false
 type Neighbours struct {
 	// Dependencies are what the object depends on, one for each of its kind's
 	// DependsOn, in that order.
@@ -19,8 +17,6 @@ type Neighbours struct {
 }
 
 // Dependency is one thing that an object depends on, as it is now.
-//
-// +kubebuilder:object:generate=false
 type Dependency struct {
 	// DependsOn is the rule that makes it one.
 	DependsOn
@@ -34,8 +30,6 @@ type Dependency struct {
 }
 
 // Dependent is an object that depends on one that is being deleted.
-//
-// +kubebuilder:object:generate=false
 type Dependent struct{ Kind, Name string }
 
 // Reason says why a step is due.
@@ -57,8 +51,6 @@ const (
 )
 
 // Verdict is what [Due] says.
-//
-// +kubebuilder:object:generate=false
 type Verdict struct {
 	// Reason says why the step is due; empty if it is not.
 	Reason Reason

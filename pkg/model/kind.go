@@ -14,8 +14,6 @@ import (
 )
 
 // Kind is what a CustomResourceDefinition says of a model.
-//
-// +kubebuilder:object:generate=false
 type Kind struct {
 	// GVK is the group, version and kind; the version is the one that is stored.
 	GVK schema.GroupVersionKind
@@ -30,8 +28,6 @@ type Kind struct {
 }
 
 // DependsOn is one kind of dependency.
-//
-// +kubebuilder:object:generate=false
 type DependsOn struct {
 	// Kind that is depended on.
 	Kind schema.GroupKind
@@ -111,8 +107,6 @@ func splitList(s string) []string {
 // Snapshot is what [Due] needs of one object: its metadata and status, and the
 // names of what it depends on. It never holds the spec, so that the model
 // source can keep one for every object of the cluster.
-//
-// +kubebuilder:object:generate=false
 type Snapshot struct {
 	metav1.ObjectMeta
 	// Kind of the object.

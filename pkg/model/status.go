@@ -37,6 +37,8 @@ const (
 
 // Status is the status of every model: the conditions, and what each step
 // acknowledges. Each part belongs to its step and is written by it alone.
+//
+// +kubebuilder:object:generate=true
 type Status struct {
 	duckv1.Status `json:",inline"`
 
@@ -74,6 +76,8 @@ func (s *Status) SetStep(step Step, part *StepStatus) {
 
 // StepStatus is a step's acknowledgement: which generation it has handled,
 // how that ended, and when it wants to be called again.
+//
+// +kubebuilder:object:generate=true
 type StepStatus struct {
 	// Generation of the object that the step has handled.
 	Generation int64 `json:"generation"`
@@ -119,6 +123,8 @@ type StepStatus struct {
 }
 
 // DependencyStatus records which generation of a dependency a sync has used.
+//
+// +kubebuilder:object:generate=true
 type DependencyStatus struct {
 	// Kind of the dependency.
 	Kind string `json:"kind"`
@@ -152,6 +158,8 @@ const (
 )
 
 // Blocker is what a waiting step waits for.
+//
+// +kubebuilder:object:generate=true
 type Blocker struct {
 	// Kind of the object that is waited for.
 	Kind string `json:"kind"`

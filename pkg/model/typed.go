@@ -26,8 +26,6 @@ type Object interface {
 
 // Models is the typed view of a [Client] on one model. T is a pointer type
 // that the client's scheme knows.
-//
-// +kubebuilder:object:generate=false
 type Models[T Object] struct{ client *Client }
 
 // For gives the typed view of the client on the model T:
@@ -86,8 +84,6 @@ func (m Models[T]) Get(ctx context.Context, namespace, name string) (T, error) {
 }
 
 // Filter narrows a list; the API server does the filtering.
-//
-// +kubebuilder:object:generate=false
 type Filter struct {
 	// Labels selects by labels; nil selects all.
 	Labels labels.Selector

@@ -12,10 +12,9 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=hws,categories=models
 // +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
-// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync,policy"
+// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync"
 // +kubebuilder:printcolumn:name="From",type=string,JSONPath=`.spec.helloFrom`
 // +kubebuilder:printcolumn:name="Synced",type=string,JSONPath=`.status.conditions[?(@.type=="Synced")].status`
-// +kubebuilder:printcolumn:name="Policed",type=string,JSONPath=`.status.conditions[?(@.type=="Policed")].status`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

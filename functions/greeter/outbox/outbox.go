@@ -1,0 +1,252 @@
+// Package outbox publishes what the greeter accepted from its own users as CloudEvents. The store holds an event until the sink
+// has answered 2xx, so none is lost when the sink, the network or the greeter dies; some may be sent twice, with the same id.
+//
+// Events of one name leave in the order in which the greetings were accepted, one at a time. Names do not wait for each other: an
+// event that the sink refuses holds up nothing but its own name.
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+	"k8s.io/client-go/util/workqueue"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/functions/greeter/store"
+)
+
+// Config of a Publisher, read from the environment by envconfig.
+type Config struct {
+	// Sink is the URL that events are sent to, as a SinkBinding sets it. Without one they stay in the outbox.
+	Sink string `envconfig:"K_SINK"`
+
+	// Overrides is JSON, as a SinkBinding sets it: {"extensions": {"name": "value"}} are added to every event.
+	Overrides string `envconfig:"K_CE_OVERRIDES"`
+
+	// Source is the source attribute of the events.
+	Source string `envconfig:"EVENT_SOURCE" default:"/greeter"`
+
+	// Workers is the number of events that are under way at once.
+	Workers int `envconfig:"PUBLISH_WORKERS" default:"8"`
+
+	// Timeout is how long the sink may take to answer. A synchronous Broker answers after its subscribers did.
+	Timeout time.Duration `envconfig:"PUBLISH_TIMEOUT" default:"30s"`
+}
+
+const (
+	// Waits before an event is sent again grow from minBackoff to maxBackoff, with jitter.
+	minBackoff = 200 * time.Millisecond
+	maxBackoff = 30 * time.Second
+
+	// After downAfter failures without a success between them the sink counts as down. Then it gets at most probeRate requests per
+	// second, however many events wait: a sink that comes back must not be met by a crowd.
+	downAfter = 8
+	probeRate = rate.Limit(10)
+
+	// reminder is how often the log says that the sink is still down.
+	reminder = time.Minute
+)
+
+// A Publisher empties the outbox of a store.
+type Publisher struct {
+	store  *store.Store
+	sender *sender
+	config Config
+	log    *zap.SugaredLogger
+	pace   *rate.Limiter
+	queue  workqueue.TypedRateLimitingInterface[store.Line]
+
+	mu sync.Mutex // protects what follows
+
+	failures int // since the last success
+	reported time.Time
+}
+
+// New returns a Publisher that does nothing until Run. The logger is taken from ctx.
+func New(ctx context.Context, s *store.Store, c Config) (*Publisher, error) {
+	p := &Publisher{
+		store:  s,
+		config: c,
+		log:    logging.FromContext(ctx),
+		pace:   rate.NewLimiter(rate.Inf, 1),
+		queue: workqueue.NewTypedRateLimitingQueue[store.Line](jittered{
+			workqueue.NewTypedItemExponentialFailureRateLimiter[store.Line](minBackoff, maxBackoff)}),
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	overrides := duckv1.CloudEventOverrides{}
+	if c.Overrides != "" {
+		if err := json.Unmarshal([]byte(c.Overrides), &overrides); err != nil {
+			return nil, fmt.Errorf(`K_CE_OVERRIDES: expected JSON like {"extensions": {"name": "value"}}: %w`, err)
+		}
+	}
+	p.sender = newSender(c, overrides.Extensions)
+
+	// What every event has in common is checked now: found out later, it would hold up all of them for ever.
+	if _, err := p.sender.event(store.Entry{GreetingID: "check", AcceptedAt: time.Unix(0, 0)}); err != nil {
+		return nil, fmt.Errorf("K_CE_OVERRIDES, EVENT_SOURCE: do not make a valid event: %w", err)
+	}
+	return p, nil
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Sink != "" {
+		u, err := url.Parse(c.Sink)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			errs = append(errs, fmt.Errorf("K_SINK: expected an http or https URL, got %q", c.Sink))
+		}
+	}
+	if c.Workers < 1 {
+		errs = append(errs, fmt.Errorf("PUBLISH_WORKERS: expected 1 or more, got %d", c.Workers))
+	}
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("PUBLISH_TIMEOUT: expected more than 0, got %s", c.Timeout))
+	}
+	return errors.Join(errs...)
+}
+
+// Notify that a line has a new entry. It does not block.
+func (p *Publisher) Notify(line store.Line) {
+	if p.config.Sink != "" {
+		p.queue.Add(line)
+	}
+}
+
+// Run publishes what is in the outbox and what comes into it until ctx is done. Events that are under way then are sent again by
+// the next Run.
+func (p *Publisher) Run(ctx context.Context) {
+	if p.config.Sink == "" {
+		p.log.Warnw("K_SINK is not set: greetings that users ask for stay in the outbox until the greeter is started with a sink")
+		return
+	}
+	stop := context.AfterFunc(ctx, p.queue.ShutDown)
+	defer stop()
+
+	if err := p.addAll(); err != nil {
+		// Lines that get a new entry are found all the same; the others at the next recovery or start.
+		p.log.Errorw("Cannot read what waits in the outbox", "error", err)
+	}
+
+	var workers sync.WaitGroup
+	for range p.config.Workers {
+		workers.Go(func() {
+			for p.next(ctx) {
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// addAll makes every line that is not empty due at once.
+func (p *Publisher) addAll() error {
+	lines, err := p.store.Lines()
+	for _, line := range lines {
+		p.queue.Add(line)
+	}
+	return err
+}
+
+// next publishes the head of the next line that is due. The queue gives a line to one worker at a time, which keeps its order.
+func (p *Publisher) next(ctx context.Context) bool {
+	line, shutdown := p.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer p.queue.Done(line)
+
+	if err := p.pace.Wait(ctx); err != nil {
+		return false // ctx is done
+	}
+	entry, err := p.store.Head(line)
+	if err != nil {
+		p.log.Errorw("Cannot read the outbox, trying again", "error", err)
+		p.queue.AddRateLimited(line)
+		return true
+	}
+	if entry == nil {
+		p.queue.Forget(line)
+		return true
+	}
+
+	if err := p.sender.send(ctx, *entry); err != nil {
+		if ctx.Err() != nil {
+			return false
+		}
+		// Also what looks final (a 4xx) is tried again: the sink may be mended, and an event that was accepted is never dropped.
+		p.failed(*entry, err)
+		p.queue.AddRateLimited(line)
+		return true
+	}
+	p.succeeded()
+
+	if err := p.store.Remove(*entry); err != nil {
+		p.log.Errorw("Cannot remove a published event from the outbox, it will be sent again", "greeting", entry.GreetingID, "error", err)
+		p.queue.AddRateLimited(line)
+		return true
+	}
+	p.queue.Forget(line)
+	p.queue.Add(line) // for what stands behind it
+	return true
+}
+
+func (p *Publisher) failed(e store.Entry, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures++
+	if p.failures == downAfter {
+		p.pace.SetLimit(probeRate)
+	}
+	// One line for each of thousands of events would hide everything else while the sink is down.
+	if p.failures > downAfter && time.Since(p.reported) < reminder {
+		return
+	}
+	p.reported = time.Now()
+	p.log.Warnw("The sink does not accept an event, trying again", "sink", p.config.Sink, "greeting", e.GreetingID, "name", e.Request.Name,
+		"failuresInARow", p.failures, "error", err)
+}
+
+func (p *Publisher) succeeded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wasDown := p.failures >= downAfter
+	p.failures = 0
+	if !wasDown {
+		return
+	}
+
+	// Everything that waits does so because of the sink, most of it for no reason of its own: no need to sit out the waits.
+	p.pace.SetLimit(rate.Inf)
+	p.log.Infow("The sink accepts events again", "sink", p.config.Sink)
+	if err := p.addAll(); err != nil {
+		p.log.Errorw("Cannot read what waits in the outbox", "error", err)
+	}
+}
+
+// jittered shortens each wait by up to a half, so that events that failed together do not come back together.
+type jittered struct {
+	workqueue.TypedRateLimiter[store.Line]
+}
+
+// When implements workqueue.TypedRateLimiter.
+func (j jittered) When(line store.Line) time.Duration {
+	wait := j.TypedRateLimiter.When(line)
+	return wait - rand.N(wait/2+1)
+}
+
+func newTransport(workers int) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = workers
+	return t
+}

@@ -1,0 +1,231 @@
+// Package store keeps the greeter's greetings, the tombstones of deleted ones and the outbox in one bbolt file, so that what
+// belongs together (a greeting and the event that tells of it) is written together or not at all.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"k8s.io/utils/clock"
+	"knative.dev/pkg/logging"
+)
+
+var (
+	// ErrNotFound is returned for a greeting that is not there.
+	ErrNotFound = errors.New("no such greeting")
+
+	// ErrOutboxFull is returned when a greeting would have to be published but too many wait for that already.
+	ErrOutboxFull = errors.New("too many greetings wait to be published")
+)
+
+// ConflictError refuses a writer that is behind what the store has. Trying again does not help it.
+type ConflictError struct{ Reason string }
+
+func (e *ConflictError) Error() string { return e.Reason }
+
+// Config of a Store, read from the environment by envconfig.
+type Config struct {
+	// DataDir is the folder of the store, made if it is not there. It must outlive the process.
+	DataDir string `envconfig:"DATA_DIR" default:"/data" required:"true"`
+
+	// LockTimeout is how long to wait for another process to let go of the store, e.g. the one that this one replaces.
+	LockTimeout time.Duration `envconfig:"STORE_LOCK_TIMEOUT" default:"10s"`
+
+	// TombstoneTTL is how long a deleted greeting's generation is remembered, to refuse writes that were sent before the
+	// deletion and arrive after it. It must be longer than any event or request can be under way.
+	TombstoneTTL time.Duration `envconfig:"TOMBSTONE_TTL" default:"24h"`
+
+	// OutboxLimit is how many greetings may wait to be published. More are refused (503) instead of filling the disk: what was
+	// accepted is never dropped.
+	OutboxLimit int `envconfig:"OUTBOX_LIMIT" default:"100000"`
+
+	// NoSync leaves it to the operating system when writes reach the disk: a crash of the machine loses some. For tests.
+	NoSync bool `ignored:"true"`
+
+	// Clock defaults to the real one.
+	Clock clock.PassiveClock `ignored:"true"`
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.DataDir == "" {
+		errs = append(errs, errors.New("DATA_DIR: required, expected a folder that the greeter may write to"))
+	}
+	// bbolt takes 0 for "wait for ever", which would look like a greeter that hangs.
+	if c.LockTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("STORE_LOCK_TIMEOUT: expected more than 0, got %s", c.LockTimeout))
+	}
+	if c.TombstoneTTL <= 0 {
+		errs = append(errs, fmt.Errorf("TOMBSTONE_TTL: expected more than 0, got %s", c.TombstoneTTL))
+	}
+	if c.OutboxLimit <= 0 {
+		errs = append(errs, fmt.Errorf("OUTBOX_LIMIT: expected more than 0, got %d", c.OutboxLimit))
+	}
+	return errors.Join(errs...)
+}
+
+// The buckets. Greetings and tombstones are keyed by id. The outbox is keyed by sequence number; its order has the same
+// entries keyed by Line and sequence number, so that the head of a line is one seek away.
+var (
+	bucketGreetings   = []byte("greetings")
+	bucketTombstones  = []byte("tombstones")
+	bucketOutbox      = []byte("outbox")
+	bucketOutboxOrder = []byte("outbox-order")
+)
+
+// fileName of the store inside Config.DataDir.
+const fileName = "greeter.db"
+
+// A Store of greetings. It is safe for concurrent use, by one process at a time.
+type Store struct {
+	db      *bbolt.DB
+	config  Config
+	clock   clock.PassiveClock
+	pending atomic.Int64
+}
+
+// Open the store, waiting for Config.LockTimeout if another process has it open.
+func Open(c Config) (*Store, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("DATA_DIR: cannot make the folder: %w", err)
+	}
+
+	path := filepath.Join(c.DataDir, fileName)
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:      c.LockTimeout,
+		NoSync:       c.NoSync,
+		FreelistType: bbolt.FreelistMapType,
+	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("DATA_DIR: another process has %s open and did not let go within %s: only one greeter at a time can run on a store", path, c.LockTimeout)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("DATA_DIR: cannot open %s: %w", path, err)
+	}
+
+	// Concurrent writers share one sync of the disk. A lone one should not wait for company that does not come.
+	db.MaxBatchDelay = 2 * time.Millisecond
+
+	s := &Store{db: db, config: c, clock: c.Clock}
+	if err := db.Update(s.prepare); err != nil {
+		return nil, errors.Join(fmt.Errorf("DATA_DIR: cannot prepare %s: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) prepare(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{bucketGreetings, bucketTombstones, bucketOutbox, bucketOutboxOrder} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	s.pending.Store(int64(tx.Bucket(bucketOutbox).Stats().KeyN))
+	return nil
+}
+
+// Close the store after the calls that are under way. What is written stays written without it too.
+func (s *Store) Close() error { return s.db.Close() }
+
+// sweepEvery is how often forgotten tombstones are removed. Reads do not depend on it.
+const sweepEvery = time.Hour
+
+// SweepTombstones removes expired tombstones, now and every hour until ctx is done.
+func (s *Store) SweepTombstones(ctx context.Context) {
+	for {
+		n, err := s.sweep()
+		if err != nil {
+			logging.FromContext(ctx).Warnw("Cannot remove expired tombstones, trying again later", "error", err)
+		}
+		if n > 0 {
+			logging.FromContext(ctx).Infow("Removed expired tombstones", "count", n)
+		}
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sweepEvery):
+		}
+	}
+}
+
+// sweepBatch bounds how long one sweep keeps other writers waiting.
+const sweepBatch = 1000
+
+func (s *Store) sweep() (int, error) {
+	total := 0
+	for {
+		var expired [][]byte
+		err := s.db.View(func(tx *bbolt.Tx) error {
+			c := tx.Bucket(bucketTombstones).Cursor()
+			for k, v := c.First(); k != nil && len(expired) < sweepBatch; k, v = c.Next() {
+				t := tombstone{}
+				if err := json.Unmarshal(v, &t); err != nil {
+					return fmt.Errorf("tombstone of %s: %w", k, err)
+				}
+				if s.expired(t) {
+					expired = append(expired, append([]byte(nil), k...))
+				}
+			}
+			return nil
+		})
+		if err != nil || len(expired) == 0 {
+			return total, err
+		}
+
+		err = s.db.Update(func(tx *bbolt.Tx) error {
+			for _, k := range expired {
+				// It may have been renewed since it was read.
+				t, err := get[tombstone](tx, bucketTombstones, string(k))
+				if err != nil {
+					return err
+				}
+				if t == nil || !s.expired(*t) {
+					continue
+				}
+				if err := tx.Bucket(bucketTombstones).Delete(k); err != nil {
+					return err
+				}
+				total++
+			}
+			return nil
+		})
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// get returns nil if there is no such key.
+func get[T any](tx *bbolt.Tx, bucket []byte, key string) (*T, error) {
+	raw := tx.Bucket(bucket).Get([]byte(key))
+	if raw == nil {
+		return nil, nil
+	}
+	v := new(T)
+	if err := json.Unmarshal(raw, v); err != nil {
+		return nil, fmt.Errorf("the store's entry %s/%s cannot be read: %w", bucket, key, err)
+	}
+	return v, nil
+}
+
+func put(tx *bbolt.Tx, bucket, key []byte, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucket).Put(key, raw)
+}

@@ -1,0 +1,58 @@
+// Command modelsource is the event source of all models: a small process that
+// always runs, watches them, and sends a CloudEvent to $K_SINK for each step
+// that is due. Package source says how.
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/source"
+)
+
+type settings struct {
+	// Sink is set by the ContainerSource.
+	Sink function.SinkSettings
+	// Namespace whose models are watched; empty for all namespaces.
+	Namespace string `envconfig:"WATCH_NAMESPACE"`
+	// Window is how many events of one kind and step may be unacknowledged.
+	Window int `envconfig:"WINDOW" default:"64"`
+	// VisibilityTimeout is how long the source waits for a step's status before
+	// it sends the event again. Longer than a step may take (25 s).
+	VisibilityTimeout time.Duration `envconfig:"VISIBILITY_TIMEOUT" default:"30s"`
+}
+
+func main() { function.Main("modelsource", build) }
+
+func build(ctx context.Context) (http.Handler, error) {
+	env, err := function.Env[settings]()
+	if err != nil {
+		return nil, err
+	}
+	config, err := function.KubeConfig()
+	if err != nil {
+		return nil, err
+	}
+	sink, err := function.NewSink(env.Sink, env.Window)
+	if err != nil {
+		return nil, err
+	}
+	models, err := source.New(config, sink.Send, source.Options{
+		Namespace: env.Namespace, Window: env.Window, Visibility: env.VisibilityTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	logging.FromContext(ctx).Infow("Watching models", zap.String("namespace", env.Namespace), zap.String("sink", env.Sink.URL))
+	go func() {
+		if err := models.Run(ctx); err != nil {
+			logging.FromContext(ctx).Errorw("The source ended", zap.Error(err))
+		}
+	}()
+	return http.NotFoundHandler(), nil
+}

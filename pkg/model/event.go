@@ -1,0 +1,103 @@
+package model
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Reference is the data of a model event: which object it is about. It never
+// holds the spec: functions read the live object, so a forged event can do no
+// more than ask for work that is due anyway.
+type Reference struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+	UID        string `json:"uid,omitempty"`
+	Generation int64  `json:"generation,omitempty"`
+}
+
+// GroupKind of the object.
+func (r Reference) GroupKind() schema.GroupKind {
+	return schema.FromAPIVersionAndKind(r.APIVersion, r.Kind).GroupKind()
+}
+
+// Reference to the object.
+func (s *Snapshot) Reference() Reference {
+	version, kind := s.Kind.GVK.ToAPIVersionAndKind()
+	return Reference{APIVersion: version, Kind: kind, Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), Generation: s.Generation}
+}
+
+// WakeEvent is the CloudEvent that wakes the step for the object. The id is
+// deterministic: it tells the attempts of one generation apart, counted from 1.
+func (s *Snapshot) WakeEvent(step Step, attempt int, now time.Time) cloudevents.Event {
+	id := fmt.Sprintf("%s/%d/%s/%d", s.UID, s.Generation, step, attempt)
+	event := s.Event(s.EventType(step), id, now, s.Reference())
+	event.SetExtension(ExtensionStep, string(step))
+	return event
+}
+
+// Event is a CloudEvent about the object, with the attributes that Triggers
+// filter on. It has no attribute "step", which only [Snapshot.WakeEvent] adds:
+// what a function replies must not wake that function again.
+func (s *Snapshot) Event(eventType, id string, now time.Time, data any) cloudevents.Event {
+	event := cloudevents.NewEvent()
+	event.SetID(id)
+	event.SetType(eventType)
+	event.SetSource(s.Kind.SourceOf(s.Namespace))
+	event.SetSubject(s.Name)
+	event.SetTime(now)
+	event.SetExtension(ExtensionKind, s.Kind.GVK.Kind)
+	event.SetExtension(ExtensionNamespace, s.Namespace)
+	event.SetExtension(ExtensionName, s.Name)
+	event.SetExtension(ExtensionUID, string(s.UID))
+	// As text: an Integer of CloudEvents has 32 bits.
+	event.SetExtension(ExtensionGeneration, strconv.FormatInt(s.Generation, 10))
+	// A broker that keeps order keeps it for each object.
+	event.SetExtension(ExtensionPartitionKey, string(s.UID))
+	if err := event.SetData(cloudevents.ApplicationJSON, data); err != nil {
+		panic(fmt.Sprintf("model event data %T cannot be encoded: %v", data, err)) // A programmer's error.
+	}
+	return event
+}
+
+// ParseReference reads the reference from a model event. The error names the
+// field that is wrong and what was expected.
+func ParseReference(event cloudevents.Event) (Reference, error) {
+	var r Reference
+	d := json.NewDecoder(bytes.NewReader(event.Data()))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it is empty")
+		}
+		return r, fmt.Errorf("data: expected a JSON object with apiVersion, kind, namespace and name: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return r, errors.New("data: expected one JSON object, found more after it")
+	}
+	gv, err := schema.ParseGroupVersion(r.APIVersion)
+	if err != nil || gv.Group == "" || gv.Version == "" {
+		return r, fmt.Errorf("data.apiVersion: expected group/version, got %q", r.APIVersion)
+	}
+	if r.Kind == "" {
+		return r, errors.New("data.kind: expected the kind of a model, got nothing")
+	}
+	// The names become paths of the API.
+	if errs := validation.IsDNS1123Label(r.Namespace); len(errs) > 0 {
+		return r, fmt.Errorf("data.namespace: expected the name of a namespace, got %q: %s", r.Namespace, errs[0])
+	}
+	if errs := validation.IsDNS1123Subdomain(r.Name); len(errs) > 0 {
+		return r, fmt.Errorf("data.name: expected the name of an object, got %q: %s", r.Name, errs[0])
+	}
+	return r, nil
+}

@@ -1,0 +1,343 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+
+	"go.uber.org/zap"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// watchedKind is a model that the source follows.
+type watchedKind struct {
+	*model.Kind
+	// objects holds a *model.Snapshot for each object, found by what it
+	// depends on through byDependency.
+	objects cache.Indexer
+	stop    context.CancelFunc
+	// synced: objects holds all that there are. Protected by Source.mu.
+	synced bool
+}
+
+// byDependency is the index of objects by the dependencies that they name:
+// dependencyKey of kind, namespace and name, with an empty name for those that
+// name none.
+const byDependency = "dependency"
+
+func dependencyKey(gk schema.GroupKind, namespace, name string) string {
+	return gk.String() + "/" + namespace + "/" + name
+}
+
+func listWatch(resource dynamic.ResourceInterface, selector string) *cache.ListWatch {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.LabelSelector = selector
+			return resource.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.LabelSelector = selector
+			return resource.Watch(ctx, options)
+		},
+	}
+}
+
+// watchDefinitions follows the definitions that are labelled as models, so
+// that a new model needs neither a restart nor a change of the source.
+func (s *Source) watchDefinitions(ctx context.Context) {
+	_, definitions := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: listWatch(s.dynamic.Resource(model.CRDs), model.LabelModel+"=true"),
+		ObjectType:    &unstructured.Unstructured{},
+		// Schemas are large, and nothing here needs them.
+		Transform: func(obj any) (any, error) {
+			if u, ok := obj.(*unstructured.Unstructured); ok {
+				dropSchemas(u)
+			}
+			return obj, nil
+		},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { s.define(ctx, obj) },
+			UpdateFunc: func(_, obj any) { s.define(ctx, obj) },
+			DeleteFunc: func(obj any) { s.undefine(ctx, obj) },
+		},
+	})
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), definitions.HasSynced) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.synced = true
+			for _, w := range s.kinds {
+				s.enqueueAll(w)
+			}
+		}
+	}()
+	definitions.RunWithContext(ctx)
+}
+
+func dropSchemas(u *unstructured.Unstructured) {
+	u.SetManagedFields(nil)
+	versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+	for _, v := range versions {
+		if version, ok := v.(map[string]any); ok {
+			delete(version, "schema")
+			delete(version, "additionalPrinterColumns")
+		}
+	}
+	_ = unstructured.SetNestedSlice(u.Object, versions, "spec", "versions")
+}
+
+// define begins to follow a model, or follows it as it is defined now.
+func (s *Source) define(ctx context.Context, obj any) {
+	log := logging.FromContext(ctx)
+	u := obj.(*unstructured.Unstructured)
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, crd); err != nil {
+		log.Errorw("A model definition cannot be read", zap.String("definition", u.GetName()), zap.Error(err))
+		return
+	}
+	kind, err := model.ParseKind(crd)
+	if err != nil {
+		log.Errorw("A model definition is wrong; its objects are not synchronized", zap.Error(err))
+		s.undefine(ctx, obj)
+		return
+	}
+	if !established(crd) {
+		return // The API does not serve it yet; an update will tell when.
+	}
+	gk := kind.GVK.GroupKind()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.kinds[gk]; old != nil {
+		if reflect.DeepEqual(old.Kind, kind) {
+			return
+		}
+		old.stop()
+	}
+	watching, stop := context.WithCancel(ctx)
+	w := &watchedKind{Kind: kind, stop: stop}
+	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
+		ObjectType:    &unstructured.Unstructured{},
+		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
+		Indexers:      cache.Indexers{byDependency: w.dependencies, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { s.changed(obj) },
+			UpdateFunc: func(old, obj any) { s.changed(old); s.changed(obj) },
+			DeleteFunc: func(obj any) { s.changed(obj) },
+		},
+	})
+	w.objects = store.(cache.Indexer)
+	s.kinds[gk] = w
+	log.Infow("Watching a model", zap.Stringer("kind", kind.GVK), zap.Any("steps", kind.Steps))
+	go informer.RunWithContext(watching)
+	go func() {
+		if cache.WaitForCacheSync(watching.Done(), informer.HasSynced) {
+			s.syncedKind(w)
+		}
+	}()
+}
+
+func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	for _, c := range crd.Status.Conditions {
+		if c.Type == apiextensionsv1.Established {
+			return c.Status == apiextensionsv1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// undefine stops following a model.
+func (s *Source) undefine(ctx context.Context, obj any) {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return
+	}
+	group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
+	name, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
+	gk := schema.GroupKind{Group: group, Kind: name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.kinds[gk]
+	if w == nil {
+		return
+	}
+	w.stop()
+	delete(s.kinds, gk)
+	logging.FromContext(ctx).Infow("No longer watching a model", zap.Stringer("kind", w.GVK))
+	s.enqueueAll(w)
+}
+
+// syncedKind looks at all objects of a model, and of its neighbours, once all
+// of them are known: before that, one that is there could be taken for missing.
+func (s *Source) syncedKind(w *watchedKind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.synced = true
+	for _, other := range s.kinds {
+		if other == w || other.dependsOn(w.Kind) || w.dependsOn(other.Kind) {
+			s.enqueueAll(other)
+		}
+	}
+}
+
+func (w *watchedKind) dependsOn(k *model.Kind) bool {
+	for _, d := range w.DependsOn {
+		if d.Kind == k.GVK.GroupKind() {
+			return true
+		}
+	}
+	return false
+}
+
+// snapshot keeps of an object what model.Due needs.
+func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return obj
+	}
+	s, err := w.SnapshotOf(u)
+	if err == nil {
+		s.Status.Conditions = nil
+		return s
+	}
+	// It must not stop the watch of all others. Held back, it is in nobody's way.
+	logging.FromContext(ctx).Errorw("An object cannot be read; its steps are held back", zap.Error(err))
+	return &model.Snapshot{Kind: w.Kind, Refs: make([]string, len(w.DependsOn)), ObjectMeta: metav1.ObjectMeta{
+		Namespace: u.GetNamespace(), Name: u.GetName(), UID: u.GetUID(), ResourceVersion: u.GetResourceVersion(),
+		Annotations: map[string]string{model.AnnotationPaused: "true"},
+	}}
+}
+
+// dependencies is the index function of byDependency.
+func (w *watchedKind) dependencies(obj any) ([]string, error) {
+	s, ok := obj.(*model.Snapshot)
+	if !ok {
+		return nil, errors.New("expected a snapshot")
+	}
+	keys := make([]string, len(s.Refs))
+	for i, name := range s.Refs {
+		keys[i] = dependencyKey(w.DependsOn[i].Kind, s.Namespace, name)
+	}
+	return keys, nil
+}
+
+// changed looks at an object that was added, changed or removed, and at those
+// whose steps look at it.
+func (s *Source) changed(obj any) {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	o, ok := obj.(*model.Snapshot)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.enqueue(o)
+	gk := o.Kind.GVK.GroupKind()
+	for _, w := range s.kinds {
+		if !w.dependsOn(o.Kind) {
+			continue
+		}
+		// Those that name it, and those that name none and may get it.
+		for _, name := range []string{o.Name, ""} {
+			dependents, _ := w.objects.ByIndex(byDependency, dependencyKey(gk, o.Namespace, name))
+			for _, d := range dependents {
+				s.enqueue(d.(*model.Snapshot))
+			}
+		}
+	}
+	for i, d := range o.Kind.DependsOn {
+		// Only one that is being deleted looks at what depends on it.
+		if owner := s.object(d.Kind, o.Namespace, o.Refs[i]); owner != nil && owner.Deleting() {
+			s.enqueue(owner)
+		}
+	}
+}
+
+// enqueue has all steps of the object looked at.
+func (s *Source) enqueue(o *model.Snapshot) {
+	for _, step := range o.Kind.Steps {
+		s.queue.Add(key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step})
+	}
+}
+
+func (s *Source) enqueueAll(w *watchedKind) {
+	for _, obj := range w.objects.List() {
+		s.enqueue(obj.(*model.Snapshot))
+	}
+}
+
+// object finds a snapshot, nil if there is none. The caller holds mu.
+func (s *Source) object(gk schema.GroupKind, namespace, name string) *model.Snapshot {
+	w := s.kinds[gk]
+	if w == nil || name == "" {
+		return nil
+	}
+	obj, ok, _ := w.objects.GetByKey(cache.NewObjectName(namespace, name).String())
+	if !ok {
+		return nil
+	}
+	return obj.(*model.Snapshot)
+}
+
+// neighbours is what model.Client.Neighbours reads from the API, from memory.
+// It is false while something that matters is not known yet. The caller holds mu.
+func (s *Source) neighbours(o *model.Snapshot) (model.Neighbours, bool) {
+	var n model.Neighbours
+	if o.Deleting() {
+		for _, w := range s.kinds {
+			if !w.dependsOn(o.Kind) {
+				continue
+			}
+			if !w.synced {
+				return n, false
+			}
+			keys, _ := w.objects.IndexKeys(byDependency, dependencyKey(o.Kind.GVK.GroupKind(), o.Namespace, o.Name))
+			for _, k := range keys {
+				n.Dependents = append(n.Dependents, model.Dependent{Kind: w.GVK.Kind, Name: strings.TrimPrefix(k, o.Namespace+"/")})
+			}
+		}
+		return n, true
+	}
+	for i, rule := range o.Kind.DependsOn {
+		d := model.Dependency{DependsOn: rule, Name: o.Refs[i], Object: s.object(rule.Kind, o.Namespace, o.Refs[i])}
+		w := s.kinds[rule.Kind]
+		if w != nil && !w.synced {
+			return n, false
+		}
+		if w != nil && d.Name == "" {
+			d.Candidates = w.candidates(o.Namespace)
+		}
+		n.Dependencies = append(n.Dependencies, d)
+	}
+	return n, true
+}
+
+// candidates counts the objects of the namespace that are not being deleted.
+func (w *watchedKind) candidates(namespace string) int {
+	count := 0
+	objects, _ := w.objects.ByIndex(cache.NamespaceIndex, namespace)
+	for _, obj := range objects {
+		if !obj.(*model.Snapshot).Deleting() {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,153 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// Send delivers one event to the sink. An error means that the sink has not
+// taken it; the source tries again.
+type Send func(ctx context.Context, event cloudevents.Event) error
+
+// Options change a source from its defaults; the zero value is the default.
+type Options struct {
+	// Namespace whose objects are watched. Default: all namespaces.
+	Namespace string
+	// Window is how many events of one kind and step may be in flight.
+	// Default: 64.
+	Window int
+	// Visibility is how long the source waits for the status to show that a
+	// step has handled an event, before it sends it again; doubled each time.
+	// It must be longer than a step may take (25 s). Default: 30 s.
+	Visibility time.Duration
+	// MaxVisibility bounds the growing of Visibility. Default: 10 min.
+	MaxVisibility time.Duration
+	// Clock replaces the system's clock. Default: clock.RealClock.
+	Clock clock.WithTicker
+}
+
+func (o Options) withDefaults() Options {
+	if o.Window <= 0 {
+		o.Window = 64
+	}
+	if o.Visibility <= 0 {
+		o.Visibility = 30 * time.Second
+	}
+	if o.MaxVisibility < o.Visibility {
+		o.MaxVisibility = max(10*time.Minute, o.Visibility)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	return o
+}
+
+// key names what is decided about: one step of one object. Without a name it
+// stands for the lane of the kind and step.
+type key struct {
+	kind schema.GroupKind
+	types.NamespacedName
+	step model.Step
+}
+
+// Source watches models and sends an event for each step that is due. Make
+// one with [New] and call [Source.Run] once.
+type Source struct {
+	options Options
+	dynamic dynamic.Interface
+	send    Send
+	queue   workqueue.TypedDelayingInterface[key]
+	// sending counts the sends under way, so that Run can wait for them.
+	sending sync.WaitGroup
+
+	// mu protects following.
+	mu      sync.Mutex
+	kinds   map[schema.GroupKind]*watchedKind
+	tracked map[key]*flight
+	lanes   map[laneKey]*lane
+	synced  bool
+}
+
+// New makes a source that reads the models of the API that config leads to.
+func New(config *rest.Config, send Send, options Options) (*Source, error) {
+	d, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("model source: %w", err)
+	}
+	options = options.withDefaults()
+	return &Source{
+		options: options,
+		dynamic: d,
+		send:    send,
+		queue:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Clock: options.Clock}),
+		kinds:   map[schema.GroupKind]*watchedKind{},
+		tracked: map[key]*flight{},
+		lanes:   map[laneKey]*lane{},
+	}, nil
+}
+
+// Run works until the context ends, and then waits for the sends under way.
+// While the API or the sink cannot be reached it tries again.
+func (s *Source) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	workers.Go(func() { s.watchDefinitions(ctx) })
+	workers.Go(func() {
+		for {
+			k, shutdown := s.queue.Get()
+			if shutdown {
+				return
+			}
+			s.evaluate(ctx, k)
+			s.queue.Done(k)
+		}
+	})
+	<-ctx.Done()
+	s.queue.ShutDown()
+	workers.Wait()
+	s.mu.Lock()
+	for _, w := range s.kinds {
+		w.stop()
+	}
+	s.mu.Unlock()
+	s.sending.Wait()
+	if err := ctx.Err(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Ready tells whether the source has read the definitions and all objects of
+// the models that it knows.
+func (s *Source) Ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return false
+	}
+	for _, w := range s.kinds {
+		if !w.synced {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Source) log(ctx context.Context, k key) *zap.SugaredLogger {
+	return logging.FromContext(ctx).With(zap.String("step", string(k.step)), zap.String("kind", k.kind.Kind),
+		zap.String("namespace", k.Namespace), zap.String("name", k.Name))
+}
