@@ -259,8 +259,8 @@ func TestCustomType(t *testing.T) {
 
 func TestSeedRecipes(t *testing.T) {
 	for file, want := range map[string][]string{
-		"hello-world.yaml":      {"constraints", "service", "serviceinstance"},
-		"hello-world-more.yaml": {"constraints", "serviceinstance1", "serviceinstance2"},
+		"hello-world.yml":      {"constraints", "service", "serviceinstance"},
+		"hello-world-more.yml": {"constraints", "serviceinstance1", "serviceinstance2"},
 	} {
 		raw, err := os.ReadFile("../../config/samples/tosca/" + file)
 		if err != nil {

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"os"
 
@@ -22,9 +22,9 @@ type Env struct {
 	APIHost string `envconfig:"KUBERNETES_SERVICE_HOST"`
 	APIPort string `envconfig:"KUBERNETES_SERVICE_PORT" default:"443"`
 
-	// CAFile holds the CA that the Kubernetes API is known by. Kubernetes keeps it in the ConfigMap kube-root-ca.crt of each
-	// namespace, so that not even a service account's token has to be mounted to have it.
-	CAFile string `envconfig:"KUBERNETES_CA_FILE" default:"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"`
+	// CA is the CA, as PEM, that the Kubernetes API is known by. Kubernetes keeps it in the ConfigMap kube-root-ca.crt of each
+	// namespace, so that no service account has to be mounted to have it.
+	CA string `envconfig:"KUBERNETES_CA"`
 }
 
 // API says where the Kubernetes API is, in a pod or by KUBECONFIG, and never with credentials.
@@ -36,11 +36,11 @@ func (e Env) API() (*rest.Config, error) {
 		}
 		return rest.AnonymousClientConfig(config), nil
 	}
-	if _, err := os.Stat(e.CAFile); err != nil {
-		return nil, fmt.Errorf("KUBERNETES_CA_FILE: expected the CA of the Kubernetes API: %w", err)
+	if e.CA == "" {
+		return nil, errors.New("KUBERNETES_CA: expected the CA of the Kubernetes API, as in the ConfigMap kube-root-ca.crt")
 	}
 	return &rest.Config{
 		Host:            "https://" + net.JoinHostPort(e.APIHost, e.APIPort),
-		TLSClientConfig: rest.TLSClientConfig{CAFile: e.CAFile},
+		TLSClientConfig: rest.TLSClientConfig{CAData: []byte(e.CA)},
 	}, nil
 }

@@ -25,8 +25,11 @@ type uploaderKey struct{}
 // the answer is 401, which no broker tries again.
 //
 // A bad recipe is answered with 422, which goes to the dead letter at once, with all of its errors as the reason.
-func (s *server) event() http.HandlerFunc {
-	events := function.Events(s.handleEvent, nil)
+func (s *server) event() (http.HandlerFunc, error) {
+	events, err := function.Events(s.handleEvent)
+	if err != nil {
+		return nil, err
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		u, err := s.uploader(r, s.Namespace)
 		if err != nil {
@@ -34,7 +37,7 @@ func (s *server) event() http.HandlerFunc {
 			return
 		}
 		events.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), uploaderKey{}, u)))
-	}
+	}, nil
 }
 
 func (s *server) handleEvent(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {

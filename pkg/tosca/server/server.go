@@ -47,15 +47,20 @@ type server struct {
 }
 
 // New makes the handler. Its answers are text, as XOS's were, or JSON for those who send `Accept: application/json`.
-func New(o Options) http.Handler {
+// The error is about the environment (see function.Events).
+func New(o Options) (http.Handler, error) {
 	s := &server{Options: o}
+	event, err := s.event()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /run", s.recipes(run))
 	mux.HandleFunc("POST /delete", s.recipes(remove))
-	mux.HandleFunc("POST /{$}", s.event())
+	mux.HandleFunc("POST /{$}", event)
 	mux.HandleFunc("GET /{$}", s.index)
 	mux.HandleFunc("GET /custom_type/{name}", s.customType)
-	return recovered(mux)
+	return recovered(mux), nil
 }
 
 // recovered makes a panic an answer that says nothing of the program's insides; those go to the log.

@@ -109,7 +109,11 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	for _, f := range options {
 		f(&o)
 	}
-	s := httptest.NewUnstartedServer(server.New(o))
+	handler, err := server.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(handler)
 	s.Config.BaseContext = func(net.Listener) context.Context {
 		return logging.WithLogger(context.Background(), zap.NewNop().Sugar())
 	}
