@@ -236,16 +236,15 @@ func (c *checker) unknown(t *Type, name string) string {
 // name finds the node's key and what the object would be called.
 func (c *checker) name(n *Node) {
 	n.Key = n.Name
-	line := n.Line
 	if n.Type.Keyed {
 		i := slices.IndexFunc(n.Fields, func(f Field) bool { return f.Property == propertyName })
 		if i < 0 {
 			// Missing or no string: there is an error already.
 			return
 		}
-		n.Key, line = n.Fields[i].Value.(string), n.Fields[i].Line
+		n.Key = fmt.Sprint(n.Fields[i].Value)
 		if reason := badName(n.Key); reason != "" {
-			c.fail(n, InvalidName, propertyName, line, "%q %s", clip(n.Key), reason)
+			c.fail(n, InvalidName, propertyName, n.Fields[i].Line, "%q %s", clip(n.Key), reason)
 			return
 		}
 	}

