@@ -12,6 +12,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,9 @@ func recovered(next http.Handler) http.Handler {
 			if p == nil {
 				return
 			}
+			if p == http.ErrAbortHandler {
+				panic(p) // How net/http is told to break off the connection.
+			}
 			logging.FromContext(r.Context()).Errorw("Handler panicked", zap.Any("panic", p), zap.String("path", r.URL.Path), zap.ByteString("stack", debug.Stack()))
 			respondError(w, r, &failure{status: http.StatusInternalServerError, errs: []*tosca.Error{{Name: internal, Message: "internal error, see the log of the function"}}})
 		}()
@@ -119,6 +123,10 @@ func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, badRequest(tosca.SyntaxError, "the recipe could not be read to its end")
+	}
+	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media == "application/x-www-form-urlencoded" &&
+		bytes.Contains(data, []byte("tosca_definitions_version")) && !bytes.Contains(data, []byte("\n")) {
+		return nil, badRequest(tosca.SyntaxError, "the recipe has no line breaks: send it with `curl --data-binary @file`, since -d drops them")
 	}
 	return data, nil
 }

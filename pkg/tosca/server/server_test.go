@@ -275,18 +275,18 @@ func TestSomebodyElseWrites(t *testing.T) {
 	two := Recipe(Widget("a", "    color: green\n") + "\n" + Widget("b", "    color: green\n"))
 	w.create(widgets, "Widget", "b", map[string]any{"name": "b", "count": int64(1)})
 
-	// before calls f once, before the API gets the first real PUT.
-	before := func(f func()) {
+	// before calls f once, before the API gets the first PUT, of the dry run or for real.
+	before := func(dryRun bool, f func()) {
 		done := false
 		w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut && !isDryRun(r) && !done {
+			if r.Method == http.MethodPut && isDryRun(r) == dryRun && !done {
 				done = true
 				f()
 			}
 			return false
 		})
 	}
-	before(func() {
+	before(false, func() {
 		w.change(widgets, "b", func(o map[string]any) { o["status"] = ready(1, "False", "Failed", "x") })
 	})
 	w.run(two).want(t, "a step that writes its status is no conflict", 200, "Created models: ['a', 'b']")
@@ -297,7 +297,7 @@ func TestSomebodyElseWrites(t *testing.T) {
 		t.Error("and the status is still there")
 	}
 
-	before(func() {
+	before(false, func() {
 		w.change(widgets, "b", func(o map[string]any) {
 			_ = unstructured.SetNestedField(o, int64(3), "spec", "count")
 		})
@@ -309,6 +309,18 @@ done: create Widget a2
 not done: update Widget b
 Upload the recipe again to have the rest done.
 `)
+	before(true, func() {
+		w.change(widgets, "b", func(o map[string]any) { o["status"] = ready(2, "False", "Failed", "y") })
+	})
+	w.send("POST", "/run?dry-run=true", third).want(t, "a status is none for the dry run either", 200, strings.ReplaceAll(`unchanged: node "a2", Widget NS/a2
+would update node "b", Widget NS/b: spec.color "green" -> "red", spec.count 3 -> 1
+`, "NS", w.namespace))
+	before(true, func() {
+		if err := w.admin.Resource(widgets).Namespace(w.namespace).Delete(t.Context(), "b", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	w.run(third).want(t, "but its being deleted is", 409, "ConflictError: line 10: node \"b\": Widget b was changed by somebody else at the same time; try again\n")
 	w.disturbBy(nil)
 	w.run(third).want(t, "the second try is planned on what is there now", 200, "Created models: ['a2', 'b']")
 }
@@ -413,6 +425,8 @@ func TestArguments(t *testing.T) {
 		w.send("POST", "/run?"+c.query, text).want(t, c.reason, 400, c.want)
 	}
 	w.send("POST", "/run", text, "Content-Encoding", "gzip").want(t, "no bombs in archives", 415, "InvalidArgumentError: ...")
+	w.send("POST", "/run", strings.ReplaceAll(text, "\n", ""), "Content-Type", "application/x-www-form-urlencoded").want(t, "the usual mistake with curl", 400,
+		"SyntaxError: the recipe has no line breaks: send it with `curl --data-binary @file`, since -d drops them\n")
 	w.send("GET", "/run", "").want(t, "a recipe is posted", 405, "Method Not Allowed\n")
 	w.send("GET", "/etc/passwd", "").want(t, "no such path", 404, "404 page not found\n")
 	sameSet(t, "nothing was written", []string{}, w.objects())

@@ -2,13 +2,13 @@ package upload
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/retry"
 
 	"github.com/xos-knative/synchronizer/pkg/tosca"
@@ -61,35 +61,39 @@ func (u *Uploader) Apply(ctx context.Context, plan *Plan) error {
 }
 
 func (u *Uploader) apply(ctx context.Context, s *Step) error {
-	err := retry.OnError(retry.DefaultRetry, func(err error) bool { return s.Action == Update && apierrors.IsConflict(err) }, func() error {
-		written, err := u.write(ctx, s)
-		if err == nil && written != nil {
+	written, err := u.writeNewest(ctx, s)
+	if err == nil {
+		if written != nil {
 			s.live = written
 		}
-		if s.Action != Update || !apierrors.IsConflict(err) {
+		return nil
+	}
+	if s.Action == Delete && apierrors.IsNotFound(err) {
+		return nil
+	}
+	explained, err := s.explain(err)
+	if err != nil {
+		return err
+	}
+	return explained
+}
+
+// writeNewest writes (or, with metav1.DryRunAll, asks about it) on top of whatever statuses steps have written since the
+// object was read: they do so all the time, and that is no reason to fail.
+func (u *Uploader) writeNewest(ctx context.Context, s *Step, dryRun ...string) (written *unstructured.Unstructured, err error) {
+	stale := func(err error) bool { return s.Action == Update && apierrors.IsConflict(err) }
+	err = retry.OnError(retry.DefaultRetry, stale, func() error {
+		written, err = u.write(ctx, s, dryRun...)
+		if !stale(err) {
 			return err
 		}
 		return u.refresh(ctx, s, err)
 	})
-	if s.Action == Delete && apierrors.IsNotFound(err) {
-		return nil
-	}
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		explained, _ := s.explain(err)
-		return explained
-	}
-	if explained := (tosca.Errors)(nil); errors.As(err, &explained) {
-		return explained
-	}
-	if err != nil {
-		return fmt.Errorf("cannot %s %s %s: %w", s.Action, s.Kind(), s.Object, err)
-	}
-	return nil
+	return written, err
 }
 
-// refresh looks at an object that was written to since it was planned. Steps write statuses all the time, and those are
-// no reason to fail: the change is put onto the newest object. A new generation is one: somebody else has changed what the
-// recipe is about, and the dry run no longer stands for what would come out.
+// refresh puts the change onto the newest object and returns the conflict, to be tried again. A new generation ends it:
+// somebody else has changed what the recipe is about, and the dry run no longer stands for what would come out.
 func (u *Uploader) refresh(ctx context.Context, s *Step, conflict error) error {
 	now, err := u.resource(s.Node.Type).Get(ctx, s.Object, metav1.GetOptions{})
 	if err != nil {
@@ -97,21 +101,20 @@ func (u *Uploader) refresh(ctx context.Context, s *Step, conflict error) error {
 	}
 	if now.GetUID() != s.live.GetUID() || now.GetGeneration() != s.live.GetGeneration() || now.GetDeletionTimestamp() != nil {
 		// No conflict any more in the eyes of the retry, which would ask again.
-		explained, _ := s.explain(conflict)
-		return explained
+		return s.changedMeanwhile()
 	}
+	s.live = now.DeepCopy()
 	now.Object["spec"] = s.want.Object["spec"]
-	for _, f := range s.Node.Fields {
-		if f.Path[0] != "metadata" {
-			continue
-		}
-		annotations := now.GetAnnotations()
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
-		annotations[f.Path[len(f.Path)-1]] = fmt.Sprint(f.Value)
-		now.SetAnnotations(annotations)
+	annotations := now.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
 	}
+	for _, f := range s.Node.Fields {
+		if f.Path[0] == "metadata" {
+			annotations[f.Path[len(f.Path)-1]] = fmt.Sprint(f.Value)
+		}
+	}
+	now.SetAnnotations(annotations)
 	s.want = now
 	return conflict
 }

@@ -22,7 +22,11 @@ func (u *Uploader) dryRunAll(ctx context.Context, steps []*Step) (tosca.Errors, 
 	g.SetLimit(dryRuns)
 	for i, s := range steps {
 		g.Go(func() error {
-			after, err := u.write(ctx, s, metav1.DryRunAll)
+			after, err := u.writeNewest(ctx, s, metav1.DryRunAll)
+			if s.Action == Delete && apierrors.IsNotFound(err) {
+				s.Action = Absent
+				return nil
+			}
 			if err != nil {
 				results[i], err = s.explain(err)
 				return err
@@ -66,10 +70,12 @@ func (u *Uploader) write(ctx context.Context, s *Step, dryRun ...string) (*unstr
 func (s *Step) explain(err error) (tosca.Errors, error) {
 	n := s.Node
 	what := fmt.Sprintf("%s %s %s", s.Action, s.Kind(), s.Object)
+	var explained tosca.Errors
 	switch {
-	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err):
-		return tosca.Errors{{Name: tosca.Conflict, Node: n.Name, Line: n.Line,
-			Message: fmt.Sprintf("%s %s was changed by somebody else at the same time; try again", s.Kind(), s.Object)}}, nil
+	case errors.As(err, &explained):
+		return explained, nil
+	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsNotFound(err) && s.Action == Update:
+		return s.changedMeanwhile(), nil
 	case !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err):
 		return nil, fmt.Errorf("cannot %s: %w", what, err)
 	}
@@ -93,6 +99,11 @@ func (s *Step) explain(err error) (tosca.Errors, error) {
 		errs = append(errs, e)
 	}
 	return errs, nil
+}
+
+func (s *Step) changedMeanwhile() tosca.Errors {
+	return tosca.Errors{{Name: tosca.Conflict, Node: s.Node.Name, Line: s.Node.Line,
+		Message: fmt.Sprintf("%s %s was changed by somebody else at the same time; try again", s.Kind(), s.Object)}}
 }
 
 // noField is the path of the API server for the object as a whole.
