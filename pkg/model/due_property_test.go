@@ -96,7 +96,7 @@ func (d dice) neighbours(obj *model.Snapshot) model.Neighbours {
 }
 
 func TestDueProperties(t *testing.T) {
-	for seed := range uint64(20000) {
+	for seed := range uint64(4000) {
 		d := dice{rand.New(rand.NewPCG(seed, 1))}
 		obj := d.object(pick(d, services, instances, plain), "self")
 		n := d.neighbours(obj)

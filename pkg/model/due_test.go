@@ -307,7 +307,11 @@ func TestDue(t *testing.T) {
 		},
 		"DependencyNewerDuringBackoff": {
 			reason: "What failed with the old owner may work with the new one, so the retry is not waited for.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, func() model.StepStatus { s := failed(at(time.Hour)); s.Dependencies = []model.DependencyStatus{used}; return s }())),
+			args: args{step: sync, obj: object(instances, "a", handled(sync, func() model.StepStatus {
+				s := failed(at(time.Hour))
+				s.Dependencies = []model.DependencyStatus{used}
+				return s
+			}())),
 				n: owned("hello", object(services, "hello", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
 			want: due(model.DueDependency),
 		},
