@@ -499,9 +499,15 @@ func TestDue(t *testing.T) {
 			want: never,
 		},
 		"DeletingNextDependent": {
-			reason: "The one that was named has gone, others are left.",
+			reason: "The one that was named has gone, others are left: no news, or each of a thousand would wake the step.",
 			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync),
 				handled(sync, waiting(model.Blocker{Kind: "HelloWorldServiceInstance", Name: "b", Reason: model.BlockerDependent}))), n: dependents("c")},
+			want: never,
+		},
+		"DeletingOtherKind": {
+			reason: "But another kind in the way is.",
+			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync),
+				handled(sync, waiting(model.Blocker{Kind: "Other", Name: "b", Reason: model.BlockerDependent}))), n: dependents("c")},
 			want: due(model.DueUnblocked, model.Blocker{Kind: "HelloWorldServiceInstance", Name: "c", Reason: model.BlockerDependent}),
 		},
 		"DeletingUnblocked": {
