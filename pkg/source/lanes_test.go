@@ -57,7 +57,7 @@ func TestWindow(t *testing.T) {
 		if got := len(r.events); got != 0 {
 			t.Fatalf("at most %d are in flight, got %d more", window, got)
 		}
-		r.work(flying[0])
+		r.settle(flying[0], &model.StepStatus{State: model.StateOK})
 		flying = append(flying[1:], r.receive(1, "Owner", model.StepSync)...)
 		want, got := fmt.Sprintf("o-%03d", len(seen)), flying[window-1].Subject()
 		if want != got {
@@ -65,7 +65,9 @@ func TestWindow(t *testing.T) {
 		}
 		seen[got]++
 	}
-	r.work(flying...)
+	for _, e := range flying {
+		r.settle(e, &model.StepStatus{State: model.StateOK})
+	}
 	r.quiet("all are done")
 	for name, n := range seen {
 		if n != 1 {

@@ -158,9 +158,6 @@ func newRigOn(t *testing.T, server *kubeapi.Server, definitions ...definition) *
 	if r.client, err = dynamic.NewForConfig(r.config); err != nil {
 		t.Fatal(err)
 	}
-	if r.models, err = model.NewClient(r.config, runtime.NewScheme()); err != nil {
-		t.Fatal(err)
-	}
 	for _, d := range definitions {
 		r.define(d)
 	}
@@ -191,6 +188,40 @@ func (r *rig) define(d definition) {
 		r.Fatal(err)
 	}
 	r.defined = append(slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind }), d)
+	// A model client believes for a minute what it has read of definitions.
+	var err error
+	if r.models, err = model.NewClient(r.config, runtime.NewScheme()); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// deleteDefinition deletes a model and waits until it is gone.
+func (r *rig) deleteDefinition(d definition) {
+	r.Helper()
+	for _, u := range r.list(d.kind) {
+		if len(u.GetFinalizers()) > 0 {
+			r.updateIn(u.GetNamespace(), d.kind, u.GetName(), fields{"metadata.finalizers": []string{}})
+		}
+	}
+	c, name := r.client.Resource(model.CRDs), d.plural()+"."+r.group
+	if err := c.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	r.await("the definition to go", func() bool {
+		_, err := c.Get(context.Background(), name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+	r.defined = slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind })
+}
+
+// list reads all objects of a kind.
+func (r *rig) list(kind string) []unstructured.Unstructured {
+	r.Helper()
+	l, err := r.resource(kind, "").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return l.Items
 }
 
 // label says whether the definition is that of a model.
@@ -314,7 +345,13 @@ func (r *rig) expect(reason string, lines ...string) []cloudevents.Event {
 	r.Helper()
 	var got []cloudevents.Event
 	for range lines {
-		got = append(got, r.next())
+		select {
+		case e := <-r.events:
+			got = append(got, e)
+			continue
+		case <-time.After(patience):
+		}
+		break // The difference tells what is missing.
 	}
 	slices.SortFunc(got, func(a, b cloudevents.Event) int { return strings.Compare(line(a), line(b)) })
 	var gotLines []string
@@ -349,13 +386,23 @@ func (r *rig) quiet(reason string) {
 		}
 		r.settle(e, &model.StepStatus{State: model.StateOK})
 	}
+	for _, d := range r.defined {
+		err := r.resource(d.kind, "sentinels").Delete(context.Background(), name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			r.Fatal(err)
+		}
+	}
 }
 
 const namespace = "default"
 
+func (r *rig) groupKind(kind string) schema.GroupKind {
+	return schema.GroupKind{Group: r.group, Kind: kind}
+}
+
 func (r *rig) kind(name string) *model.Kind {
 	r.Helper()
-	k, err := r.models.Kind(context.Background(), schema.GroupKind{Group: r.group, Kind: name})
+	k, err := r.models.Kind(context.Background(), r.groupKind(name))
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -413,7 +460,12 @@ func apply(u *unstructured.Unstructured, set fields) {
 // its own.
 func (r *rig) update(kind, name string, set fields) {
 	r.Helper()
-	c := r.resource(kind, namespace)
+	r.updateIn(namespace, kind, name, set)
+}
+
+func (r *rig) updateIn(ns, kind, name string, set fields) {
+	r.Helper()
+	c := r.resource(kind, ns)
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		u, err := c.Get(context.Background(), name, metav1.GetOptions{})
 		if err != nil {
@@ -525,7 +577,7 @@ func (r *rig) work(events ...cloudevents.Event) {
 func (r *rig) lane(kind string, step model.Step, look func(*lane) bool) bool {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
-	l := r.source.lanes[laneKey{schema.GroupKind{Group: r.group, Kind: kind}, step}]
+	l := r.source.lanes[laneKey{r.groupKind(kind), step}]
 	return l != nil && look(l)
 }
 
