@@ -152,8 +152,10 @@ func (e *Engine) Handle(ctx context.Context, event cloudevents.Event) (*cloudeve
 	// leave a step without its outcome stored.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
 	// The source sends no second event while one is under way, but anybody
-	// else may: those join the run that is under way.
-	reply, err, joined := e.flights.Do(ref.GroupKind().String()+"/"+ref.Namespace+"/"+ref.Name, func() (any, error) {
+	// else may: those join the run that is under way, and get no reply.
+	joined := true
+	reply, err, _ := e.flights.Do(ref.GroupKind().String()+"/"+ref.Namespace+"/"+ref.Name, func() (any, error) {
+		joined = false
 		return e.reconcile(ctx, r, ref)
 	})
 	if err != nil {
@@ -214,25 +216,39 @@ func (e *Engine) reconcile(ctx context.Context, r runner, ref model.Reference) (
 		case obj.Deleting():
 			_, done.err = e.call(ctx, cleaning(r, u))
 			done.now = e.clock.Now()
+			warning := ""
+			if _, innocuous := as[innocuousError](done.err); innocuous {
+				// It is done, with a warning: nothing is left to be called for.
+				warning, done.err = done.err.Error(), nil
+			}
 			if done.err == nil {
 				// No status is written: with the finalizer the step's interest
 				// in the object goes.
-				if err := e.models.RemoveFinalizer(ctx, obj, e.step); err != nil {
+				last, err := e.models.RemoveFinalizer(ctx, obj, e.step)
+				if err != nil {
 					return nil, err
 				}
-				e.report(ctx, obj, verdict, "Reaped", "")
-				return e.reaped(obj), nil
+				e.report(ctx, obj, verdict, "Reaped", warning)
+				if !last {
+					return nil, nil
+				}
+				return e.event(obj, eventReaped, nil), nil
 			}
 			outcome = done.outcome()
 		default:
 			if !obj.Carries(e.step) {
-				err := e.models.AddFinalizer(ctx, obj, e.step)
+				marked, err := e.models.AddFinalizer(ctx, obj, e.step)
 				if apierrors.IsNotFound(err) || model.IsDeleting(err) {
 					continue // It went away meanwhile: look again.
 				}
 				if err != nil {
 					return nil, err
 				}
+				if marked.GetGeneration() != obj.Generation {
+					continue // So did its spec change.
+				}
+				// A step that saves its own object needs the newest version.
+				u = marked
 			}
 			done.handle, done.err = e.call(ctx, func(ctx context.Context) (string, error) { return r.run(ctx, u, obj) })
 			done.now = e.clock.Now()
@@ -285,14 +301,12 @@ func (e *Engine) call(ctx context.Context, fn func(context.Context) (handle stri
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				logging.FromContext(ctx).Errorw("Step panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-				done <- result{"", fmt.Errorf("panic: %v", p)}
-			}
-		}()
-		handle, err := fn(ctx)
-		done <- result{handle, err}
+		var r result
+		r.err = recovered(ctx, func() (err error) {
+			r.handle, err = fn(ctx)
+			return err
+		})
+		done <- r
 	}()
 	select {
 	case r := <-done:
@@ -305,6 +319,17 @@ func (e *Engine) call(ctx context.Context, fn func(context.Context) (handle stri
 	case <-time.After(time.Second):
 		return "", fmt.Errorf("the step did not end within %s", e.deadline)
 	}
+}
+
+// recovered makes a panic an error like any other.
+func recovered(ctx context.Context, fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			logging.FromContext(ctx).Errorw("Step panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return fn()
 }
 
 // report writes the one log line of an outcome and counts it.
@@ -336,15 +361,6 @@ func (e *Engine) reply(obj *model.Snapshot, outcome *model.StepStatus) *cloudeve
 		return nil
 	}
 	return e.event(obj, replyTypes[e.step][outcome.State], outcome)
-}
-
-func (e *Engine) reaped(obj *model.Snapshot) *cloudevents.Event {
-	for _, step := range model.Steps() {
-		if step != e.step && obj.Carries(step) {
-			return nil
-		}
-	}
-	return e.event(obj, eventReaped, nil)
 }
 
 // event makes a reply, none for a state that nobody is told of.
@@ -397,25 +413,25 @@ func (r policyRunner[T]) kind(ctx context.Context, models *model.Client) (*model
 
 func (r policyRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (string, error) {
 	if s.Status.Policy == nil || s.Status.Policy.LastSuccess == nil {
-		return "", r.each(u, func(p Policy[T], obj T) error { return p.Create(ctx, obj) })
+		return "", r.each(ctx, u, func(p Policy[T], obj T) error { return p.Create(ctx, obj) })
 	}
-	return "", r.each(u, func(p Policy[T], obj T) error { return p.Update(ctx, obj) })
+	return "", r.each(ctx, u, func(p Policy[T], obj T) error { return p.Update(ctx, obj) })
 }
 
 func (r policyRunner[T]) clean(ctx context.Context, u *unstructured.Unstructured) error {
-	return r.each(u, func(p Policy[T], obj T) error { return p.Delete(ctx, obj) })
+	return r.each(ctx, u, func(p Policy[T], obj T) error { return p.Delete(ctx, obj) })
 }
 
 // each calls all policies, each with a copy of its own; one that fails does
 // not keep the others from running.
-func (r policyRunner[T]) each(u *unstructured.Unstructured, call func(Policy[T], T) error) error {
+func (r policyRunner[T]) each(ctx context.Context, u *unstructured.Unstructured, call func(Policy[T], T) error) error {
 	var errs []error
 	for _, p := range r.policies {
 		obj, err := model.Typed[T](u.DeepCopy())
 		if err != nil {
 			return err
 		}
-		errs = append(errs, call(p, obj))
+		errs = append(errs, recovered(ctx, func() error { return call(p, obj) }))
 	}
-	return errors.Join(errs...)
+	return join(errs...)
 }
