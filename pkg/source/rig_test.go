@@ -288,7 +288,7 @@ func goroutines(group string) string {
 	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)
 	var found []string
 	for g := range strings.SplitSeq(all.String(), "\n\n") {
-		if strings.Contains(g, fmt.Sprintf("%q:%q", rigLabel, group)) && !strings.Contains(g, "net/http.") && !strings.Contains(g, "net/http/internal") {
+		if strings.Contains(g, fmt.Sprintf("%q:%q", rigLabel, group)) && !strings.Contains(g, "net/http") && !strings.Contains(g, "/http2.") {
 			found = append(found, g)
 		}
 	}
