@@ -124,7 +124,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 
 // startAPI serves the custom resources.
 func (s *System) startAPI(ctx context.Context) error {
-	api, err := kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync})
+	api, err := kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync, Namespace: s.namespace()})
 	if err != nil {
 		return err
 	}
@@ -133,6 +133,18 @@ func (s *System) startAPI(ctx context.Context) error {
 		return err
 	}
 	return api.WriteKubeconfig(s.Kubeconfig())
+}
+
+// namespace is the one that all functions are in, empty if there are several.
+func (s *System) namespace() string {
+	found := sets.New[string]()
+	for _, f := range s.set.Functions() {
+		found.Insert(f.Namespace)
+	}
+	if len(found) != 1 {
+		return ""
+	}
+	return found.UnsortedList()[0]
 }
 
 // startEvents sets up Brokers and functions, opens the address, and lets the PingSources tick last.
