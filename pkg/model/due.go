@@ -113,10 +113,17 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 		return verdict(reason, blockers, at)
 	}
 	// It waits already: only news about what it waits for is worth a run.
-	if reason == "" && !slices.Equal(status.WaitingFor, blockers) {
+	if reason == "" && !slices.EqualFunc(status.WaitingFor, blockers, sameBlocker) {
 		reason = DueUnblocked
 	}
 	return verdict(reason, blockers, time.Time{})
+}
+
+// sameBlocker tells whether it is news to a waiting step that b is in the way
+// instead of a. Which of its dependents an object that is being deleted waits
+// for is none: otherwise the end of each of a thousand would wake the step.
+func sameBlocker(a, b Blocker) bool {
+	return a == b || a.Reason == BlockerDependent && b.Reason == BlockerDependent && a.Kind == b.Kind
 }
 
 // verdict keeps the three fields of a Verdict consistent.

@@ -16,16 +16,28 @@ type flight struct {
 	generation int64
 	// attempts counts the events sent for this generation.
 	attempts int
-	// inFlight: an event was sent, or is being sent, and not acknowledged.
-	inFlight bool
-	// status of the step when that event was sent. Any other one acknowledges it.
-	status *model.StepStatus
-	// expires is when the event is taken for lost.
-	expires time.Time
 	// lost counts the events in a row that were not acknowledged in time.
 	lost int
 	// pending: it waits for a place in its lane.
 	pending bool
+	// sent is the event that is in flight, nil if there is none.
+	sent *sent
+}
+
+// sent is an event that was sent, or is being sent, and is not acknowledged.
+type sent struct {
+	// status of the step when the event was sent. Any other one acknowledges it.
+	status *model.StepStatus
+	// expires is when the event is taken for lost; zero until the sink has taken it.
+	expires time.Time
+}
+
+// acknowledged tells whether the step has handled the event, as the object shows.
+func (e *sent) acknowledged(step model.Step, o *model.Snapshot) bool {
+	if o.Deleting() && !o.Carries(step) {
+		return true // Cleaned up: the step has no more to do with the object.
+	}
+	return !equality.Semantic.DeepEqual(e.status, o.Status.Step(step))
 }
 
 // evaluate decides about one step of one object.
@@ -36,16 +48,20 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 		s.pump(ctx, s.lane(k)) // A lane's wait for the sink is over.
 		return
 	}
-	if !s.synced {
-		return // Looked at again once all definitions are known.
+	if w := s.kinds[k.kind]; !s.synced || w != nil && !w.synced {
+		return // Looked at again once all that there is is known.
 	}
 	o := s.object(k.kind, k.Namespace, k.Name)
-	if o == nil {
-		s.forget(ctx, k)
-		return
+	f := s.tracked[k]
+	if f != nil && (o == nil || f.uid != o.UID) {
+		// The object is gone, and so is interest in what is in flight for it.
+		// Another one that has its name begins anew.
+		delete(s.tracked, k)
+		s.land(ctx, k, f)
+		f = nil
 	}
-	if w := s.kinds[k.kind]; !w.synced {
-		return // Looked at again once it is.
+	if o == nil {
+		return
 	}
 	n, known := s.neighbours(o)
 	if !known {
@@ -53,33 +69,29 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 	}
 	now := s.options.Clock.Now()
 	verdict := model.Due(k.step, o, n, now)
-	f := s.tracked[k]
-	if f != nil && (f.uid != o.UID || f.generation != o.Generation) {
-		// Another object has the name, or there is a new generation to count
-		// attempts for. What is in flight stays so: the step is not run twice
-		// at once. For another object it is of no interest any more.
-		if f.uid != o.UID {
-			s.forget(ctx, k)
-			f = nil
-		} else {
-			f.generation, f.attempts = o.Generation, 0
-		}
+	if f != nil && f.generation != o.Generation {
+		// There is a new generation to count attempts for. What is in flight
+		// stays so: the step must not run twice at once.
+		f.generation, f.attempts = o.Generation, 0
 	}
 
-	if f != nil && f.inFlight {
+	if f != nil && f.sent != nil {
 		switch {
-		case !verdict.Due() || !equality.Semantic.DeepEqual(f.status, o.Status.Step(k.step)):
+		case f.sent.acknowledged(k.step, o):
 			f.lost = 0
-			s.land(ctx, k, f)
-		case now.Before(f.expires):
-			s.queue.AddAfter(k, f.expires.Sub(now))
+		case f.sent.expires.IsZero():
+			return // Looked at again when the sink has answered.
+		case now.Before(f.sent.expires):
+			// Also if it is not due any more: the step may be running, and if
+			// it became due again it would run twice at once.
+			s.queue.AddAfter(k, f.sent.expires.Sub(now))
 			return
-		default:
+		case verdict.Due():
 			f.lost++
-			s.log(ctx, k).Warnw("Not acknowledged in time, sending again", "attempt", f.attempts+1)
 			lostTotal.WithLabelValues(string(k.step), k.kind.Kind).Inc()
-			s.land(ctx, k, f)
+			s.log(ctx, k).Warnw("Not acknowledged in time, sending again", "attempt", f.attempts+1)
 		}
+		s.land(ctx, k, f)
 	}
 
 	if !verdict.Due() {
@@ -104,16 +116,4 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 		s.lane(k).push(k)
 	}
 	s.pump(ctx, s.lane(k))
-}
-
-// forget drops what is remembered of an object that is gone.
-func (s *Source) forget(ctx context.Context, k key) {
-	f := s.tracked[k]
-	if f == nil {
-		return
-	}
-	delete(s.tracked, k)
-	if f.inFlight {
-		s.land(ctx, k, f)
-	}
 }

@@ -1,9 +1,10 @@
 package source
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -73,7 +74,7 @@ func (s *Source) watchDefinitions(ctx context.Context) {
 			DeleteFunc: func(obj any) { s.undefine(ctx, obj) },
 		},
 	})
-	go func() {
+	s.workers.Go(func() {
 		if cache.WaitForCacheSync(ctx.Done(), definitions.HasSynced) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -82,7 +83,7 @@ func (s *Source) watchDefinitions(ctx context.Context) {
 				s.enqueueAll(w)
 			}
 		}
-	}()
+	})
 	definitions.RunWithContext(ctx)
 }
 
@@ -120,7 +121,8 @@ func (s *Source) define(ctx context.Context, obj any) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.kinds[gk]; old != nil {
+	old := s.kinds[gk]
+	if old != nil {
 		if reflect.DeepEqual(old.Kind, kind) {
 			return
 		}
@@ -134,20 +136,26 @@ func (s *Source) define(ctx context.Context, obj any) {
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
 		Indexers:      cache.Indexers{byDependency: w.dependencies, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc},
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { s.changed(obj) },
-			UpdateFunc: func(old, obj any) { s.changed(old); s.changed(obj) },
-			DeleteFunc: func(obj any) { s.changed(obj) },
+			AddFunc:    func(obj any) { s.changed(nil, obj) },
+			UpdateFunc: s.changed,
+			DeleteFunc: func(obj any) { s.changed(obj, nil) },
 		},
 	})
 	w.objects = store.(cache.Indexer)
 	s.kinds[gk] = w
+	if old != nil {
+		s.enqueueAround(old) // What was in the way by the old definition may not be by the new one.
+	}
 	log.Infow("Watching a model", zap.Stringer("kind", kind.GVK), zap.Any("steps", kind.Steps))
-	go informer.RunWithContext(watching)
-	go func() {
+	s.workers.Go(func() { informer.RunWithContext(watching) })
+	s.workers.Go(func() {
 		if cache.WaitForCacheSync(watching.Done(), informer.HasSynced) {
-			s.syncedKind(w)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			w.synced = true
+			s.enqueueAround(w)
 		}
-	}()
+	})
 }
 
 func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
@@ -170,27 +178,28 @@ func (s *Source) undefine(ctx context.Context, obj any) {
 	}
 	group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
 	name, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
+	plural, _, _ := unstructured.NestedString(u.Object, "spec", "names", "plural")
 	gk := schema.GroupKind{Group: group, Kind: name}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.kinds[gk]
-	if w == nil {
-		return
+	if w == nil || w.Resource != plural {
+		return // Not followed, or by a definition that had the kind first.
 	}
 	w.stop()
 	delete(s.kinds, gk)
 	logging.FromContext(ctx).Infow("No longer watching a model", zap.Stringer("kind", w.GVK))
-	s.enqueueAll(w)
+	s.enqueueAround(w)
 }
 
-// syncedKind looks at all objects of a model, and of its neighbours, once all
-// of them are known: before that, one that is there could be taken for missing.
-func (s *Source) syncedKind(w *watchedKind) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w.synced = true
+// enqueueAround has all objects of a model and of its neighbours looked at:
+// when all of its objects are known, because before that one that is there
+// could be taken for missing, and when its definition has changed or is gone.
+// The caller holds mu.
+func (s *Source) enqueueAround(w *watchedKind) {
+	s.enqueueAll(w)
 	for _, other := range s.kinds {
-		if other == w || other.dependsOn(w.Kind) || w.dependsOn(other.Kind) {
+		if other != w && (other.dependsOn(w.Kind) || w.dependsOn(other.Kind)) {
 			s.enqueueAll(other)
 		}
 	}
@@ -213,22 +222,31 @@ func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
 	}
 	s, err := w.SnapshotOf(u)
 	if err == nil {
-		s.Status.Conditions = nil
+		// What Due never looks at need not be kept for every object.
+		s.Status.Conditions, s.Status.Annotations = nil, nil
+		s.Labels, s.OwnerReferences = nil, nil
 		return s
 	}
-	// It must not stop the watch of all others. Held back, it is in nobody's way.
+	// It must not stop the watch of all others. Held back, it is in nobody's
+	// way, but still counts for those that depend on it or that it depends on.
 	logging.FromContext(ctx).Errorw("An object cannot be read; its steps are held back", zap.Error(err))
-	return &model.Snapshot{Kind: w.Kind, Refs: make([]string, len(w.DependsOn)), ObjectMeta: metav1.ObjectMeta{
+	s = &model.Snapshot{Kind: w.Kind, ObjectMeta: metav1.ObjectMeta{
 		Namespace: u.GetNamespace(), Name: u.GetName(), UID: u.GetUID(), ResourceVersion: u.GetResourceVersion(),
+		Generation: u.GetGeneration(), DeletionTimestamp: u.GetDeletionTimestamp(), Finalizers: u.GetFinalizers(),
 		Annotations: map[string]string{model.AnnotationPaused: "true"},
 	}}
+	for _, d := range w.DependsOn {
+		name, _, _ := unstructured.NestedString(u.Object, strings.Split(d.Path, ".")...)
+		s.Refs = append(s.Refs, name)
+	}
+	return s
 }
 
 // dependencies is the index function of byDependency.
 func (w *watchedKind) dependencies(obj any) ([]string, error) {
 	s, ok := obj.(*model.Snapshot)
 	if !ok {
-		return nil, errors.New("expected a snapshot")
+		return nil, nil
 	}
 	keys := make([]string, len(s.Refs))
 	for i, name := range s.Refs {
@@ -237,14 +255,21 @@ func (w *watchedKind) dependencies(obj any) ([]string, error) {
 	return keys, nil
 }
 
-// changed looks at an object that was added, changed or removed, and at those
-// whose steps look at it.
-func (s *Source) changed(obj any) {
+// snapshotIn finds the snapshot in what an informer tells, nil if there is none.
+func snapshotIn(obj any) *model.Snapshot {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = gone.Obj
 	}
-	o, ok := obj.(*model.Snapshot)
-	if !ok {
+	o, _ := obj.(*model.Snapshot)
+	return o
+}
+
+// changed looks at an object that was added (old is nil), changed or removed
+// (current is nil), and at those whose steps look at it.
+func (s *Source) changed(old, current any) {
+	before, now := snapshotIn(old), snapshotIn(current)
+	o := cmp.Or(now, before)
+	if o == nil {
 		return
 	}
 	s.mu.Lock()
@@ -263,9 +288,16 @@ func (s *Source) changed(obj any) {
 			}
 		}
 	}
-	for i, d := range o.Kind.DependsOn {
-		// Only one that is being deleted looks at what depends on it.
-		if owner := s.object(d.Kind, o.Namespace, o.Refs[i]); owner != nil && owner.Deleting() {
+	if before != nil && (now == nil || !slices.Equal(before.Refs, now.Refs)) {
+		s.enqueueReleased(before)
+	}
+}
+
+// enqueueReleased looks at what the object depended on and was in the way of:
+// only one that is being deleted waits for its dependents. The caller holds mu.
+func (s *Source) enqueueReleased(before *model.Snapshot) {
+	for i, d := range before.Kind.DependsOn {
+		if owner := s.object(d.Kind, before.Namespace, before.Refs[i]); owner != nil && owner.Deleting() {
 			s.enqueue(owner)
 		}
 	}
@@ -278,9 +310,16 @@ func (s *Source) enqueue(o *model.Snapshot) {
 	}
 }
 
+// enqueueAll has all objects of a model looked at, and those that are
+// remembered but gone, or whose step is. The caller holds mu.
 func (s *Source) enqueueAll(w *watchedKind) {
 	for _, obj := range w.objects.List() {
 		s.enqueue(obj.(*model.Snapshot))
+	}
+	for k := range s.tracked {
+		if k.kind == w.GVK.GroupKind() {
+			s.queue.Add(k)
+		}
 	}
 }
 

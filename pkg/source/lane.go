@@ -47,10 +47,14 @@ type laneKey struct {
 // lane is what is due of one kind and step, first come, first served.
 type lane struct {
 	laneKey
-	waiting  []key
+	waiting []key
+	// inFlight counts the events that are sent or being sent and not acknowledged.
 	inFlight int
-	// refused counts the sends in a row that the sink did not take; until the
-	// next success the lane sends one event at a time, after resume.
+	// sending counts the sends that the sink has not answered yet.
+	sending int
+	// refused counts the rounds in a row that the sink did not take; the sends
+	// that are under way at the same time are one round. Until the sink takes
+	// one again the lane sends one event at a time, not before resume.
 	refused int
 	resume  time.Time
 }
@@ -69,17 +73,15 @@ func (s *Source) lane(k key) *lane {
 
 // pump sends what waits in the lane as far as the window allows. The caller holds mu.
 func (s *Source) pump(ctx context.Context, l *lane) {
-	for len(l.waiting) > 0 && ctx.Err() == nil {
-		window := s.options.Window
+	for len(l.waiting) > 0 && l.inFlight < s.options.Window && ctx.Err() == nil {
 		if l.refused > 0 {
+			if l.sending > 0 {
+				return // Its answer tells how to go on.
+			}
 			if wait := l.resume.Sub(s.options.Clock.Now()); wait > 0 {
 				s.queue.AddAfter(key{kind: l.kind, step: l.step}, wait)
 				return
 			}
-			window = 1
-		}
-		if l.inFlight >= window {
-			return
 		}
 		k := l.waiting[0]
 		l.waiting = l.waiting[1:]
@@ -87,67 +89,86 @@ func (s *Source) pump(ctx context.Context, l *lane) {
 	}
 }
 
-// launch sends the event for k, if the step is still due.
+// launch sends the event for k, if the step is still due. The caller holds mu.
 func (s *Source) launch(ctx context.Context, l *lane, k key) {
 	f := s.tracked[k]
 	o := s.object(k.kind, k.Namespace, k.Name)
-	if f == nil || o == nil || !f.pending {
+	if f == nil || o == nil || !f.pending || f.uid != o.UID {
 		return // Done or gone while it waited.
 	}
 	f.pending = false
 	n, known := s.neighbours(o)
 	now := s.options.Clock.Now()
 	verdict := model.Due(k.step, o, n, now)
-	if !known || !verdict.Due() || f.inFlight {
-		return
+	if !known || !verdict.Due() {
+		return // Looked at again when it is known, or when it is due.
 	}
-	visibility := min(s.options.MaxVisibility, s.options.Visibility<<min(f.lost, 20))
+	flying := &sent{status: o.Status.Step(k.step)}
+	round := l.refused
 	f.attempts++
-	f.inFlight, f.status, f.expires = true, o.Status.Step(k.step), now.Add(visibility)
+	f.sent = flying
 	l.inFlight++
+	l.sending++
 	inFlight.WithLabelValues(string(k.step), k.kind.Kind).Inc()
-	s.queue.AddAfter(k, visibility)
 
 	event := o.WakeEvent(k.step, f.attempts, now)
-	s.sending.Go(func() {
-		// A stopping source finishes what it has begun to send.
-		sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), visibility)
-		defer cancel()
+	s.workers.Go(func() {
+		sending, cancel := context.WithTimeout(ctx, s.options.Visibility)
 		err := s.send(sending, event)
+		cancel()
 
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if err == nil {
+		l.sending--
+		switch {
+		case err == nil:
 			sentTotal.WithLabelValues(string(k.step), k.kind.Kind, string(verdict.Reason)).Inc()
-			s.log(ctx, k).Infow("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(verdict.Reason)))
-			if l.refused > 0 {
-				l.refused = 0
-				s.pump(ctx, l)
-			}
-			return
+			s.log(ctx, k).Debugw("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(verdict.Reason)))
+			s.taken(k, l, round, f, flying)
+		case ctx.Err() == nil:
+			refusedTotal.WithLabelValues(string(k.step), k.kind.Kind).Inc()
+			s.log(ctx, k).Warnw("The sink did not take the event, trying again", zap.Error(err))
+			s.refused(ctx, k, l, round, f, flying)
 		}
-		s.refused(ctx, l, k, f, err)
+		s.pump(ctx, l)
 	})
 }
 
-// refused puts an event that the sink did not take back into its lane.
-func (s *Source) refused(ctx context.Context, l *lane, k key, f *flight, err error) {
-	refusedTotal.WithLabelValues(string(k.step), k.kind.Kind).Inc()
-	wait := min(refusedMaxWait, wait.Jitter(refusedWait<<min(l.refused, 10), 0.2))
-	s.log(ctx, k).Warnw("The sink did not take the event, trying again", zap.Error(err), zap.Duration("after", wait))
-	l.refused++
-	l.resume = s.options.Clock.Now().Add(wait)
-	if s.tracked[k] != f || !f.inFlight {
-		return // Settled otherwise meanwhile.
+// taken starts the wait for the acknowledgement. The caller holds mu.
+func (s *Source) taken(k key, l *lane, round int, f *flight, flying *sent) {
+	if round == l.refused {
+		l.refused = 0
+	}
+	if f.sent != flying {
+		return // Acknowledged already, or the object is gone.
+	}
+	visibility := min(s.options.MaxVisibility, s.options.Visibility<<min(f.lost, 10))
+	flying.expires = s.options.Clock.Now().Add(visibility)
+	s.queue.AddAfter(k, visibility)
+}
+
+// refused puts an event that the sink did not take back into its lane, at the
+// end, so that one that is never taken does not hold up others. The caller holds mu.
+func (s *Source) refused(ctx context.Context, k key, l *lane, round int, f *flight, flying *sent) {
+	if round == l.refused {
+		wait := min(refusedMaxWait, wait.Jitter(refusedWait<<min(l.refused, 10), 0.2))
+		l.resume = s.options.Clock.Now().Add(wait)
+		l.refused++
+	}
+	if f.sent != flying {
+		return // Acknowledged all the same, or the object is gone.
 	}
 	f.pending = true
 	l.push(k)
 	s.land(ctx, k, f)
 }
 
-// land frees the place of an event that is no longer in flight.
+// land frees the place of an event that is no longer in flight. The caller holds mu.
 func (s *Source) land(ctx context.Context, k key, f *flight) {
-	f.inFlight, f.status = false, nil
+	if f.sent == nil {
+		return
+	}
+	f.sent = nil
 	l := s.lane(k)
 	l.inFlight--
 	inFlight.WithLabelValues(string(k.step), k.kind.Kind).Dec()

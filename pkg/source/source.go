@@ -72,8 +72,8 @@ type Source struct {
 	dynamic dynamic.Interface
 	send    Send
 	queue   workqueue.TypedDelayingInterface[key]
-	// sending counts the sends under way, so that Run can wait for them.
-	sending sync.WaitGroup
+	// workers counts everything that Run has started and waits for.
+	workers sync.WaitGroup
 
 	// mu protects following.
 	mu      sync.Mutex
@@ -101,34 +101,32 @@ func New(config *rest.Config, send Send, options Options) (*Source, error) {
 	}, nil
 }
 
-// Run works until the context ends, and then waits for the sends under way.
-// While the API or the sink cannot be reached it tries again.
+// Run works until the context ends and everything that it has started has
+// ended, too. Sends under way are given up then: if the sink has not taken
+// them, the next source finds them due again. While the API or the sink cannot
+// be reached it tries again.
 func (s *Source) Run(ctx context.Context) error {
-	var workers sync.WaitGroup
-	workers.Go(func() { s.watchDefinitions(ctx) })
-	workers.Go(func() {
-		for {
-			k, shutdown := s.queue.Get()
-			if shutdown {
-				return
-			}
-			s.evaluate(ctx, k)
-			s.queue.Done(k)
-		}
-	})
+	s.workers.Go(func() { s.watchDefinitions(ctx) })
+	s.workers.Go(func() { s.work(ctx) })
 	<-ctx.Done()
 	s.queue.ShutDown()
-	workers.Wait()
-	s.mu.Lock()
-	for _, w := range s.kinds {
-		w.stop()
-	}
-	s.mu.Unlock()
-	s.sending.Wait()
+	s.workers.Wait()
 	if err := ctx.Err(); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// work decides about one key of the queue after the other until it is shut down.
+func (s *Source) work(ctx context.Context) {
+	for {
+		k, shutdown := s.queue.Get()
+		if shutdown {
+			return
+		}
+		s.evaluate(ctx, k)
+		s.queue.Done(k)
+	}
 }
 
 // Ready tells whether the source has read the definitions and all objects of

@@ -348,8 +348,8 @@ func recovered(ctx context.Context, fn func() error) (err error) {
 // report writes the one log line of an outcome and counts it.
 func (e *Engine) report(ctx context.Context, obj *model.Snapshot, verdict model.Verdict, state, message string) {
 	stepsTotal.WithLabelValues(string(e.step), obj.Kind.GVK.Kind, state).Inc()
-	logging.FromContext(ctx).Infow(state, zap.String("step", string(e.step)), zap.Int64("generation", obj.Generation),
-		zap.String("due", string(verdict.Reason)), zap.String("message", message))
+	logging.FromContext(ctx).Infow(string(e.step)+" "+state, zap.Int64("generation", obj.Generation),
+		zap.String("due", string(verdict.Reason)), zap.String("detail", message))
 }
 
 // replyTypes are the CloudEvent types that tell of a new state, "" for none.

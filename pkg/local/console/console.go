@@ -141,7 +141,10 @@ func (l *lines) Write(p []byte) (int, error) {
 
 // program shows one line of a program.
 func (c *Console) program(name string, line []byte) {
-	level, text := shorten(line)
+	level, text := shorten(name, line)
+	if text == unread {
+		return
+	}
 	switch level {
 	case "debug":
 		if !c.verbose {
@@ -156,14 +159,20 @@ func (c *Console) program(name string, line []byte) {
 	c.line(name, "|", text)
 }
 
-// hidden are the fields of structured logs that say nothing to somebody who watches.
+// hidden are the fields of structured logs that are shown in another way, or say nothing to somebody who watches: ids and
+// the like are in the log files.
 var hidden = []string{
 	"timestamp", "time", "ts", "severity", "level", "lvl", "logger", "caller", "message", "msg", "stacktrace", "stack",
-	"commit", "knative.dev/pod",
+	"commit", "knative.dev/pod", "kind", "name", "namespace", "id", "uid", "generation",
 }
 
+// unread is what Knative's logging says at the start of every program that was built outside of a version control system.
+const unread = "Unable to read vcs.revision from binary"
+
 // shorten makes a readable line of a structured one, as zap and slog write them in JSON. Others are left as they are.
-func shorten(line []byte) (level, text string) {
+// What a field says twice is left out: the model has its own place behind the message, and a step is often named like the
+// program that runs it.
+func shorten(program string, line []byte) (level, text string) {
 	var fields map[string]any
 	if line[0] != '{' || json.Unmarshal(line, &fields) != nil {
 		return "", string(line)
@@ -173,11 +182,16 @@ func shorten(line []byte) (level, text string) {
 	if level != "info" && level != "" {
 		parts = append(parts, strings.ToUpper(level))
 	}
-	parts = append(parts, first(fields, "message", "msg"))
+	if message := first(fields, "message", "msg"); message != "" {
+		parts = append(parts, message)
+	}
+	if name := first(fields, "name"); name != "" {
+		parts = append(parts, strings.TrimPrefix(first(fields, "kind")+"/"+name, "/"))
+	}
 
 	var keys []string
 	for k := range fields {
-		if !slices.Contains(hidden, k) {
+		if !slices.Contains(hidden, k) && fields[k] != program {
 			keys = append(keys, k)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	eventingduckv1 "knative.dev/eventing/pkg/apis/duck/v1"
 	"knative.dev/eventing/pkg/apis/eventing"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	"knative.dev/eventing/pkg/apis/feature"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/eventing/pkg/kncloudevents"
 	mtbroker "knative.dev/eventing/pkg/reconciler/broker"
@@ -48,7 +49,13 @@ func (s *Set) check() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the defaults of Brokers: %w", err)
 	}
-	ctx := config.ToContext(apis.WithinCreate(context.Background()), &config.Config{Defaults: defaults})
+	// Nothing switched on or off: the features that Knative Eventing is installed with (ConfigMap config-features).
+	features, err := feature.NewFlagsConfigFromMap(nil)
+	if err != nil {
+		return fmt.Errorf("cannot read the features of Knative Eventing: %w", err)
+	}
+	ctx := feature.ToContext(apis.WithinCreate(context.Background()), features)
+	ctx = config.ToContext(ctx, &config.Config{Defaults: defaults})
 
 	var errs []error
 	errs = append(errs, s.admit(ctx)...)

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
 	eventingv1beta3 "knative.dev/eventing/pkg/apis/eventing/v1beta3"
@@ -34,7 +35,7 @@ import (
 
 // Options say what to read.
 type Options struct {
-	// Dirs are read recursively, save for kustomizations and the folders samples and overlays.
+	// Dirs are read recursively: files that end in .yaml, save for kustomizations and the folders samples and overlays.
 	Dirs []string
 
 	// Without leaves out resources, each as "kind/name" or "kind/namespace/name" in any case, such as "trigger/policy".
@@ -138,9 +139,9 @@ func find(dirs []string) ([]string, error) {
 				}
 				return nil
 			}
-			ext := filepath.Ext(path)
-			base := strings.TrimSuffix(d.Name(), ext)
-			if (ext == ".yaml" || ext == ".yml") && !strings.EqualFold(base, "kustomization") {
+			// As "ko apply -R" does, which leaves files that end in .yml alone.
+			base, isYAML := strings.CutSuffix(d.Name(), ".yaml")
+			if isYAML && !strings.EqualFold(base, "kustomization") {
 				files = append(files, path)
 			}
 			return nil
@@ -185,7 +186,11 @@ func blank(doc []byte) bool {
 func (s *Set) loadDocument(file string, doc []byte, without *exclusion) error {
 	obj, gvk, err := decoder.Decode(doc, nil, nil)
 	if runtime.IsNotRegisteredError(err) {
-		return refusedKind(gvk)
+		meta := &metav1.TypeMeta{}
+		if err := yaml.Unmarshal(doc, meta); err != nil {
+			return err
+		}
+		return refusedKind(ptr.To(meta.GroupVersionKind()))
 	}
 	if err != nil {
 		return err
