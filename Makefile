@@ -25,6 +25,7 @@ test: lint ## Run all checks and tests
 	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
 	scripts/generate.sh --check
 	go test $(RACE) ./...
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
 
 .PHONY: generate
 generate: ## Make deep copies and CRDs from the Go types

@@ -44,6 +44,7 @@ func (s *System) spec(p manifest.Program) (spec process.Spec, address string, er
 	env = append(env, s.o.Env...)
 	env = append(env,
 		"PORT="+strconv.Itoa(port),
+		"LISTEN_ADDRESS=127.0.0.1",
 		"KUBECONFIG="+s.Kubeconfig(),
 		"HTTP_PROXY="+s.URL(),
 		"NO_PROXY=127.0.0.1,localhost",

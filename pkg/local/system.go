@@ -46,6 +46,7 @@ type System struct {
 
 	listener net.Listener
 	server   *http.Server
+	open     atomic.Bool // the address is served
 
 	stop    sync.Once
 	stopErr error
@@ -81,7 +82,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	}()
 	throughProxy.Do(func() {
 		t := http.DefaultTransport.(*http.Transport)
-		t.Proxy = broker.ClusterProxy(func() *url.URL { return current.Load().proxyURL() }, t.Proxy)
+		t.Proxy = broker.ClusterProxy(func() *url.URL { return current.Load().present() }, t.Proxy)
 	})
 
 	// First what a human may have to mend, then what takes time.
@@ -123,7 +124,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 
 // startAPI serves the custom resources.
 func (s *System) startAPI(ctx context.Context) error {
-	api, err := kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync})
+	api, err := kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync, Namespace: s.namespace()})
 	if err != nil {
 		return err
 	}
@@ -132,6 +133,18 @@ func (s *System) startAPI(ctx context.Context) error {
 		return err
 	}
 	return api.WriteKubeconfig(s.Kubeconfig())
+}
+
+// namespace is the one that all functions are in, empty if there are several.
+func (s *System) namespace() string {
+	found := sets.New[string]()
+	for _, f := range s.set.Functions() {
+		found.Insert(f.Namespace)
+	}
+	if len(found) != 1 {
+		return ""
+	}
+	return found.UnsortedList()[0]
 }
 
 // startEvents sets up Brokers and functions, opens the address, and lets the PingSources tick last.
@@ -154,8 +167,14 @@ func (s *System) startEvents() error {
 
 	s.server = &http.Server{Handler: s.router(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(s.listener) }()
+	s.open.Store(true)
 
-	s.schedules, err = ping.Start(s.set.PingSources, s.set.Resolve, logger)
+	s.schedules, err = ping.Start(ping.Options{
+		Sources: s.set.PingSources, Resolve: s.set.Resolve,
+		Failed: func(source types.NamespacedName, err error) {
+			s.console.Problem(source.Name, "a tick is lost: %v", err)
+		},
+	})
 	return err
 }
 
@@ -209,9 +228,9 @@ func (s *System) uniqueNames() error {
 // URL is the one address, such as "http://127.0.0.1:8080".
 func (s *System) URL() string { return "http://" + s.listener.Addr().String() }
 
-// proxyURL is URL for http.Transport, nil as long as there is none.
-func (s *System) proxyURL() *url.URL {
-	if s == nil || s.listener == nil {
+// present is where this System is, nil as long as it is nowhere.
+func (s *System) present() *url.URL {
+	if s == nil || !s.open.Load() {
 		return nil
 	}
 	return &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
@@ -231,7 +250,7 @@ func (s *System) BrokerURL(namespace, name string) string {
 
 // Client reaches everything by its name on a cluster, such as "http://greeter.helloworld.svc.cluster.local/greetings".
 func (s *System) Client() *http.Client {
-	return &http.Client{Transport: &http.Transport{Proxy: broker.ClusterProxy(s.proxyURL, nil)}}
+	return &http.Client{Transport: &http.Transport{Proxy: broker.ClusterProxy(s.present, nil)}}
 }
 
 // Kubeconfig is the path of the administrator's kubeconfig.
@@ -313,6 +332,7 @@ func (s *System) Stop() error {
 		inParallel(s.functions, func(f *function) { f.activator.Stop() })
 		inParallel(s.daemons, (*daemon).stop)
 		var errs []error
+		s.open.Store(false)
 		if s.server != nil {
 			errs = append(errs, s.server.Close())
 		} else if s.listener != nil {

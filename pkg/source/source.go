@@ -107,16 +107,7 @@ func New(config *rest.Config, send Send, options Options) (*Source, error) {
 // be reached it tries again.
 func (s *Source) Run(ctx context.Context) error {
 	s.workers.Go(func() { s.watchDefinitions(ctx) })
-	s.workers.Go(func() {
-		for {
-			k, shutdown := s.queue.Get()
-			if shutdown {
-				return
-			}
-			s.evaluate(ctx, k)
-			s.queue.Done(k)
-		}
-	})
+	s.workers.Go(func() { s.work(ctx) })
 	<-ctx.Done()
 	s.queue.ShutDown()
 	s.workers.Wait()
@@ -124,6 +115,18 @@ func (s *Source) Run(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// work decides about one key of the queue after the other until it is shut down.
+func (s *Source) work(ctx context.Context) {
+	for {
+		k, shutdown := s.queue.Get()
+		if shutdown {
+			return
+		}
+		s.evaluate(ctx, k)
+		s.queue.Done(k)
+	}
 }
 
 // Ready tells whether the source has read the definitions and all objects of

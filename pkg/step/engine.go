@@ -56,22 +56,37 @@ func Models(scheme *runtime.Scheme) (*model.Client, error) {
 // Engine runs the steps of one function for the model events it receives.
 // Make one with [NewSyncEngine] or [NewPolicyEngine].
 type Engine struct {
-	step     model.Step
-	models   *model.Client
-	runners  map[schema.GroupKind]runner
-	clock    clock.PassiveClock
-	deadline time.Duration
-	flights  singleflight.Group
+	settings
+	step    model.Step
+	models  *model.Client
+	runners map[schema.GroupKind]runner
+	flights singleflight.Group
 }
 
-// Option changes an engine from its defaults.
-type Option func(*Engine)
+// settings are what options change.
+type settings struct {
+	clock    clock.PassiveClock
+	deadline time.Duration
+}
+
+// with applies the options to the defaults.
+func with(deadline time.Duration, options []Option) settings {
+	s := settings{clock: clock.RealClock{}, deadline: deadline}
+	for _, o := range options {
+		o(&s)
+	}
+	return s
+}
+
+// Option changes an engine, of any kind of step, from its defaults.
+type Option func(*settings)
 
 // WithClock replaces the system's clock. Default: clock.RealClock.
-func WithClock(c clock.PassiveClock) Option { return func(e *Engine) { e.clock = c } }
+func WithClock(c clock.PassiveClock) Option { return func(s *settings) { s.clock = c } }
 
-// WithDeadline replaces how long one call of a step may take. Default: [Deadline].
-func WithDeadline(d time.Duration) Option { return func(e *Engine) { e.deadline = d } }
+// WithDeadline replaces how long one call of a step may take. Default:
+// [Deadline], of a pull step [PullDeadline].
+func WithDeadline(d time.Duration) Option { return func(s *settings) { s.deadline = d } }
 
 // runner calls the steps of one kind.
 type runner interface {
@@ -115,10 +130,7 @@ func NewPolicyEngine(ctx context.Context, models *model.Client, steps []PolicySt
 }
 
 func newEngine(ctx context.Context, step model.Step, models *model.Client, runners []runner, options []Option) (*Engine, error) {
-	e := &Engine{step: step, models: models, runners: map[schema.GroupKind]runner{}, clock: clock.RealClock{}, deadline: Deadline}
-	for _, o := range options {
-		o(e)
-	}
+	e := &Engine{settings: with(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}}
 	for _, r := range runners {
 		k, err := r.kind(ctx, models)
 		if err != nil {
@@ -214,7 +226,7 @@ func (e *Engine) reconcile(ctx context.Context, r runner, ref model.Reference) (
 		case len(verdict.Blockers) > 0:
 			outcome = done.waiting(verdict.Blockers)
 		case obj.Deleting():
-			_, done.err = e.call(ctx, cleaning(r, u))
+			_, done.err = call(ctx, e.deadline, cleaning(r, u))
 			done.now = e.clock.Now()
 			warning := ""
 			if _, innocuous := as[innocuousError](done.err); innocuous {
@@ -250,7 +262,7 @@ func (e *Engine) reconcile(ctx context.Context, r runner, ref model.Reference) (
 				// A step that saves its own object needs the newest version.
 				u = marked
 			}
-			done.handle, done.err = e.call(ctx, func(ctx context.Context) (string, error) { return r.run(ctx, u, obj) })
+			done.handle, done.err = call(ctx, e.deadline, func(ctx context.Context) (string, error) { return r.run(ctx, u, obj) })
 			done.now = e.clock.Now()
 			outcome = done.outcome()
 		}
@@ -277,7 +289,7 @@ func (e *Engine) undo(ctx context.Context, r runner, u *unstructured.Unstructure
 	if outcome.State == model.StateWaiting || obj.Deleting() {
 		return nil // The step was not run, or was cleaning up already.
 	}
-	_, err := e.call(ctx, cleaning(r, u))
+	_, err := call(ctx, e.deadline, cleaning(r, u))
 	if err != nil {
 		return fmt.Errorf("undoing the %s of an object that is gone: %w", e.step, err)
 	}
@@ -292,32 +304,33 @@ func cleaning(r runner, u *unstructured.Unstructured) func(context.Context) (str
 // call calls into a step with the deadline. A panic is an error like any other.
 // A step that does not heed its context is left behind: the backend refuses
 // what it may still write, because its generation is older by then.
-func (e *Engine) call(ctx context.Context, fn func(context.Context) (handle string, err error)) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.deadline)
+func call[R any](ctx context.Context, deadline time.Duration, fn func(context.Context) (R, error)) (R, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	type result struct {
-		handle string
-		err    error
+		value R
+		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
 		var r result
 		r.err = recovered(ctx, func() (err error) {
-			r.handle, err = fn(ctx)
+			r.value, err = fn(ctx)
 			return err
 		})
 		done <- r
 	}()
 	select {
 	case r := <-done:
-		return r.handle, r.err
+		return r.value, r.err
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-done: // It ended just in time, or because of the deadline.
-		return r.handle, r.err
+		return r.value, r.err
 	case <-time.After(time.Second):
-		return "", fmt.Errorf("the step did not end within %s", e.deadline)
+		var none R
+		return none, fmt.Errorf("the step did not end within %s", deadline)
 	}
 }
 

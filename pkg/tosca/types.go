@@ -76,6 +76,9 @@ type LinkType struct {
 
 	Target   schema.GroupKind
 	Required bool
+
+	// Type of the target; nil if no model has that kind.
+	Type *Type
 }
 
 func (t *Type) property(name string) *PropertyType {
@@ -132,6 +135,15 @@ func TypesFromCRDs(crds []apiextensionsv1.CustomResourceDefinition) *Types {
 		}
 		t.Name, t.ID = NodePrefix+name, id
 		ts.byID[id] = t
+	}
+	byKind := map[schema.GroupKind]*Type{}
+	for _, t := range ts.byID {
+		byKind[t.GroupKind()] = t
+	}
+	for _, t := range ts.byID {
+		for i := range t.Links {
+			t.Links[i].Type = byKind[t.Links[i].Target]
+		}
 	}
 	return ts
 }

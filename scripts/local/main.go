@@ -26,8 +26,9 @@ func main() {
 	o := local.Options{Out: os.Stdout}
 	flag.StringVar(&o.Root, "root", ".", "the project: its config/ and eventing/ are run")
 	flag.StringVar(&o.Dir, "dir", "", "where to keep data, logs and kubeconfig (default .run below the project)")
+	flag.StringVar(&o.Bin, "bin", "", "where the programs are, built (default they are built)")
 	flag.IntVar(&o.Port, "port", 8080, "port of functions and brokers, 0 = any free one")
-	flag.DurationVar(&o.Idle, "idle", 0, "how long functions stay without a request (default what their annotations say, else 10s)")
+	flag.DurationVar(&o.Idle, "idle", local.DefaultIdle, "how long functions stay without a request, 0 = what their annotations say")
 	flag.Var((*list)(&o.Without), "without", "leave a resource out, as `kind/name` such as trigger/policy; can be repeated")
 	flag.BoolVar(&o.Verbose, "v", false, "show more")
 	flag.Parse()

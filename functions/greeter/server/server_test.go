@@ -168,7 +168,7 @@ func TestPost(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Body), &posted); err != nil || got.Status != 201 {
 		t.Fatalf("got %d %s", got.Status, got.Body)
 	}
-	want := api.Greeting{Name: "Ω", HelloTo: "Arya", Message: "The greeter is saying hello to Arya"}
+	want := api.Greeting{Name: "Ω", HelloTo: "Arya", Message: "The greeter is saying hello to Arya", Requested: true}
 	if diff := cmp.Diff(want, posted, cmpopts.IgnoreFields(api.Greeting{}, "ID", "CreatedAt", "UpdatedAt")); diff != "" {
 		t.Errorf("-want, +got:\n%s", diff)
 	}
@@ -177,6 +177,13 @@ func TestPost(t *testing.T) {
 	}
 	if found := do(t, "GET", g.URL+got.Header.Get("Location"), "", ""); found.Status != 200 || found.Body != got.Body {
 		t.Errorf("it is found at its Location: got %d %s, want %s", found.Status, found.Body, got.Body)
+	}
+	changed := do(t, "PUT", g.URL+"/greetings/"+posted.ID, appJSON, `{"name":"n","hello_to":"Bran"}`)
+	if changed.Status != 200 || !strings.Contains(changed.Body, `"requested":true`) {
+		t.Errorf("it stays known as requested when somebody changes it: got %d %s", changed.Status, changed.Body)
+	}
+	if other := do(t, "PUT", g.URL+"/greetings/other", appJSON, `{"name":"n","hello_to":"Bran"}`); strings.Contains(other.Body, "requested") {
+		t.Errorf("what was not posted is not requested: got %s", other.Body)
 	}
 
 	status := api.OutboxStatus{}

@@ -90,11 +90,12 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 	plain := eventingtls.NewDefaultClientConfig()
 	asIs := func(ctx context.Context) context.Context { return ctx }
 
+	wanted := filters{}
 	var objects []runtime.Object
 	for _, original := range o.Brokers {
 		br := original.DeepCopy()
 		if err := reconcileBroker(br, o.Resolve); err != nil {
-			return fmt.Errorf("Broker %s/%s: %w", br.Namespace, br.Name, err)
+			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
 		}
 		objects = append(objects, br)
 
@@ -106,17 +107,19 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 			t := original.DeepCopy()
 			sub, err := reconcileTrigger(t, br, o.Resolve)
 			if err != nil {
-				return fmt.Errorf("Trigger %s/%s: %w", t.Namespace, t.Name, err)
+				return fmt.Errorf("trigger %s/%s: %w", t.Namespace, t.Name, err)
 			}
+			wanted.take(t, o.Logger)
 			objects = append(objects, t)
 			subscriptions = append(subscriptions, *sub)
 		}
 
 		dispatcher := kncloudevents.NewDispatcher(plain, nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
-		config := fanout.Config{Subscriptions: subscriptions, AsyncHandler: Async(br)}
-		channel, err := fanout.NewFanoutEventHandler(o.Logger.Named("channel"), config, nil, nil, nil, dispatcher, meters, traces)
+		channel, err := newChannel(ctx, fanOut{
+			async: Async(br), subscriptions: subscriptions, dispatcher: dispatcher, logger: o.Logger.Named("channel"),
+		}, meters, traces)
 		if err != nil {
-			return fmt.Errorf("Broker %s/%s: %w", br.Namespace, br.Name, err)
+			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
 		}
 		b.hosts[channelHost(br)] = channel
 	}
@@ -139,7 +142,7 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 		}
 	}
 	b.hosts[manifest.BrokerIngressHost] = b.whenUp(in)
-	b.hosts[filterHost()] = observe(out, o.Failed)
+	b.hosts[filterHost()] = observe(wanted.before(out), o.Failed)
 	return nil
 }
 
@@ -260,16 +263,20 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// ClusterProxy returns the Proxy function of an http.Transport that leads cluster-local names to the runner at address
-// and everything else where next says.
-func ClusterProxy(address func() *url.URL, next func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+// ClusterProxy returns the Proxy function of an http.Transport that leads cluster-local names to the present runner and
+// everything else where next says.
+func ClusterProxy(present func() *url.URL, next func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
-		if u := address(); u != nil && strings.HasSuffix(r.URL.Hostname(), ".svc.cluster.local") {
-			return u, nil
+		if !strings.HasSuffix(r.URL.Hostname(), ".svc.cluster.local") {
+			if next == nil {
+				return nil, nil
+			}
+			return next(r)
 		}
-		if next == nil {
-			return nil, nil
+		runner := present()
+		if runner == nil {
+			return nil, errors.New("no local runner is there any more")
 		}
-		return next(r)
+		return runner, nil
 	}
 }

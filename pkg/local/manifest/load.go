@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
 	eventingv1beta3 "knative.dev/eventing/pkg/apis/eventing/v1beta3"
@@ -185,7 +186,11 @@ func blank(doc []byte) bool {
 func (s *Set) loadDocument(file string, doc []byte, without *exclusion) error {
 	obj, gvk, err := decoder.Decode(doc, nil, nil)
 	if runtime.IsNotRegisteredError(err) {
-		return refusedKind(gvk)
+		meta := &metav1.TypeMeta{}
+		if err := yaml.Unmarshal(doc, meta); err != nil {
+			return err
+		}
+		return refusedKind(ptr.To(meta.GroupVersionKind()))
 	}
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ type Options struct {
 	// Namespace is where models go when a request does not say (?namespace=).
 	Namespace string
 
-	// UsersDir is a mounted Secret with the users of XOS, see Users. Empty, or a directory that is not there, switches the
+	// UsersDir is a mounted Secret with the users of XOS (config/samples/tosca/users.yml). Empty, or a directory that is not there, switches the
 	// headers xos-username and xos-password off.
 	UsersDir string
 }

@@ -55,8 +55,12 @@ func TestRecipesOfXOS(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"name": "HelloWorld", "helloFrom": "Jhon Snow"}, w.spec(services, "helloworld")); diff != "" {
 		t.Errorf("service: -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]any{"name": "HelloWorld Service Instance 1", "helloTo": "Tyrion Lannister"}, w.spec(instances, "helloworld-service-instance-1")); diff != "" {
-		t.Errorf("instance: -want +got:\n%s", diff)
+	owner := map[string]any{"name": "helloworld"}
+	if diff := cmp.Diff(map[string]any{"name": "HelloWorld Service Instance", "helloTo": "Daenerys Targaryen", "owner": owner}, w.spec(instances, "helloworld-service-instance")); diff != "" {
+		t.Errorf("an instance belongs to the only service, here one of its own recipe: -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{"name": "HelloWorld Service Instance 1", "helloTo": "Tyrion Lannister", "owner": owner}, w.spec(instances, "helloworld-service-instance-1")); diff != "" {
+		t.Errorf("an instance belongs to the only service, here one of another recipe: -want +got:\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]any{"constraints": `["HelloWorld"]`, "priority": int64(0)}, w.spec(constraints, "constraints")); diff != "" {
 		t.Errorf("constraint: -want +got:\n%s", diff)
@@ -216,6 +220,28 @@ i2:
 	}
 	w.delete(text).want(t, "references are not deleted", 200, "Deleted models: ['i2', 'i1', 'new service', 'b']")
 	sameSet(t, "references are not deleted", []string{"helloworldservices/by-kubectl"}, w.objects())
+}
+
+func TestOpenLinks(t *testing.T) {
+	w := newWorld(t)
+	instance := func(name string) string {
+		return Recipe("i: {type: tosca.nodes.HelloWorldServiceInstance, properties: {name: " + name + ", hello_to: x}}")
+	}
+	owner := func(name string) string {
+		owner, _, _ := unstructured.NestedString(w.get(instances, name).Object, "spec", "owner", "name")
+		return owner
+	}
+	w.run(instance("none")).want(t, "without any service the link stays open", 200, "Created models: ['i']")
+	w.create(services, "HelloWorldService", "only", map[string]any{"helloFrom": "x"})
+	w.run(instance("one")).want(t, "with one there is no choice", 200, "Created models: ['i']")
+	w.run(instance("none")).want(t, "a model that exists is left as it is", 200, "Created models: ['i']")
+	w.create(services, "HelloWorldService", "second", map[string]any{"helloFrom": "x"})
+	w.run(instance("two")).want(t, "with several nothing is chosen", 200, "Created models: ['i']")
+	for name, want := range map[string]string{"none": "", "one": "only", "two": ""} {
+		if got := owner(name); got != want {
+			t.Errorf("%s: expected owner %q, got %q", name, want, got)
+		}
+	}
 }
 
 func TestDefaultsAreNoChange(t *testing.T) {

@@ -51,6 +51,9 @@ type Step struct {
 	// Changes are the fields that an Update changes.
 	Changes []Change
 
+	// chosen are the links that the recipe leaves open; see choices.
+	chosen []tosca.Field
+
 	// live is the object as it was found, nil if there is none.
 	live *unstructured.Unstructured
 
@@ -96,6 +99,8 @@ func (p *Plan) Names() []string {
 
 // found is the objects of one kind that nodes of the recipe may mean.
 type found struct {
+	// names are those of all objects that are not being deleted.
+	names    sets.Set[string]
 	byObject map[string]*unstructured.Unstructured
 	byKey    map[string][]*unstructured.Unstructured
 }
@@ -112,9 +117,12 @@ func (u *Uploader) find(ctx context.Context, nodes []*tosca.Node) (map[schema.Gr
 	}
 	all := make(map[schema.GroupKind]*found, len(wanted))
 	for t, names := range wanted {
-		f := &found{byObject: map[string]*unstructured.Unstructured{}, byKey: map[string][]*unstructured.Unstructured{}}
+		f := &found{names: sets.New[string](), byObject: map[string]*unstructured.Unstructured{}, byKey: map[string][]*unstructured.Unstructured{}}
 		all[t.GroupKind()] = f
 		err := u.list(ctx, u.resource(t), "", func(o *unstructured.Unstructured) error {
+			if o.GetDeletionTimestamp().IsZero() {
+				f.names.Insert(o.GetName())
+			}
 			key := displayName(t, o)
 			if !names.HasAny(o.GetName(), key) {
 				return nil
@@ -196,6 +204,7 @@ func (u *Uploader) Plan(ctx context.Context, nodes []*tosca.Node) (*Plan, tosca.
 	}
 	// Links come second: a name is known only once its node has been found.
 	var steps []*Step
+	choices := u.choices(plan.Steps, objects)
 	for _, s := range plan.Steps {
 		if s.Action == Reference {
 			continue
@@ -203,6 +212,11 @@ func (u *Uploader) Plan(ctx context.Context, nodes []*tosca.Node) (*Plan, tosca.
 		if slices.ContainsFunc(s.Node.Links, func(l tosca.Link) bool { return names[l.Target] == "" }) {
 			// The target has its error in the list already.
 			continue
+		}
+		if s.Action == Create {
+			if err := choices.fill(ctx, s); err != nil {
+				return nil, nil, err
+			}
 		}
 		if err := s.fill(u.namespace, names); err != nil {
 			return nil, nil, err
@@ -274,7 +288,7 @@ func (s *Step) set(o *unstructured.Unstructured, names map[*tosca.Node]string) e
 
 // values are the node's fields and, as fields, its links.
 func (s *Step) values(names map[*tosca.Node]string) []tosca.Field {
-	fields := slices.Clone(s.Node.Fields)
+	fields := append(slices.Clone(s.Node.Fields), s.chosen...)
 	for _, l := range s.Node.Links {
 		fields = append(fields, tosca.Field{Property: l.Requirement, Path: l.Path, Value: names[l.Target], Line: l.Line})
 	}

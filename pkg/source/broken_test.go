@@ -1,0 +1,184 @@
+package source
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+func TestObjectThatCannotBeRead(t *testing.T) {
+	r := newRig(t, owners, items)
+	r.start(Options{})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("new", "created Owner/o sync #1")...)
+	r.stop()
+	r.create("Item", "a", fields{"spec.owner": "o"})
+	r.create("Item", "b", fields{"spec.owner": "o"})
+	r.create("Item", "c", fields{"spec.owner": map[string]any{"name": "o"}})
+	r.update("Item", "a", fields{"status": map[string]any{"sync": "a text"}})
+	r.start(Options{})
+	r.work(r.expect("one that can be read is sent", "created Item/b sync #1")...)
+	r.quiet("the others are held back")
+	for _, name := range []string{"a", "c"} {
+		if r.logs.FilterMessageSnippet("held back").Filter(func(e observer.LoggedEntry) bool {
+			return strings.Contains(e.ContextMap()["error"].(string), "default/"+name)
+		}).Len() == 0 {
+			t.Errorf("expected the log to name %s", name)
+		}
+	}
+
+	r.update("Item", "a", fields{"status": map[string]any{}})
+	r.work(r.expect("mended", "created Item/a sync #1")...)
+	r.update("Item", "c", fields{"spec.owner": "o"})
+	r.work(r.expect("mended", "created Item/c sync #1")...)
+	r.quiet("all is synced")
+
+	// It counts as a dependent although it cannot be read.
+	r.delete("Owner", "o")
+	events := r.expect("each is due once", "deleted Owner/o sync #1", "updated Item/a sync #2", "updated Item/b sync #2", "updated Item/c sync #2")
+	r.work(events...)
+	r.update("Item", "a", fields{"status": map[string]any{"sync": "a text"}})
+	for _, name := range []string{"b", "c"} {
+		r.delete("Item", name)
+		r.work(r.next())
+	}
+	r.quiet("one that cannot be read still depends on the owner")
+	r.update("Item", "a", fields{"spec.owner": "elsewhere"})
+	events = r.expect("it does not any more", "deleted Owner/o sync #2")
+	r.update("Item", "a", fields{"status": map[string]any{}})
+	r.work(append(events, r.expect("mended", "created Item/a sync #1")...)...)
+	r.quiet("the owner is gone")
+}
+
+// brokenAPI refuses requests for what it is told.
+type brokenAPI struct {
+	http.RoundTripper
+	broken *atomic.Pointer[string]
+}
+
+func (b brokenAPI) RoundTrip(q *http.Request) (*http.Response, error) {
+	if path := b.broken.Load(); path != nil && strings.Contains(q.URL.Path, *path) {
+		return &http.Response{StatusCode: http.StatusForbidden, Status: "403 Forbidden", Body: http.NoBody, Request: q,
+			Header: http.Header{}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}, nil
+	}
+	return b.RoundTripper.RoundTrip(q)
+}
+
+func TestKindThatCannotBeListed(t *testing.T) {
+	r := newRig(t, owners, items, things)
+	r.create("Item", "a", fields{"spec.owner": "o"})
+	r.create("Thing", "a", nil)
+	var broken atomic.Pointer[string]
+	path := r.group + "/v1/owners"
+	broken.Store(&path)
+	config := r.server.Config()
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
+	r.config = config
+	r.start(Options{})
+	r.work(r.expect("other kinds go on", "created Thing/a policy #1", "created Thing/a sync #1")...)
+	if r.source.Ready() {
+		t.Error("expected the source not to be ready while it does not know all objects")
+	}
+	r.create("Owner", "o", nil)
+	r.update("Thing", "a", fields{"spec.color": "red"})
+	r.work(r.expect("what depends on it is held back: it could be there", "updated Thing/a policy #1", "updated Thing/a sync #1")...)
+
+	broken.Store(nil)
+	events := r.expect("it can be listed", "created Item/a sync #1", "created Owner/o sync #1")
+	r.work(events[1], events[0])
+	for len(r.events) > 0 || !r.synced("Item", "a") {
+		r.work(r.next())
+	}
+	r.quiet("all is synced")
+	r.await("the source to be ready", func() bool { return r.source.Ready() })
+}
+
+// TestAPIRestarts ends the API server under the source and starts it again in
+// the same place.
+func TestAPIRestarts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := func() *kubeapi.Server {
+		t.Helper()
+		server, err := kubeapi.Start(t.Context(), kubeapi.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return server
+	}
+	server := start()
+	defer func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := newRigOn(t, server, owners, items)
+	defer func() { r.stop() }() // Before its API.
+	r.start(Options{})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("new", "created Owner/o sync #1")...)
+	for name, outcome := range map[string]*model.StepStatus{
+		"failed": {State: model.StateFailed, Failures: 1, Permanent: true},
+		"waits":  nil,
+	} {
+		r.create("Item", name, fields{"spec.owner": "nobody"})
+		e := r.expect("new", "created Item/"+name+" sync #1")
+		if outcome != nil {
+			r.settle(e[0], outcome)
+		}
+		r.work(e...)
+	}
+	r.create("Item", "flying", fields{"spec.owner": "o"})
+	flying := r.expect("new", "created Item/flying sync #1")
+	r.quiet("nothing is due")
+
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	server = start()
+	r.server = server
+	r.quiet("the source has found the API again, and nothing to do; what is in flight stays so")
+	r.work(flying...)
+	r.update("Owner", "o", fields{"spec.color": "red"})
+	events := r.expect("it goes on", "updated Owner/o sync #1", "updated Item/flying sync #2")
+	r.work(events...)
+	for len(r.events) > 0 || !r.synced("Item", "flying") {
+		r.work(r.next())
+	}
+	r.quiet("all is synced")
+}
+
+// TestGoneWhileRedefined has an object go while nobody watches, because the
+// definition changes at that moment.
+func TestGoneWhileRedefined(t *testing.T) {
+	r := newRig(t, owners)
+	var broken atomic.Pointer[string]
+	config := r.server.Config()
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
+	r.config = config
+	r.start(Options{Window: 1})
+	r.create("Owner", "a", nil)
+	r.expect("new", "created Owner/a sync #1")
+
+	path := r.group + "/v1/owners"
+	broken.Store(&path)
+	changed := owners
+	changed.dependsOn = "Elsewhere=spec.elsewhere"
+	r.define(changed)
+	r.await("the model to be followed anew", func() bool {
+		r.source.mu.Lock()
+		defer r.source.mu.Unlock()
+		w := r.source.kinds[r.groupKind("Owner")]
+		return len(w.DependsOn) == 1 && !w.synced
+	})
+	r.delete("Owner", "a")
+	r.create("Owner", "b", nil)
+	broken.Store(nil)
+	r.work(r.expect("what is gone does not keep its place", "created Owner/b sync #1")...)
+}

@@ -1,0 +1,255 @@
+package source
+
+import (
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+func TestDependencies(t *testing.T) {
+	r := newRig(t, owners, items)
+	r.start(Options{})
+
+	r.create("Item", "a", fields{"spec.owner": "o"})
+	r.create("Item", "b", fields{"spec.owner": "o"})
+	r.work(r.expect("due once although the dependency is missing, to record it", "created Item/a sync #1", "created Item/b sync #1")...)
+	r.quiet("they wait")
+	r.create("Owner", "other", nil)
+	r.work(r.expect("new", "created Owner/other sync #1")...)
+	r.quiet("another owner is not what they wait for")
+
+	r.create("Owner", "o", nil)
+	events := r.expect("the dependency is there but not synced: that is news to record", "created Owner/o sync #1", "updated Item/a sync #2", "updated Item/b sync #2")
+	r.work(events[1:]...)
+	r.quiet("they wait for the sync of their owner")
+	r.work(events[0])
+	r.work(r.expect("what they waited for has come", "updated Item/a sync #3", "updated Item/b sync #3")...)
+	r.quiet("all is synced")
+
+	r.update("Owner", "o", fields{"spec.color": "red"})
+	events = r.expect("due once to record that the owner is not synced at its generation",
+		"updated Owner/o sync #1", "updated Item/a sync #4", "updated Item/b sync #4")
+	r.work(events[:2]...)
+	r.quiet("they wait")
+	r.work(events[2])
+	r.work(r.expect("dependents go after what they depend on", "updated Item/a sync #5", "updated Item/b sync #5")...)
+	r.quiet("all is synced")
+
+	r.update("Item", "b", fields{"spec.owner": "other"})
+	r.work(r.expect("another owner is another spec", "updated Item/b sync #1")...)
+	r.update("Owner", "o", fields{"spec.color": "blue"})
+	r.work(r.expect("only its own dependents are due", "updated Owner/o sync #1", "updated Item/a sync #6")...)
+	for len(r.events) > 0 || !r.synced("Item", "a") {
+		r.work(r.next())
+	}
+	r.quiet("all is synced")
+}
+
+// synced tells whether the status says that the object is synced as it is.
+func (r *rig) synced(kind, name string) bool {
+	r.Helper()
+	k := r.kind(kind)
+	u, err := r.models.Live(r.Context(), k, namespace, name)
+	if err != nil {
+		r.Fatal(err)
+	}
+	o, err := k.SnapshotOf(u)
+	if err != nil {
+		r.Fatal(err)
+	}
+	n, err := r.models.Neighbours(r.Context(), o)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return o.Status.Sync != nil && o.Status.Sync.State == model.StateOK && !model.Due(model.StepSync, o, n, r.clock.Now()).Due()
+}
+
+func TestOwnerOfNone(t *testing.T) {
+	definitions := items
+	definitions.steps = "policy"
+	r := newRig(t, owners, definitions)
+	r.start(Options{})
+	waiting := &model.StepStatus{State: model.StateWaiting, WaitingFor: []model.Blocker{{Kind: "Owner", Reason: model.BlockerAmbiguous}}}
+
+	r.create("Item", "a", nil)
+	r.settle(r.expect("new", "created Item/a policy #1")[0], waiting)
+	r.quiet("with no owner it waits")
+	r.create("Owner", "one", nil)
+	r.work(r.expect("with exactly one owner it has come", "created Owner/one sync #1", "updated Item/a policy #2")[0])
+	r.create("Owner", "two", nil)
+	r.work(r.expect("new", "created Owner/two sync #1")...)
+	// The policy has found two of them in the end.
+	e := r.request("Item", "a", "updated Item/a policy #3")
+	r.settle(e, waiting)
+	r.quiet("with two owners it waits")
+	r.create("Owner", "three", nil)
+	r.work(r.expect("new", "created Owner/three sync #1")...)
+	r.quiet("with three, too")
+	r.delete("Owner", "three")
+	r.work(r.expect("cleaning up", "deleted Owner/three sync #1")...)
+	r.quiet("two are left")
+	r.delete("Owner", "one")
+	events := r.expect("one is left, as that which is being deleted does not count", "deleted Owner/one sync #1", "updated Item/a policy #4")
+	r.work(events[0])
+	r.settle(events[1], &model.StepStatus{State: model.StateOK})
+	r.quiet("done")
+}
+
+// request asks for an attempt and lets the timeout of what may be in flight pass.
+func (r *rig) request(kind, name, want string) cloudevents.Event {
+	r.Helper()
+	r.update(kind, name, fields{"@" + model.AnnotationRequestedAt: want})
+	r.clock.Step(30 * time.Second)
+	return r.expect("asked for", want)[0]
+}
+
+func TestDeletion(t *testing.T) {
+	r := newRig(t, owners, items)
+	r.start(Options{})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("new", "created Owner/o sync #1")...)
+	for _, name := range []string{"a", "b", "c"} {
+		r.create("Item", name, fields{"spec.owner": "o"})
+		r.work(r.expect("new", "created Item/"+name+" sync #1")...)
+	}
+	r.quiet("all is synced")
+
+	r.delete("Owner", "o")
+	r.work(r.expect("each is due once, to record what it waits for", "deleted Owner/o sync #1",
+		"updated Item/a sync #2", "updated Item/b sync #2", "updated Item/c sync #2")...)
+	r.quiet("the owner waits for those that depend on it")
+	for _, name := range []string{"a", "b"} {
+		r.delete("Item", name)
+		r.work(r.expect("a dependent goes first", "deleted Item/"+name+" sync #1")...)
+		r.quiet("which of the dependents is left is no news")
+	}
+	r.update("Item", "c", fields{"spec.owner": "elsewhere"})
+	events := r.expect("the last one depends on another now", "deleted Owner/o sync #2", "updated Item/c sync #1")
+	r.work(events...)
+	r.quiet("the owner is gone")
+
+	r.create("Owner", "p", nil)
+	r.work(r.expect("new", "created Owner/p sync #1")...)
+	r.create("Item", "d", fields{"spec.owner": "p"})
+	r.work(r.expect("new", "created Item/d sync #1")...)
+	r.delete("Owner", "p")
+	events = r.expect("each is due once", "deleted Owner/p sync #1", "updated Item/d sync #2")
+	r.delete("Item", "d")
+	r.quiet("both are in flight")
+	r.work(events[1], events[0])
+	r.quiet("the dependent went first, and then nothing was in the way")
+	if left := r.list("Owner"); len(left) > 0 {
+		t.Errorf("expected no owner to be left, got %s", left[0].GetName())
+	}
+}
+
+func TestDefinitions(t *testing.T) {
+	r := newRig(t, owners)
+	r.start(Options{})
+	r.quiet("nothing to do")
+
+	later := definition{kind: "Later", steps: "sync", labelled: "false"}
+	r.define(later)
+	r.create("Later", "a", nil)
+	r.quiet("what is not labelled is no model")
+	later.labelled = "true"
+	r.define(later)
+	r.work(r.expect("a model is picked up while the source runs", "created Later/a sync #1")...)
+	r.quiet("done")
+
+	r.update("Later", "a", fields{"spec.color": "red"})
+	r.expect("changed", "updated Later/a sync #1")
+	later.labelled = "false"
+	r.define(later)
+	r.await("the model to be let go", func() bool {
+		return r.lane("Later", model.StepSync, func(l *lane) bool { return l.inFlight == 0 })
+	})
+	r.update("Later", "a", fields{"spec.color": "blue"})
+	r.quiet("no model any more")
+	later.labelled = "true"
+	r.define(later)
+	r.work(r.expect("a model again", "updated Later/a sync #1")...)
+
+	later.steps = "sync,policy"
+	r.define(later)
+	r.work(r.expect("a model gets another step", "created Later/a policy #1")...)
+	r.quiet("done")
+	later.steps = "policy"
+	r.define(later)
+	r.quiet("a model loses a step")
+	r.update("Later", "a", fields{"spec.color": "green"})
+	r.work(r.expect("its other step goes on", "updated Later/a policy #1")...)
+
+	later.steps = "policy,wrong"
+	r.define(later)
+	r.await("the log", func() bool { return r.logs.FilterMessageSnippet("A model definition is wrong").Len() > 0 })
+	later.labelled = "false" // So that quiet does not wait for it.
+	r.defined[len(r.defined)-1] = later
+	r.update("Later", "a", fields{"spec.color": "black"})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("other models go on", "created Owner/o sync #1")...)
+	r.quiet("a wrong definition stops its own")
+	later.steps, later.labelled = "policy", "true"
+	r.define(later)
+	r.work(r.expect("right again", "updated Later/a policy #1")...)
+	r.quiet("done")
+
+	r.deleteDefinition(later)
+	r.await("the model to be let go", func() bool {
+		r.source.mu.Lock()
+		defer r.source.mu.Unlock()
+		return r.source.kinds[r.groupKind("Later")] == nil
+	})
+	r.update("Owner", "o", fields{"spec.color": "red"})
+	r.work(r.expect("other models go on", "updated Owner/o sync #1")...)
+	r.define(later)
+	r.create("Later", "a", nil)
+	r.work(r.expect("a model that was deleted comes again", "created Later/a policy #1")...)
+}
+
+func TestDependsOnChanged(t *testing.T) {
+	r := newRig(t, owners, items)
+	r.start(Options{})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("new", "created Owner/o sync #1")...)
+	r.create("Item", "a", fields{"spec.owner": "o", "spec.host": "nobody"})
+	r.work(r.expect("new", "created Item/a sync #1")...)
+	r.create("Item", "b", fields{"spec.owner": "nobody", "spec.host": "o"})
+	r.work(r.expect("new", "created Item/b sync #1")...)
+	r.quiet("b waits")
+
+	changed := items
+	changed.dependsOn = "Owner=spec.host"
+	r.define(changed)
+	r.work(r.expect("what b waits for by the new definition is there", "updated Item/b sync #2")...)
+	r.quiet("a is synced as it is")
+
+	r.delete("Owner", "o")
+	events := r.expect("each once, to record what it waits for", "deleted Owner/o sync #1", "updated Item/b sync #3")
+	r.work(events...)
+	r.quiet("the owner waits for b")
+	changed.dependsOn = ""
+	r.define(changed)
+	events = r.expect("nothing depends on the owner any more", "deleted Owner/o sync #2", "updated Item/b sync #4")
+	r.work(events...)
+	r.quiet("done")
+}
+
+// TestInFlightWhileRedefined checks that a change of the definition neither
+// makes the step run twice at once nor loses the place of what is gone.
+func TestInFlightWhileRedefined(t *testing.T) {
+	r := newRig(t, owners)
+	r.start(Options{Window: 3})
+	r.create("Owner", "a", nil)
+	e := r.expect("new", "created Owner/a sync #1")
+	changed := owners
+	changed.steps = "sync,policy"
+	r.define(changed)
+	policy := r.expect("a step more", "created Owner/a policy #1")
+	r.quiet("what is in flight stays so")
+	r.work(e[0], policy[0])
+	r.quiet("done")
+}

@@ -1,0 +1,588 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
+	clocktesting "k8s.io/utils/clock/testing"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// patience bounds every wait for what has to come, on a slow, busy machine.
+const patience = 30 * time.Second
+
+// api is the one API server of the package's tests. What a test defines in it
+// has an API group of its own.
+var api *kubeapi.Server
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		os.Exit(m.Run())
+	}
+	// A definition takes 2 s until the API server takes objects of it; tests
+	// wait for that side by side.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		log.Fatal(err)
+	}
+	var err error
+	if api, err = kubeapi.Start(context.Background(), kubeapi.Options{CRDs: []string{"../../config/crds"}}); err != nil {
+		log.Fatalf("cannot start the Kubernetes API: %v", err)
+	}
+	code := m.Run()
+	if err := api.Stop(); err != nil {
+		log.Printf("cannot stop the Kubernetes API: %v", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// definition is a model of a test. Its objects may look like anything.
+type definition struct {
+	kind, steps, dependsOn string
+	// labelled: "true" makes it a model.
+	labelled string
+}
+
+var (
+	owners = definition{kind: "Owner", steps: "sync", labelled: "true"}
+	items  = definition{kind: "Item", steps: "sync", dependsOn: "Owner=spec.owner", labelled: "true"}
+	things = definition{kind: "Thing", steps: "sync,policy", labelled: "true"}
+)
+
+func (d definition) plural() string { return strings.ToLower(d.kind) + "s" }
+
+func (d definition) yaml(group string) []byte {
+	return fmt.Appendf(nil, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: %[3]s.%[1]s
+  labels: {%[4]s: %[5]q}
+  annotations: {%[6]s: %[7]q, %[8]s: %[9]q}
+spec:
+  group: %[1]s
+  scope: Namespaced
+  names: {kind: %[2]s, listKind: %[2]sList, plural: %[3]s, singular: %[10]s}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema:
+      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
+`, group, d.kind, d.plural(), model.LabelModel, d.labelled, model.AnnotationSteps, d.steps,
+		model.AnnotationDependsOn, d.dependsOn, strings.ToLower(d.kind))
+}
+
+// rig is a source between a real API and a sink that records, with models of
+// the test's own, a clock that stands still, and a small engine in place of
+// the functions.
+type rig struct {
+	*testing.T
+	server *kubeapi.Server
+	config *rest.Config
+	group  string
+	client dynamic.Interface
+	models *model.Client
+	clock  *clocktesting.FakeClock
+	logs   *observer.ObservedLogs
+
+	source *Source
+	// stop ends the source and waits until Run has returned.
+	stop func()
+
+	// events are those that the sink has taken.
+	events chan cloudevents.Event
+	// tries counts all events that were sent to the sink.
+	tries atomic.Int64
+	// answer of the sink; nil takes everything.
+	answer atomic.Pointer[Send]
+
+	defined   []definition
+	sentinels int
+}
+
+var groups atomic.Int64
+
+// newRig defines the models and does not start the source yet. The test runs
+// beside others: what they define the source sees too, in lanes of their own.
+func newRig(t *testing.T, definitions ...definition) *rig {
+	t.Helper()
+	t.Parallel()
+	return newRigOn(t, api, definitions...)
+}
+
+func newRigOn(t *testing.T, server *kubeapi.Server, definitions ...definition) *rig {
+	t.Helper()
+	if server == nil {
+		t.Skip("needs a Kubernetes API")
+	}
+	r := &rig{
+		T: t, server: server, config: server.Config(), group: fmt.Sprintf("t%d.example.dev", groups.Add(1)),
+		clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)), stop: func() {},
+		events: make(chan cloudevents.Event, 100_000),
+	}
+	var err error
+	if r.client, err = dynamic.NewForConfig(r.config); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range definitions {
+		r.define(d)
+	}
+	t.Cleanup(func() {
+		r.stop()
+		if r.server != api {
+			return
+		}
+		// The sources of later tests have nothing to do with it.
+		for _, d := range r.defined {
+			r.label(d, "false")
+		}
+	})
+	return r
+}
+
+// in has the rig report to a subtest, until the returned function is called.
+func (r *rig) in(t *testing.T) func() {
+	parent := r.T
+	r.T = t
+	return func() { r.T = parent }
+}
+
+// define makes or changes a model.
+func (r *rig) define(d definition) {
+	r.Helper()
+	if err := r.server.ApplyCRDDocuments(context.Background(), d.yaml(r.group)); err != nil {
+		r.Fatal(err)
+	}
+	r.defined = append(slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind }), d)
+	// A model client believes for a minute what it has read of definitions.
+	var err error
+	if r.models, err = model.NewClient(r.config, runtime.NewScheme()); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// deleteDefinition deletes a model and waits until it is gone.
+func (r *rig) deleteDefinition(d definition) {
+	r.Helper()
+	for _, u := range r.list(d.kind) {
+		if len(u.GetFinalizers()) > 0 {
+			r.updateIn(u.GetNamespace(), d.kind, u.GetName(), fields{"metadata.finalizers": []string{}})
+		}
+	}
+	c, name := r.client.Resource(model.CRDs), d.plural()+"."+r.group
+	if err := c.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+		r.Fatal(err)
+	}
+	r.await("the definition to go", func() bool {
+		_, err := c.Get(context.Background(), name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+	r.defined = slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind })
+}
+
+// list reads all objects of a kind.
+func (r *rig) list(kind string) []unstructured.Unstructured {
+	r.Helper()
+	l, err := r.resource(kind, "").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return l.Items
+}
+
+// label says whether the definition is that of a model.
+func (r *rig) label(d definition, value string) {
+	r.Helper()
+	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, model.LabelModel, value)
+	_, err := r.client.Resource(model.CRDs).Patch(context.Background(), d.plural()+"."+r.group, types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		r.Error(err)
+	}
+}
+
+// start runs the source.
+func (r *rig) start(options Options) {
+	r.Helper()
+	if options.Clock == nil {
+		options.Clock = r.clock
+	}
+	core, logs := observer.New(zapcore.InfoLevel)
+	r.logs = logs
+	ctx, cancel := context.WithCancel(logging.WithLogger(context.Background(), zap.New(core).Sugar()))
+	ended := make(chan error, 1)
+	// Goroutines inherit the label, so that those left behind can be told from
+	// those of other tests.
+	pprof.Do(ctx, pprof.Labels(rigLabel, r.group), func(ctx context.Context) {
+		source, err := New(r.config, r.send, options)
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.source = source
+		go func() { ended <- source.Run(ctx) }()
+	})
+	r.stop = func() {
+		r.stop = func() {}
+		if goroutines(r.group) == "" {
+			r.Error("the search for goroutines left behind finds not even those that run")
+		}
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				r.Errorf("Run: expected no error, got %v", err)
+			}
+		case <-time.After(patience):
+			r.Error("Run has not returned")
+		}
+		left := ""
+		_ = wait.PollUntilContextTimeout(context.Background(), time.Millisecond, patience, true, func(context.Context) (bool, error) {
+			left = goroutines(r.group)
+			return left == "", nil
+		})
+		if left != "" {
+			r.Errorf("Run has left goroutines behind:\n%s", left)
+		}
+	}
+}
+
+const rigLabel = "rig"
+
+// goroutines lists those that the rig's source has started. The connections
+// of the client are not its own.
+func goroutines(group string) string {
+	var all bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)
+	var found []string
+	for g := range strings.SplitSeq(all.String(), "\n\n") {
+		if strings.Contains(g, fmt.Sprintf("%q:%q", rigLabel, group)) && !strings.Contains(g, "net/http") && !strings.Contains(g, "/http2.") {
+			found = append(found, g)
+		}
+	}
+	return strings.Join(found, "\n\n")
+}
+
+// send is the sink.
+func (r *rig) send(ctx context.Context, e cloudevents.Event) error {
+	if !strings.HasPrefix(e.Source(), "/apis/"+r.group+"/") {
+		return nil // Of another test, whose models were followed for a moment.
+	}
+	r.tries.Add(1)
+	if answer := r.answer.Load(); answer != nil {
+		if err := (*answer)(ctx, e); err != nil {
+			return err
+		}
+	}
+	r.events <- e
+	return nil
+}
+
+func (r *rig) answerWith(answer Send) { r.answer.Store(&answer) }
+
+// await waits for a condition.
+func (r *rig) await(what string, condition func() bool) {
+	r.Helper()
+	err := wait.PollUntilContextTimeout(r.Context(), time.Millisecond, patience, true, func(context.Context) (bool, error) { return condition(), nil })
+	if err != nil {
+		r.Fatalf("waiting for %s: %v", what, err)
+	}
+}
+
+// next waits for the next event.
+func (r *rig) next() cloudevents.Event {
+	r.Helper()
+	select {
+	case e := <-r.events:
+		return e
+	case <-time.After(patience):
+		r.Fatal("waiting for an event: none came")
+	}
+	panic("unreachable")
+}
+
+// line is what is expected of an event: type, kind, name, step and attempt.
+func line(e cloudevents.Event) string {
+	return fmt.Sprintf("%s %s/%s %s #%s", path.Ext(e.Type())[1:], e.Extensions()[model.ExtensionKind], e.Subject(),
+		e.Extensions()[model.ExtensionStep], path.Base(e.ID()))
+}
+
+// expect waits for as many events as there are lines and compares them in any
+// order. It returns them in the order of their lines, sorted.
+func (r *rig) expect(reason string, lines ...string) []cloudevents.Event {
+	r.Helper()
+	var got []cloudevents.Event
+	for range lines {
+		select {
+		case e := <-r.events:
+			got = append(got, e)
+			continue
+		case <-time.After(patience):
+		}
+		break // The difference tells what is missing.
+	}
+	slices.SortFunc(got, func(a, b cloudevents.Event) int { return strings.Compare(line(a), line(b)) })
+	var gotLines []string
+	for _, e := range got {
+		gotLines = append(gotLines, line(e))
+	}
+	slices.Sort(lines)
+	if diff := cmp.Diff(lines, gotLines); diff != "" {
+		r.Fatalf("%s: events: -want, +got:\n%s", reason, diff)
+	}
+	return got
+}
+
+// quiet fails if there are events that nobody expects. The proof that the
+// source has seen all that was done before is that it reports an object that
+// was made after it.
+func (r *rig) quiet(reason string) {
+	r.Helper()
+	r.sentinels++
+	name := fmt.Sprintf("sentinel-%d", r.sentinels)
+	want := 0
+	for _, d := range r.defined {
+		if d.steps != "" && d.labelled == "true" {
+			r.createIn("sentinels", d.kind, name, nil)
+			want += len(strings.Split(d.steps, ","))
+		}
+	}
+	for range want {
+		e := r.next()
+		if e.Subject() != name {
+			r.Fatalf("%s: expected no event, got %s", reason, line(e))
+		}
+		r.settle(e, &model.StepStatus{State: model.StateOK})
+	}
+	for _, d := range r.defined {
+		err := r.resource(d.kind, "sentinels").Delete(context.Background(), name, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			r.Fatal(err)
+		}
+	}
+}
+
+const namespace = "default"
+
+func (r *rig) groupKind(kind string) schema.GroupKind {
+	return schema.GroupKind{Group: r.group, Kind: kind}
+}
+
+func (r *rig) kind(name string) *model.Kind {
+	r.Helper()
+	k, err := r.models.Kind(context.Background(), r.groupKind(name))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return k
+}
+
+func (r *rig) resource(kind, ns string) dynamic.ResourceInterface {
+	gvr := schema.GroupVersionResource{Group: r.group, Version: "v1", Resource: strings.ToLower(kind) + "s"}
+	return r.client.Resource(gvr).Namespace(ns)
+}
+
+// fields sets fields of an object by their paths.
+type fields map[string]any
+
+func (r *rig) create(kind, name string, set fields) {
+	r.Helper()
+	r.createIn(namespace, kind, name, set)
+}
+
+func (r *rig) createIn(ns, kind, name string, set fields) {
+	r.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"secret": "of the spec"}}}
+	u.SetAPIVersion(r.group + "/v1")
+	u.SetKind(kind)
+	u.SetName(name)
+	apply(u, set)
+	if _, err := r.resource(kind, ns).Create(context.Background(), u, metav1.CreateOptions{}); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func apply(u *unstructured.Unstructured, set fields) {
+	for path, value := range set {
+		switch key, isAnnotation := strings.CutPrefix(path, "@"); {
+		case isAnnotation:
+			annotations := u.GetAnnotations()
+			if annotations == nil {
+				annotations = map[string]string{}
+			}
+			if annotations[key] = fmt.Sprint(value); value == nil {
+				delete(annotations, key)
+			}
+			u.SetAnnotations(annotations)
+		case path == "metadata.finalizers":
+			u.SetFinalizers(value.([]string))
+		case value == nil:
+			unstructured.RemoveNestedField(u.Object, strings.Split(path, ".")...)
+		default:
+			_ = unstructured.SetNestedField(u.Object, value, strings.Split(path, ".")...)
+		}
+	}
+}
+
+// update changes fields of an object; those of the status with a request of
+// its own.
+func (r *rig) update(kind, name string, set fields) {
+	r.Helper()
+	r.updateIn(namespace, kind, name, set)
+}
+
+func (r *rig) updateIn(ns, kind, name string, set fields) {
+	r.Helper()
+	c := r.resource(kind, ns)
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		u, err := c.Get(context.Background(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		apply(u, set)
+		for path := range set {
+			if strings.HasPrefix(path, "status") {
+				_, err = c.UpdateStatus(context.Background(), u, metav1.UpdateOptions{})
+				return err
+			}
+		}
+		_, err = c.Update(context.Background(), u, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) delete(kind, name string) {
+	r.Helper()
+	if err := r.resource(kind, namespace).Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// live reads the object that an event is about.
+func (r *rig) live(e cloudevents.Event) (*model.Snapshot, model.Step) {
+	r.Helper()
+	ref, err := model.ParseReference(e)
+	if err != nil {
+		r.Fatal(err)
+	}
+	k := r.kind(ref.Kind)
+	u, err := r.models.Live(context.Background(), k, ref.Namespace, ref.Name)
+	if err != nil {
+		r.Fatal(err)
+	}
+	o, err := k.SnapshotOf(u)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return o, model.Step(e.Extensions()[model.ExtensionStep].(string))
+}
+
+// settle acknowledges an event with an outcome, as an engine would, and waits
+// until the source has seen it.
+func (r *rig) settle(e cloudevents.Event, outcome *model.StepStatus) {
+	r.Helper()
+	o, step := r.live(e)
+	outcome = outcome.DeepCopy()
+	outcome.Generation, outcome.RequestedAt = o.Generation, o.Annotations[model.AnnotationRequestedAt]
+	before := r.inFlight(o, step)
+	if err := r.models.SetStep(context.Background(), o, step, outcome); err != nil {
+		r.Fatal(err)
+	}
+	r.await("the acknowledgement to be seen", func() bool { return before == nil || r.inFlight(o, step) != before })
+}
+
+// inFlight is what is in flight for the step of the object.
+func (r *rig) inFlight(o *model.Snapshot, step model.Step) *sent {
+	r.source.mu.Lock()
+	defer r.source.mu.Unlock()
+	f := r.source.tracked[key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}]
+	if f == nil {
+		return nil
+	}
+	return f.sent
+}
+
+// work handles events as an engine does whose steps always succeed: it acts
+// only on what is due, waits for what is in the way, and cleans up.
+func (r *rig) work(events ...cloudevents.Event) {
+	r.Helper()
+	ctx := context.Background()
+	for _, e := range events {
+		o, step := r.live(e)
+		n, err := r.models.Neighbours(ctx, o)
+		if err != nil {
+			r.Fatal(err)
+		}
+		verdict := model.Due(step, o, n, r.clock.Now())
+		switch {
+		case !verdict.Due():
+		case len(verdict.Blockers) > 0:
+			r.settle(e, &model.StepStatus{State: model.StateWaiting, WaitingFor: verdict.Blockers})
+		case o.Deleting():
+			if _, err := r.models.RemoveFinalizer(ctx, o, step); err != nil {
+				r.Fatal(err)
+			}
+		default:
+			if _, err := r.models.AddFinalizer(ctx, o, step); err != nil {
+				r.Fatal(err)
+			}
+			outcome := &model.StepStatus{State: model.StateOK}
+			for _, d := range n.Dependencies {
+				if d.Object != nil {
+					outcome.Dependencies = append(outcome.Dependencies, model.DependencyStatus{
+						Kind: d.Kind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+				}
+			}
+			r.settle(e, outcome)
+		}
+	}
+}
+
+// lanes gives a look at a lane of the source.
+func (r *rig) lane(kind string, step model.Step, look func(*lane) bool) bool {
+	r.source.mu.Lock()
+	defer r.source.mu.Unlock()
+	l := r.source.lanes[laneKey{r.groupKind(kind), step}]
+	return l != nil && look(l)
+}
+
+var errDown = errors.New("the sink is down")
+
+func metaTime(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }
+
+func itoa(i int) string { return strconv.Itoa(i) }
