@@ -198,10 +198,9 @@ func TestStepReturns(t *testing.T) {
 
 func TestDeadlineIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := &Engine{deadline: Deadline}
 		release := make(chan struct{})
 		begin := time.Now()
-		_, err := e.call(t.Context(), func(context.Context) (string, error) { <-release; return "late", nil })
+		_, err := call(t.Context(), Deadline, func(context.Context) (string, error) { <-release; return "late", nil })
 		if err == nil || !strings.Contains(err.Error(), "did not end within 25s") {
 			t.Errorf("a step that does not heed its context must not hold up the function, got %v", err)
 		}
@@ -211,7 +210,7 @@ func TestDeadlineIgnored(t *testing.T) {
 		close(release)
 
 		// One that ends within the grace is heard.
-		handle, err := e.call(t.Context(), func(ctx context.Context) (string, error) {
+		handle, err := call(t.Context(), Deadline, func(ctx context.Context) (string, error) {
 			<-ctx.Done()
 			time.Sleep(time.Second / 2)
 			return "just", nil
@@ -258,7 +257,7 @@ func TestWaits(t *testing.T) {
 			},
 			message: "waiting for HelloWorldService hello, which is being deleted",
 			mend: func(f *fixture) {
-				s, err := model.For[*service](f.models).Get(f.Context(), f.namespace(), "hello")
+				s, err := model.For[*service](f.models).Get(f.Context(), f.namespace, "hello")
 				if err != nil {
 					f.Fatal(err)
 				}
@@ -320,7 +319,7 @@ func TestOwnerChanges(t *testing.T) {
 	i := save(f, f.instance("a"))
 	f.wants(wake(f, i), 200, typeSynced)
 
-	hello = save(f, func() *service { s := f.service("hello"); s.Spec.HelloFrom = "Arya Stark"; return s }())
+	save(f, func() *service { s := f.service("hello"); s.Spec.HelloFrom = "Arya Stark"; return s }())
 	f.wants(wake(f, i), 200, "")
 	wantStatus(f, i, model.StateWaiting, "hello, which is not synced yet")
 	f.wants(wake(f, hello), 200, "")
