@@ -152,6 +152,18 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+func TestWithMaxBody(t *testing.T) {
+	h, err := Events(func(context.Context, cloudevents.Event) (*cloudevents.Event, protocol.Result) { return nil, nil }, WithMaxBody(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]int{"[1]": 200, "[12]": 413} {
+		if resp, text := send(t, h, request(body, binary...)); resp.StatusCode != want {
+			t.Errorf("%s: want %d, got %d %q", body, want, resp.StatusCode, text)
+		}
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	// event makes a reply, without some of its attributes.
 	event := func(without ...string) *cloudevents.Event {

@@ -209,7 +209,7 @@ func TestSettings(t *testing.T) {
 func TestProgram(t *testing.T) {
 	child := func(t *testing.T, env ...string) *exec.Cmd {
 		c := exec.CommandContext(t.Context(), os.Args[0])
-		c.Env = append(os.Environ(), env...)
+		c.Env = append(append(os.Environ(), "LISTEN_ADDRESS=127.0.0.1"), env...)
 		return c
 	}
 	t.Run("EndsCleanly", func(t *testing.T) {
@@ -245,14 +245,14 @@ func TestProgram(t *testing.T) {
 		}
 	})
 	t.Run("PortTaken", func(t *testing.T) {
-		listener, err := net.Listen("tcp", ":0")
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer listener.Close()
 		_, port, _ := net.SplitHostPort(listener.Addr().String())
 		out, err := child(t, childMode+"=serve", "PORT="+port).CombinedOutput()
-		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "listening on PORT") {
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "PORT") {
 			t.Errorf("want exit code 1 and the reason, got %v\n%s", err, out)
 		}
 	})

@@ -31,12 +31,14 @@ func TestSink(t *testing.T) {
 		answer http.HandlerFunc
 		want   *RefusedError
 	}{
-		"OK":         {reason: "200 is taken.", answer: func(w http.ResponseWriter, _ *http.Request) {}},
-		"Accepted":   {reason: "So is 202, a broker's answer.", answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }},
-		"Refused":    {reason: "The reason is kept.", answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such thing", 422) }, want: &RefusedError{422, "no such thing"}},
+		"OK":       {reason: "200 is taken.", answer: func(w http.ResponseWriter, _ *http.Request) {}},
+		"Accepted": {reason: "So is 202, a broker's answer.", answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }},
+		"Refused": {reason: "The reason is kept.", answer: func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no such thing", http.StatusUnprocessableEntity)
+		}, want: &RefusedError{422, "no such thing"}},
 		"Failed":     {reason: "Whatever the code.", answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, want: &RefusedError{503, ""}},
 		"Long":       {reason: "A long reason is cut.", answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("x", 10000), 500) }, want: &RefusedError{500, strings.Repeat("x", 4096)}},
-		"Redirected": {reason: "A redirect is followed by nobody: a GET would be answered 200 and the event be lost.", answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, want: &RefusedError{302, ""}},
+		"Redirected": {reason: "A redirect is followed by nobody: a GET would be answered 200 and the event be lost.", answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, want: &RefusedError{302, ""}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/rest"
 
 	"github.com/xos-knative/synchronizer/pkg/apis"
@@ -75,14 +76,19 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// namespaceOf is the test's own namespace.
+// namespaces holds the namespace of each test, by its testing.TB.
+var namespaces sync.Map
+
+// namespaceOf is the test's own namespace, another one in each run of it.
 func namespaceOf(t testing.TB) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
+	name := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
 		}
 		return '-'
-	}, strings.ToLower(t.Name())), "-")
+	}, strings.ToLower(t.Name()))
+	namespace, _ := namespaces.LoadOrStore(t, name+"-"+utilrand.String(5))
+	return namespace.(string)
 }
 
 func service(t testing.TB, name string) *v1alpha1.HelloWorldService {

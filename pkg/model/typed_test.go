@@ -368,6 +368,26 @@ func TestRetryOnConflict(t *testing.T) {
 	}
 }
 
+func TestCreate(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	models := model.For[*v1alpha1.HelloWorldService](c)
+	created, err := models.Create(ctx, service(t, "a"))
+	if err != nil || created.UID == "" {
+		t.Fatalf("got %v, %v", created, err)
+	}
+	again := service(t, "a")
+	again.Spec.HelloFrom = "Arya"
+	if _, err := models.Create(ctx, again); !apierrors.IsAlreadyExists(err) {
+		t.Errorf("want AlreadyExists, got %v", err)
+	}
+	if got, err := models.Get(ctx, created.Namespace, "a"); err != nil || !cmp.Equal(created, got) {
+		t.Errorf("the first must stay as it is, got %v, %v", got, err)
+	}
+	if _, err := models.Create(ctx, &v1alpha1.HelloWorldService{ObjectMeta: metav1.ObjectMeta{Namespace: created.Namespace, Name: "b"}}); !apierrors.IsInvalid(err) {
+		t.Errorf("the API server validates, got %v", err)
+	}
+}
+
 func TestDelete(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
 	models := model.For[*v1alpha1.HelloWorldService](c)

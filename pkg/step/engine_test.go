@@ -257,7 +257,7 @@ func TestWaits(t *testing.T) {
 			},
 			message: "waiting for HelloWorldService hello, which is being deleted",
 			mend: func(f *fixture) {
-				s, err := model.For[*service](f.models).Get(f.Context(), f.namespace(), "hello")
+				s, err := model.For[*service](f.models).Get(f.Context(), f.namespace, "hello")
 				if err != nil {
 					f.Fatal(err)
 				}
@@ -319,7 +319,7 @@ func TestOwnerChanges(t *testing.T) {
 	i := save(f, f.instance("a"))
 	f.wants(wake(f, i), 200, typeSynced)
 
-	hello = save(f, func() *service { s := f.service("hello"); s.Spec.HelloFrom = "Arya Stark"; return s }())
+	save(f, func() *service { s := f.service("hello"); s.Spec.HelloFrom = "Arya Stark"; return s }())
 	f.wants(wake(f, i), 200, "")
 	wantStatus(f, i, model.StateWaiting, "hello, which is not synced yet")
 	f.wants(wake(f, hello), 200, "")

@@ -13,6 +13,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"go.uber.org/zap"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	clocktesting "k8s.io/utils/clock/testing"
 	"knative.dev/pkg/logging"
 
@@ -55,9 +56,11 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 type fixture struct {
 	*testing.T
 	models *model.Client // the test's own way to the API
-	clock  *clocktesting.FakePassiveClock
-	engine *Engine
-	url    string
+	// namespace of the test's objects.
+	namespace string
+	clock     *clocktesting.FakePassiveClock
+	engine    *Engine
+	url       string
 
 	// before, if set, is called before each request of the engine to the API;
 	// an error is what the engine gets instead of an answer.
@@ -126,7 +129,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{T: t, models: models, clock: clocktesting.NewFakePassiveClock(now)}
+	return &fixture{T: t, models: models, namespace: namespaceFor(t), clock: clocktesting.NewFakePassiveClock(now)}
 }
 
 // client is the engine's way to the API.
@@ -185,24 +188,26 @@ func (f *fixture) serve(e *Engine) {
 	f.engine, f.url = e, server.URL
 }
 
-func (f *fixture) namespace() string {
-	return strings.Trim(strings.Map(func(r rune) rune {
+// namespaceFor makes a namespace for a test, another one in each run of it.
+func namespaceFor(t *testing.T) string {
+	name := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
 		}
 		return '-'
-	}, strings.ToLower(f.Name())), "-")
+	}, strings.ToLower(t.Name()))
+	return name + "-" + utilrand.String(5)
 }
 
 func (f *fixture) service(name string) *service {
 	s := &service{Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jhon Snow"}}
-	s.Namespace, s.Name = f.namespace(), name
+	s.Namespace, s.Name = f.namespace, name
 	return s
 }
 
 func (f *fixture) instance(name string) *instance {
 	i := &instance{Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Dany", Owner: &v1alpha1.OwnerReference{Name: "hello"}}}
-	i.Namespace, i.Name = f.namespace(), name
+	i.Namespace, i.Name = f.namespace, name
 	return i
 }
 
