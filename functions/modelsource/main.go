@@ -18,6 +18,8 @@ import (
 type settings struct {
 	// Sink is set by the ContainerSource.
 	Sink function.SinkSettings
+	// Namespace whose models are watched; empty for all namespaces.
+	Namespace string `envconfig:"WATCH_NAMESPACE"`
 	// Window is how many events of one kind and step may be unacknowledged.
 	Window int `envconfig:"WINDOW" default:"64"`
 	// VisibilityTimeout is how long the source waits for a step's status before
@@ -40,10 +42,13 @@ func build(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	models, err := source.New(config, sink.Send, source.Options{Window: env.Window, Visibility: env.VisibilityTimeout})
+	models, err := source.New(config, sink.Send, source.Options{
+		Namespace: env.Namespace, Window: env.Window, Visibility: env.VisibilityTimeout,
+	})
 	if err != nil {
 		return nil, err
 	}
+	logging.FromContext(ctx).Infow("Watching models", zap.String("namespace", env.Namespace), zap.String("sink", env.Sink.URL))
 	go func() {
 		if err := models.Run(ctx); err != nil {
 			logging.FromContext(ctx).Errorw("The source ended", zap.Error(err))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/client-go/util/retry"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/internal/hello"
@@ -62,7 +61,7 @@ func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServic
 	// Others write to the object at the same time, the sync step its status
 	// for one; only the owner is changed, on whatever is there.
 	instances := model.For[*v1alpha1.HelloWorldServiceInstance](p.Models)
-	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	return model.RetryOnConflict(ctx, func() error {
 		live, err := instances.Get(ctx, instance.Namespace, instance.Name)
 		if err != nil {
 			return err

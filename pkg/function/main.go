@@ -22,8 +22,10 @@ import (
 
 // Settings are the environment variables of every program.
 type Settings struct {
-	// Port to listen on, on all addresses. Knative Serving sets it.
+	// Port to listen on. Knative Serving sets it.
 	Port int `envconfig:"PORT" default:"8080"`
+	// Address to listen on. Default: all of them, as a container has to.
+	Address string `envconfig:"LISTEN_ADDRESS"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `envconfig:"LOG_LEVEL" default:"info"`
 	// DrainTimeout is how long requests under way may go on after SIGTERM.
@@ -82,9 +84,9 @@ func run(ctx context.Context, env Settings, build func(ctx context.Context) (htt
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(env.Port)))
+	listener, err := net.Listen("tcp", net.JoinHostPort(env.Address, strconv.Itoa(env.Port)))
 	if err != nil {
-		return fmt.Errorf("listening on PORT: %w", err)
+		return fmt.Errorf("listening on LISTEN_ADDRESS and PORT: %w", err)
 	}
 	return serve(ctx, listener, env.DrainTimeout, handler)
 }

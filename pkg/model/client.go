@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/pager"
-	"k8s.io/client-go/util/retry"
 )
 
 // CRDs is the resource that model definitions are read from.
@@ -30,6 +29,10 @@ var CRDs = apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefini
 // kindsMaxAge is how long a function believes what it has read of the model
 // definitions. A kind that is not known is looked up at once.
 const kindsMaxAge = time.Minute
+
+// dependentsMaxAge is the same for the question what depends on an object: a
+// kind that was defined a moment ago may, and the object must not go before it.
+const dependentsMaxAge = time.Second
 
 // ErrNoModel is wrapped by errors about a kind that no model definition has.
 var ErrNoModel = errors.New("not a model")
@@ -66,9 +69,13 @@ func NewClient(config *rest.Config, scheme *runtime.Scheme) (*Client, error) {
 // Kinds lists all models of the cluster, from their definitions. What is wrong
 // in one definition does not hide the others; the model source reports it.
 func (c *Client) Kinds(ctx context.Context) ([]*Kind, error) {
+	return c.kindsNotOlder(ctx, kindsMaxAge)
+}
+
+func (c *Client) kindsNotOlder(ctx context.Context, age time.Duration) ([]*Kind, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.kinds != nil && time.Since(c.readAt) < kindsMaxAge {
+	if c.kinds != nil && time.Since(c.readAt) < age {
 		return c.kinds, nil
 	}
 	return c.readKinds(ctx)
@@ -175,6 +182,9 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 			return nil
 		})
 	}
+	if len(rest.IsValidPathSegmentName(name)) > 0 {
+		return d, nil // No object can have that name.
+	}
 	u, err := c.Live(ctx, k, namespace, name)
 	if apierrors.IsNotFound(err) {
 		return d, nil
@@ -189,7 +199,7 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 // Dependents lists the objects that depend on the given one. The API server
 // filters where the definition declares the field selectable.
 func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, error) {
-	kinds, err := c.Kinds(ctx)
+	kinds, err := c.kindsNotOlder(ctx, dependentsMaxAge)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +238,7 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 // another one has its name, the error is NotFound.
 func (c *Client) SetStep(ctx context.Context, began *Snapshot, step Step, outcome *StepStatus) error {
 	k := began.Kind
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err := RetryOnConflict(ctx, func() error {
 		u, err := c.Live(ctx, k, began.Namespace, began.Name)
 		if err != nil {
 			return err
@@ -253,7 +263,15 @@ func (c *Client) SetStep(ctx context.Context, began *Snapshot, step Step, outcom
 		if err != nil {
 			return err
 		}
-		u.Object["status"] = status
+		// A model may have fields of its own in its status; they stay.
+		for _, field := range []string{"observedGeneration", "conditions", string(step)} {
+			value, ok := status[field]
+			if !ok {
+				unstructured.RemoveNestedField(u.Object, "status", field)
+			} else if err := unstructured.SetNestedField(u.Object, value, "status", field); err != nil {
+				return err
+			}
+		}
 		_, err = c.resource(k, began.Namespace).UpdateStatus(ctx, u, metav1.UpdateOptions{})
 		return err
 	})
@@ -263,10 +281,11 @@ func (c *Client) SetStep(ctx context.Context, began *Snapshot, step Step, outcom
 	return nil
 }
 
-// AddFinalizer puts the step's finalizer on the object. It returns NotFound if
-// the object is gone or was replaced, and a Conflict if it is being deleted:
-// the API server takes no new finalizer then.
-func (c *Client) AddFinalizer(ctx context.Context, obj *Snapshot, step Step) error {
+// AddFinalizer puts the step's finalizer on the object and returns the object
+// as it is then. The error is NotFound if the object is gone or was replaced,
+// and one that [IsDeleting] knows if it is being deleted: the API server takes
+// no new finalizer then.
+func (c *Client) AddFinalizer(ctx context.Context, obj *Snapshot, step Step) (*unstructured.Unstructured, error) {
 	return c.finalizers(ctx, obj, "adding", func(u *unstructured.Unstructured) ([]string, error) {
 		if !u.GetDeletionTimestamp().IsZero() {
 			// Not the kind of conflict that goes away by trying again at once.
@@ -286,23 +305,29 @@ var errDeleting = errors.New("the object is being deleted")
 func IsDeleting(err error) bool { return errors.Is(err, errDeleting) }
 
 // RemoveFinalizer takes the step's finalizer from the object, so that it can go
-// once the others are gone too. An object that is gone already is no error.
-func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) error {
-	err := c.finalizers(ctx, obj, "removing", func(u *unstructured.Unstructured) ([]string, error) {
+// once the others are gone too. It tells whether this was the last finalizer of
+// a step. An object that is gone already is no error.
+func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) (last bool, err error) {
+	u, err := c.finalizers(ctx, obj, "removing", func(u *unstructured.Unstructured) ([]string, error) {
 		return slices.DeleteFunc(slices.Clone(u.GetFinalizers()), func(f string) bool { return f == step.Finalizer() }), nil
 	})
 	if apierrors.IsNotFound(err) {
-		return nil
+		return false, nil
 	}
-	return err
+	if err != nil {
+		return false, err
+	}
+	others := slices.ContainsFunc(Steps(), func(s Step) bool { return slices.Contains(u.GetFinalizers(), s.Finalizer()) })
+	return !others, nil
 }
 
-// finalizers changes the list of finalizers of that very object. A JSON merge
-// patch replaces the list as a whole, so it names the version it was read at.
-func (c *Client) finalizers(ctx context.Context, obj *Snapshot, doing string, change func(*unstructured.Unstructured) ([]string, error)) error {
+// finalizers changes the list of finalizers of that very object. A JSON merge patch replaces the list as a whole, so it names the
+// version it was read at.
+func (c *Client) finalizers(ctx context.Context, obj *Snapshot, doing string, change func(*unstructured.Unstructured) ([]string, error)) (*unstructured.Unstructured, error) {
 	k := obj.Kind
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		u, err := c.Live(ctx, k, obj.Namespace, obj.Name)
+	var u *unstructured.Unstructured
+	err := RetryOnConflict(ctx, func() (err error) {
+		u, err = c.Live(ctx, k, obj.Namespace, obj.Name)
 		if err != nil {
 			return err
 		}
@@ -318,11 +343,11 @@ func (c *Client) finalizers(ctx context.Context, obj *Snapshot, doing string, ch
 		if err != nil {
 			return err
 		}
-		_, err = c.resource(k, obj.Namespace).Patch(ctx, obj.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		u, err = c.resource(k, obj.Namespace).Patch(ctx, obj.Name, types.MergePatchType, patch, metav1.PatchOptions{})
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%s the finalizer of %s %s/%s: %w", doing, k.GVK.Kind, obj.Namespace, obj.Name, err)
+		return nil, fmt.Errorf("%s the finalizer of %s %s/%s: %w", doing, k.GVK.Kind, obj.Namespace, obj.Name, err)
 	}
-	return nil
+	return u, nil
 }

@@ -173,13 +173,20 @@ func trigger(step Step, obj *Snapshot, n Neighbours, now time.Time) (Reason, tim
 }
 
 // dependencyChanged tells whether a dependency is not the one, or newer than
-// the one, that the last sync used. A waiting object has used none.
+// the one, that the last sync used, or is there no more. A waiting object has
+// used none.
 func dependencyChanged(status *StepStatus, n Neighbours) bool {
 	if status.State == StateWaiting {
 		return false
 	}
 	for _, d := range n.Dependencies {
 		if d.Object == nil {
+			lost := slices.ContainsFunc(status.Dependencies, func(s DependencyStatus) bool {
+				return s.Kind == d.Kind.Kind && s.Name == d.Name
+			})
+			if lost {
+				return true
+			}
 			continue
 		}
 		used := slices.ContainsFunc(status.Dependencies, func(s DependencyStatus) bool {
@@ -240,24 +247,20 @@ func (d Dependency) blocks() BlockerReason {
 }
 
 // hasCome tells whether what a waiting step recorded is no longer in the way.
-// For sync that is so as soon as nothing is; a policy chooses what it waits for.
+// For sync that is so as soon as nothing is; a policy says which kind it waits for.
 func hasCome(step Step, status *StepStatus, n Neighbours) bool {
 	if step == StepSync {
 		return true
 	}
-	for _, b := range status.WaitingFor {
-		i := slices.IndexFunc(n.Dependencies, func(d Dependency) bool {
-			return d.Kind.Kind == b.Kind && (b.Name == "" || b.Name == d.Name)
-		})
-		switch {
-		case i < 0:
-			// The kind no longer says that it depends on it, so nobody would
-			// tell when it comes: the step has to look for itself.
-		case b.Reason == BlockerAmbiguous && n.Dependencies[i].Candidates != 1:
-			return false
-		case b.Reason != BlockerAmbiguous && n.Dependencies[i].blocks() != "":
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(status.WaitingFor, func(b Blocker) bool { return n.Ambiguous(b.Kind) })
+}
+
+// Ambiguous tells whether the object depends on one of the kind, names none,
+// and not exactly one exists that it could name. Only for this can a policy
+// wait: of anything else nobody would tell it when it comes, and it has to
+// look for itself.
+func (n Neighbours) Ambiguous(kind string) bool {
+	return slices.ContainsFunc(n.Dependencies, func(d Dependency) bool {
+		return d.Kind.Kind == kind && d.Name == "" && d.Candidates != 1
+	})
 }

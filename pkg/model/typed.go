@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
-	"k8s.io/client-go/util/retry"
 )
 
 // Object is a typed model, for example *v1alpha1.HelloWorldService.
@@ -140,7 +139,7 @@ func (m Models[T]) Save(ctx context.Context, obj T) (T, Operation, error) {
 		return none, "", err
 	}
 	saved, op := none, Operation("")
-	err = retry.OnError(retry.DefaultBackoff, func(err error) bool {
+	err = retry(ctx, func(err error) bool {
 		return obj.GetResourceVersion() == "" && (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err))
 	}, func() error {
 		saved, op, err = m.save(ctx, k, obj)

@@ -178,7 +178,7 @@ func (s *Source) define(ctx context.Context, obj any) {
 	watching, stop := context.WithCancel(ctx)
 	w := newWatchedKind(kind, stop)
 	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()), ""),
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
 		Handler: cache.ResourceEventHandlerFuncs{

@@ -125,7 +125,7 @@ func (s *Source) launch(ctx context.Context, l *lane, k key) {
 		switch {
 		case err == nil:
 			sentTotal.WithLabelValues(string(k.step), k.kind.Kind, string(verdict.Reason)).Inc()
-			s.log(ctx, k).Infow("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(verdict.Reason)))
+			s.log(ctx, k).Debugw("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(verdict.Reason)))
 			s.taken(k, l, round, f, flying)
 		case ctx.Err() == nil:
 			refusedTotal.WithLabelValues(string(k.step), k.kind.Kind).Inc()

@@ -554,11 +554,11 @@ func (r *rig) work(events ...cloudevents.Event) {
 		case len(verdict.Blockers) > 0:
 			r.settle(e, &model.StepStatus{State: model.StateWaiting, WaitingFor: verdict.Blockers})
 		case o.Deleting():
-			if err := r.models.RemoveFinalizer(ctx, o, step); err != nil {
+			if _, err := r.models.RemoveFinalizer(ctx, o, step); err != nil {
 				r.Fatal(err)
 			}
 		default:
-			if err := r.models.AddFinalizer(ctx, o, step); err != nil {
+			if _, err := r.models.AddFinalizer(ctx, o, step); err != nil {
 				r.Fatal(err)
 			}
 			outcome := &model.StepStatus{State: model.StateOK}

@@ -26,6 +26,8 @@ type Send func(ctx context.Context, event cloudevents.Event) error
 
 // Options change a source from its defaults; the zero value is the default.
 type Options struct {
+	// Namespace whose objects are watched. Default: all namespaces.
+	Namespace string
 	// Window is how many events of one kind and step may be in flight.
 	// Default: 64.
 	Window int

@@ -56,22 +56,37 @@ func Models(scheme *runtime.Scheme) (*model.Client, error) {
 // Engine runs the steps of one function for the model events it receives.
 // Make one with [NewSyncEngine] or [NewPolicyEngine].
 type Engine struct {
-	step     model.Step
-	models   *model.Client
-	runners  map[schema.GroupKind]runner
-	clock    clock.PassiveClock
-	deadline time.Duration
-	flights  singleflight.Group
+	settings
+	step    model.Step
+	models  *model.Client
+	runners map[schema.GroupKind]runner
+	flights singleflight.Group
 }
 
-// Option changes an engine from its defaults.
-type Option func(*Engine)
+// settings are what options change.
+type settings struct {
+	clock    clock.PassiveClock
+	deadline time.Duration
+}
+
+// with applies the options to the defaults.
+func with(deadline time.Duration, options []Option) settings {
+	s := settings{clock: clock.RealClock{}, deadline: deadline}
+	for _, o := range options {
+		o(&s)
+	}
+	return s
+}
+
+// Option changes an engine, of any kind of step, from its defaults.
+type Option func(*settings)
 
 // WithClock replaces the system's clock. Default: clock.RealClock.
-func WithClock(c clock.PassiveClock) Option { return func(e *Engine) { e.clock = c } }
+func WithClock(c clock.PassiveClock) Option { return func(s *settings) { s.clock = c } }
 
-// WithDeadline replaces how long one call of a step may take. Default: [Deadline].
-func WithDeadline(d time.Duration) Option { return func(e *Engine) { e.deadline = d } }
+// WithDeadline replaces how long one call of a step may take. Default:
+// [Deadline], of a pull step [PullDeadline].
+func WithDeadline(d time.Duration) Option { return func(s *settings) { s.deadline = d } }
 
 // runner calls the steps of one kind.
 type runner interface {
@@ -115,10 +130,7 @@ func NewPolicyEngine(ctx context.Context, models *model.Client, steps []PolicySt
 }
 
 func newEngine(ctx context.Context, step model.Step, models *model.Client, runners []runner, options []Option) (*Engine, error) {
-	e := &Engine{step: step, models: models, runners: map[schema.GroupKind]runner{}, clock: clock.RealClock{}, deadline: Deadline}
-	for _, o := range options {
-		o(e)
-	}
+	e := &Engine{settings: with(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}}
 	for _, r := range runners {
 		k, err := r.kind(ctx, models)
 		if err != nil {
@@ -151,19 +163,26 @@ func (e *Engine) Handle(ctx context.Context, event cloudevents.Event) (*cloudeve
 	// The run outlives the request: a broker that has lost patience must not
 	// leave a step without its outcome stored.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
-	// The source sends no second event while one is under way, but anybody
-	// else may: those join the run that is under way.
-	reply, err, joined := e.flights.Do(ref.GroupKind().String()+"/"+ref.Namespace+"/"+ref.Name, func() (any, error) {
-		return e.reconcile(ctx, r, ref)
-	})
-	if err != nil {
-		log.Warnw("The outcome could not be stored", zap.Error(err))
-		return nil, function.Unavailable("%s", err)
+	// An event that comes while the step runs for the object joins that run, and
+	// gets no reply. But the run has read the object before the event came, and
+	// what the event tells of may have happened since (the source sees a status
+	// before the run that wrote it has ended): so it has to be looked at again,
+	// in a run that began later.
+	for range 2 {
+		joined := true
+		reply, err, _ := e.flights.Do(ref.GroupKind().String()+"/"+ref.Namespace+"/"+ref.Name, func() (any, error) {
+			joined = false
+			return e.reconcile(ctx, r, ref)
+		})
+		if err != nil {
+			log.Warnw("The outcome could not be stored", zap.Error(err))
+			return nil, function.Unavailable("%s", err)
+		}
+		if !joined {
+			return reply.(*cloudevents.Event), nil
+		}
 	}
-	if joined {
-		return nil, nil
-	}
-	return reply.(*cloudevents.Event), nil
+	return nil, nil
 }
 
 func (e *Engine) kinds() string {
@@ -212,29 +231,43 @@ func (e *Engine) reconcile(ctx context.Context, r runner, ref model.Reference) (
 		case len(verdict.Blockers) > 0:
 			outcome = done.waiting(verdict.Blockers)
 		case obj.Deleting():
-			_, done.err = e.call(ctx, cleaning(r, u))
+			_, done.err = call(ctx, e.deadline, cleaning(r, u))
 			done.now = e.clock.Now()
+			warning := ""
+			if _, innocuous := as[innocuousError](done.err); innocuous {
+				// It is done, with a warning: nothing is left to be called for.
+				warning, done.err = done.err.Error(), nil
+			}
 			if done.err == nil {
 				// No status is written: with the finalizer the step's interest
 				// in the object goes.
-				if err := e.models.RemoveFinalizer(ctx, obj, e.step); err != nil {
+				last, err := e.models.RemoveFinalizer(ctx, obj, e.step)
+				if err != nil {
 					return nil, err
 				}
-				e.report(ctx, obj, verdict, "Reaped", "")
-				return e.reaped(obj), nil
+				e.report(ctx, obj, verdict, "Reaped", warning)
+				if !last {
+					return nil, nil
+				}
+				return e.event(obj, eventReaped, nil), nil
 			}
 			outcome = done.outcome()
 		default:
 			if !obj.Carries(e.step) {
-				err := e.models.AddFinalizer(ctx, obj, e.step)
+				marked, err := e.models.AddFinalizer(ctx, obj, e.step)
 				if apierrors.IsNotFound(err) || model.IsDeleting(err) {
 					continue // It went away meanwhile: look again.
 				}
 				if err != nil {
 					return nil, err
 				}
+				if marked.GetGeneration() != obj.Generation {
+					continue // So did its spec change.
+				}
+				// A step that saves its own object needs the newest version.
+				u = marked
 			}
-			done.handle, done.err = e.call(ctx, func(ctx context.Context) (string, error) { return r.run(ctx, u, obj) })
+			done.handle, done.err = call(ctx, e.deadline, func(ctx context.Context) (string, error) { return r.run(ctx, u, obj) })
 			done.now = e.clock.Now()
 			outcome = done.outcome()
 		}
@@ -261,7 +294,7 @@ func (e *Engine) undo(ctx context.Context, r runner, u *unstructured.Unstructure
 	if outcome.State == model.StateWaiting || obj.Deleting() {
 		return nil // The step was not run, or was cleaning up already.
 	}
-	_, err := e.call(ctx, cleaning(r, u))
+	_, err := call(ctx, e.deadline, cleaning(r, u))
 	if err != nil {
 		return fmt.Errorf("undoing the %s of an object that is gone: %w", e.step, err)
 	}
@@ -276,42 +309,52 @@ func cleaning(r runner, u *unstructured.Unstructured) func(context.Context) (str
 // call calls into a step with the deadline. A panic is an error like any other.
 // A step that does not heed its context is left behind: the backend refuses
 // what it may still write, because its generation is older by then.
-func (e *Engine) call(ctx context.Context, fn func(context.Context) (handle string, err error)) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.deadline)
+func call[R any](ctx context.Context, deadline time.Duration, fn func(context.Context) (R, error)) (R, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	type result struct {
-		handle string
-		err    error
+		value R
+		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				logging.FromContext(ctx).Errorw("Step panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-				done <- result{"", fmt.Errorf("panic: %v", p)}
-			}
-		}()
-		handle, err := fn(ctx)
-		done <- result{handle, err}
+		var r result
+		r.err = recovered(ctx, func() (err error) {
+			r.value, err = fn(ctx)
+			return err
+		})
+		done <- r
 	}()
 	select {
 	case r := <-done:
-		return r.handle, r.err
+		return r.value, r.err
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-done: // It ended just in time, or because of the deadline.
-		return r.handle, r.err
+		return r.value, r.err
 	case <-time.After(time.Second):
-		return "", fmt.Errorf("the step did not end within %s", e.deadline)
+		var none R
+		return none, fmt.Errorf("the step did not end within %s", deadline)
 	}
+}
+
+// recovered makes a panic an error like any other.
+func recovered(ctx context.Context, fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			logging.FromContext(ctx).Errorw("Step panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return fn()
 }
 
 // report writes the one log line of an outcome and counts it.
 func (e *Engine) report(ctx context.Context, obj *model.Snapshot, verdict model.Verdict, state, message string) {
 	stepsTotal.WithLabelValues(string(e.step), obj.Kind.GVK.Kind, state).Inc()
-	logging.FromContext(ctx).Infow(state, zap.String("step", string(e.step)), zap.Int64("generation", obj.Generation),
-		zap.String("due", string(verdict.Reason)), zap.String("message", message))
+	logging.FromContext(ctx).Infow(string(e.step)+" "+state, zap.Int64("generation", obj.Generation),
+		zap.String("due", string(verdict.Reason)), zap.String("detail", message))
 }
 
 // replyTypes are the CloudEvent types that tell of a new state, "" for none.
@@ -336,15 +379,6 @@ func (e *Engine) reply(obj *model.Snapshot, outcome *model.StepStatus) *cloudeve
 		return nil
 	}
 	return e.event(obj, replyTypes[e.step][outcome.State], outcome)
-}
-
-func (e *Engine) reaped(obj *model.Snapshot) *cloudevents.Event {
-	for _, step := range model.Steps() {
-		if step != e.step && obj.Carries(step) {
-			return nil
-		}
-	}
-	return e.event(obj, eventReaped, nil)
 }
 
 // event makes a reply, none for a state that nobody is told of.
@@ -397,25 +431,25 @@ func (r policyRunner[T]) kind(ctx context.Context, models *model.Client) (*model
 
 func (r policyRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (string, error) {
 	if s.Status.Policy == nil || s.Status.Policy.LastSuccess == nil {
-		return "", r.each(u, func(p Policy[T], obj T) error { return p.Create(ctx, obj) })
+		return "", r.each(ctx, u, func(p Policy[T], obj T) error { return p.Create(ctx, obj) })
 	}
-	return "", r.each(u, func(p Policy[T], obj T) error { return p.Update(ctx, obj) })
+	return "", r.each(ctx, u, func(p Policy[T], obj T) error { return p.Update(ctx, obj) })
 }
 
 func (r policyRunner[T]) clean(ctx context.Context, u *unstructured.Unstructured) error {
-	return r.each(u, func(p Policy[T], obj T) error { return p.Delete(ctx, obj) })
+	return r.each(ctx, u, func(p Policy[T], obj T) error { return p.Delete(ctx, obj) })
 }
 
 // each calls all policies, each with a copy of its own; one that fails does
 // not keep the others from running.
-func (r policyRunner[T]) each(u *unstructured.Unstructured, call func(Policy[T], T) error) error {
+func (r policyRunner[T]) each(ctx context.Context, u *unstructured.Unstructured, call func(Policy[T], T) error) error {
 	var errs []error
 	for _, p := range r.policies {
 		obj, err := model.Typed[T](u.DeepCopy())
 		if err != nil {
 			return err
 		}
-		errs = append(errs, call(p, obj))
+		errs = append(errs, recovered(ctx, func() error { return call(p, obj) }))
 	}
-	return errors.Join(errs...)
+	return join(errs...)
 }

@@ -2,6 +2,8 @@ package step
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -53,6 +55,52 @@ func Permanent(err error) error {
 // kind depends on, exists in the namespace. No pod runs meanwhile.
 func WaitForOne(kind, message string) error {
 	return waitError{message, model.Blocker{Kind: kind, Reason: model.BlockerAmbiguous}}
+}
+
+// joinedError is what several steps of one object came to: the message of all
+// errors, and the class of the one that asks for most.
+type joinedError struct {
+	message string
+	rules   error
+}
+
+func (e joinedError) Error() string { return e.message }
+func (e joinedError) Unwrap() error { return e.rules }
+
+// join makes one error of several, nil of none. An error of no class comes
+// before all others, so that a failure is neither hidden nor given up because
+// of what another step says; then what is to be tried again, then the rest.
+func join(errs ...error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	messages := make([]string, len(errs))
+	for i, err := range errs {
+		messages[i] = err.Error()
+	}
+	rules := slices.MinFunc(errs, func(a, b error) int { return rank(a) - rank(b) })
+	return joinedError{strings.Join(messages, "; "), rules}
+}
+
+// rank orders errors by what they ask for; the lowest one rules.
+func rank(err error) int {
+	if _, ok := as[deferredError](err); ok {
+		return 1
+	}
+	if _, ok := as[waitError](err); ok {
+		return 2
+	}
+	if _, ok := as[permanentError](err); ok {
+		return 3
+	}
+	if _, ok := as[innocuousError](err); ok {
+		return 4
+	}
+	return 0
 }
 
 // as is errors.As for a value.

@@ -1,7 +1,6 @@
 package step
 
 import (
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -64,20 +63,21 @@ func (r run) outcome() *model.StepStatus {
 
 	waiting, waits := as[waitError](r.err)
 	// Only what the source watches for this object can end the wait; for
-	// anything else the step has to be asked again and again.
-	watched := slices.ContainsFunc(r.obj.Kind.DependsOn, func(d model.DependsOn) bool { return d.Kind.Kind == waiting.blocker.Kind })
+	// anything else (another kind, a choice that is there already, an object
+	// that is being deleted) the step has to be asked again and again.
+	watched := waits && r.n.Ambiguous(waiting.blocker.Kind)
 	_, deferred := as[deferredError](r.err)
 	_, innocuous := as[innocuousError](r.err)
 	_, permanent := as[permanentError](r.err)
 	switch {
 	case r.err == nil:
 		s.State, s.Code, s.Message = model.StateOK, model.CodeOK, messageOK
-		if reason := r.obj.Annotations[model.AnnotationRequestReason]; reason != "" && s.RequestedAt != before.RequestedAt {
+		if reason := r.obj.Annotations[model.AnnotationRequestReason]; reason != "" && s.RequestedAt != "" && s.RequestedAt != before.RequestedAt {
 			s.Message = truncate(messageOK + ", requested: " + reason)
 		}
 		s.LastSuccess = now
-	case waits && watched:
-		s.State, s.Code, s.Message = model.StateWaiting, model.CodeInProgress, truncate(waiting.message)
+	case watched:
+		s.State, s.Code, s.Message = model.StateWaiting, model.CodeInProgress, truncate(r.err.Error())
 		s.WaitingFor = []model.Blocker{waiting.blocker}
 	case deferred || waits:
 		s.State, s.Code, s.Message = model.StateDeferred, model.CodeInProgress, truncate(r.err.Error())
@@ -156,21 +156,19 @@ func joinErrors(before model.StepStatus, message string) string {
 		return message
 	}
 	previous := before.Message
-	if i := strings.LastIndex(previous, separator); i >= 0 {
-		if previous[i+len(separator):] == message {
-			return previous
-		}
-		previous = previous[i+len(separator):]
+	// The whole is looked at first, because an error may hold the separator.
+	if previous == message || strings.HasSuffix(previous, separator+message) {
+		return previous
 	}
-	if previous == message {
-		return message
+	if i := strings.LastIndex(previous, separator); i >= 0 {
+		previous = previous[i+len(separator):]
 	}
 	// The newest error is the one that must be read whole.
 	room := MaxMessage - len(separator) - len(message)
-	if room <= 0 {
+	if previous = cut(previous, max(0, room)); previous == "" {
 		return message
 	}
-	return cut(previous, room) + separator + message
+	return previous + separator + message
 }
 
 func truncate(message string) string { return cut(strings.ToValidUTF8(message, "\uFFFD"), MaxMessage) }

@@ -56,6 +56,10 @@ type Greeting struct {
 	// Model that the greeting is kept in step with by a synchronizer, nil if it is the greeter's own.
 	Model *ModelRef `json:"model,omitempty"`
 
+	// Requested says that a user of the greeter asked for the greeting (POST /greetings), so that it was or will be published:
+	// who hears of it by the event need not find it in the list too.
+	Requested bool `json:"requested,omitempty"`
+
 	// CreatedAt is when the greeter first had the greeting, in UTC.
 	CreatedAt time.Time `json:"created_at"`
 

@@ -10,14 +10,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/time/rate"
 	"k8s.io/client-go/util/workqueue"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 	"knative.dev/pkg/logging"
@@ -44,14 +42,8 @@ type Config struct {
 }
 
 const (
-	// Waits before an event is sent again grow from minBackoff to maxBackoff, with jitter.
-	minBackoff = 200 * time.Millisecond
-	maxBackoff = 30 * time.Second
-
-	// After downAfter failures without a success between them the sink counts as down. Then it gets at most probeRate requests per
-	// second, however many events wait: a sink that comes back must not be met by a crowd.
+	// downAfter failures without a success between them the sink counts as down.
 	downAfter = 8
-	probeRate = rate.Limit(10)
 
 	// reminder is how often the log says that the sink is still down.
 	reminder = time.Minute
@@ -63,24 +55,26 @@ type Publisher struct {
 	sender *sender
 	config Config
 	log    *zap.SugaredLogger
-	pace   *rate.Limiter
+	waits  *backoff
 	queue  workqueue.TypedRateLimitingInterface[store.Line]
 
 	mu sync.Mutex // protects what follows
 
-	failures int // since the last success
-	reported time.Time
+	failures int       // since the last success
+	wasDown  bool      // since the last recovery
+	reported time.Time // when the log last said that the sink is down
+	recovery time.Time
 }
 
 // New returns a Publisher that does nothing until Run. The logger is taken from ctx.
 func New(ctx context.Context, s *store.Store, c Config) (*Publisher, error) {
+	waits := newBackoff()
 	p := &Publisher{
 		store:  s,
 		config: c,
 		log:    logging.FromContext(ctx),
-		pace:   rate.NewLimiter(rate.Inf, 1),
-		queue: workqueue.NewTypedRateLimitingQueue[store.Line](jittered{
-			workqueue.NewTypedItemExponentialFailureRateLimiter[store.Line](minBackoff, maxBackoff)}),
+		waits:  waits,
+		queue:  workqueue.NewTypedRateLimitingQueue[store.Line](waits),
 	}
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -166,9 +160,6 @@ func (p *Publisher) next(ctx context.Context) bool {
 	}
 	defer p.queue.Done(line)
 
-	if err := p.pace.Wait(ctx); err != nil {
-		return false // ctx is done
-	}
 	entry, err := p.store.Head(line)
 	if err != nil {
 		p.log.Errorw("Cannot read the outbox, trying again", "error", err)
@@ -205,9 +196,7 @@ func (p *Publisher) failed(e store.Entry, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures++
-	if p.failures == downAfter {
-		p.pace.SetLimit(probeRate)
-	}
+	p.wasDown = p.wasDown || p.failures >= downAfter
 	// One line for each of thousands of events would hide everything else while the sink is down.
 	if p.failures > downAfter && time.Since(p.reported) < reminder {
 		return
@@ -220,29 +209,20 @@ func (p *Publisher) failed(e store.Entry, err error) {
 func (p *Publisher) succeeded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wasDown := p.failures >= downAfter
 	p.failures = 0
-	if !wasDown {
+	// Many events that are refused for reasons of their own look like a sink that is down, too. They may be tried out of turn now and
+	// then, but not each time that the sink accepts another one.
+	if !p.wasDown || time.Since(p.recovery) < maxBackoff {
 		return
 	}
-
-	// Everything that waits does so because of the sink, most of it for no reason of its own: no need to sit out the waits.
-	p.pace.SetLimit(rate.Inf)
+	p.wasDown, p.recovery = false, time.Now()
 	p.log.Infow("The sink accepts events again", "sink", p.config.Sink)
+
+	// What waits does so because of the sink, most of it for no reason of its own: no need to sit that out.
+	p.waits.forgetDebt()
 	if err := p.addAll(); err != nil {
 		p.log.Errorw("Cannot read what waits in the outbox", "error", err)
 	}
-}
-
-// jittered shortens each wait by up to a half, so that events that failed together do not come back together.
-type jittered struct {
-	workqueue.TypedRateLimiter[store.Line]
-}
-
-// When implements workqueue.TypedRateLimiter.
-func (j jittered) When(line store.Line) time.Duration {
-	wait := j.TypedRateLimiter.When(line)
-	return wait - rand.N(wait/2+1)
 }
 
 func newTransport(workers int) *http.Transport {

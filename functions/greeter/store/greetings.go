@@ -114,7 +114,7 @@ func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, now time.Time)
 	if r.Model == nil {
 		g.Generation, g.Model = old.Generation, old.Model
 	}
-	g.CreatedAt = old.CreatedAt
+	g.CreatedAt, g.Requested = old.CreatedAt, old.Requested
 	if g.Name == old.Name && g.Message == old.Message && g.HelloFrom == old.HelloFrom && g.HelloTo == old.HelloTo {
 		g.UpdatedAt = old.UpdatedAt
 		if g.Generation == old.Generation && sameModel(g.Model, old.Model) {

@@ -47,7 +47,7 @@ func (s *Store) Accept(r api.Request) (api.Greeting, Entry, error) {
 	now := s.clock.Now().UTC()
 	g := api.Greeting{
 		ID: uuid.NewString(), Name: r.Name, HelloTo: r.HelloTo, Message: message("", r.HelloTo),
-		CreatedAt: now, UpdatedAt: now,
+		Requested: true, CreatedAt: now, UpdatedAt: now,
 	}
 	e := Entry{GreetingID: g.ID, Request: r, AcceptedAt: now}
 	err := s.db.Batch(func(tx *bbolt.Tx) error {

@@ -118,7 +118,7 @@ func Open(c Config) (*Store, error) {
 	}
 
 	// Concurrent writers share one sync of the disk. A lone one should not wait for company that does not come.
-	db.MaxBatchDelay = 2 * time.Millisecond
+	db.MaxBatchDelay = 500 * time.Microsecond
 
 	s := &Store{db: db, config: c, clock: c.Clock}
 	if err := db.Update(s.prepare); err != nil {

@@ -3,8 +3,12 @@
 package hello
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+
 	"github.com/xos-knative/synchronizer/functions/greeter/api"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
 // The two guests of the XOS tutorial that are not greeted.
@@ -31,4 +35,23 @@ func GreetingOf(instance *v1alpha1.HelloWorldServiceInstance, service *v1alpha1.
 		Generation: instance.Generation,
 		Model:      &api.ModelRef{Namespace: instance.Namespace, Name: instance.Name, UID: string(instance.UID)},
 	}
+}
+
+// AnnotationGreetingID, on an instance that pull has made, is the id of the
+// greeting that it mirrors.
+const AnnotationGreetingID = "helloworld.xos-knative.dev/greeting-id"
+
+// MirrorName is the name of the instance that mirrors a greeting which is not
+// ours: always the same for the same greeting, so that it is pulled once.
+func MirrorName(greetingID string) string {
+	sum := sha256.Sum256([]byte(greetingID))
+	return "pulled-" + hex.EncodeToString(sum[:8])
+}
+
+// Mirrors tells whether the instance only shows what the greeter has. Once
+// somebody has taken no-sync away it is declared like any other, and no longer
+// follows the greeting it was made of.
+func Mirrors(instance *v1alpha1.HelloWorldServiceInstance) bool {
+	id, ok := instance.Annotations[AnnotationGreetingID]
+	return ok && instance.Name == MirrorName(id) && model.OptedOut(instance, model.StepSync)
 }

@@ -51,6 +51,9 @@ type Options struct {
 	// Default: everybody may do everything.
 	Authorizer authorizer.Authorizer
 
+	// Namespace of the kubeconfig's context, for kubectl commands that name none. Default: "default", as everywhere.
+	Namespace string
+
 	// Log takes what etcd, the API server and every other user of klog in this process have to say.
 	// Default: the file kubeapi.log in Dir. As klog is global, the latest Start's Log wins.
 	Log io.Writer
@@ -58,10 +61,11 @@ type Options struct {
 
 // Server is a running API. Make one with Start.
 type Server struct {
-	dir      string
-	tempDir  bool
-	identity *identity
-	address  string
+	dir       string
+	tempDir   bool
+	namespace string
+	identity  *identity
+	address   string
 
 	etcd    *embed.Etcd
 	cancel  context.CancelFunc
@@ -76,7 +80,7 @@ type Server struct {
 // Start brings up the API and returns when it serves all resources of o.CRDs. ctx bounds only the start: the API runs
 // until Stop.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
-	s := &Server{dir: o.Dir, stopped: make(chan struct{}), cancel: func() {}}
+	s := &Server{dir: o.Dir, namespace: o.Namespace, stopped: make(chan struct{}), cancel: func() {}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop())
@@ -195,7 +199,7 @@ func (s *Server) Kubeconfig() ([]byte, error) {
 	c := clientcmdapi.NewConfig()
 	c.Clusters[contextName] = &clientcmdapi.Cluster{Server: s.URL(), CertificateAuthorityData: s.identity.ca}
 	c.AuthInfos[contextName] = &clientcmdapi.AuthInfo{Token: s.identity.token}
-	c.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: contextName}
+	c.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: contextName, Namespace: s.namespace}
 	c.CurrentContext = contextName
 	return clientcmd.Write(*c)
 }

@@ -278,7 +278,7 @@ func savedConfig(t *testing.T, dir string) *rest.Config {
 }
 
 func TestKubeconfig(t *testing.T) {
-	s := kubeapitest.StartServer(t, kubeapi.Options{CRDs: []string{crdFile}})
+	s := kubeapitest.StartServer(t, kubeapi.Options{CRDs: []string{crdFile}, Namespace: "ours"})
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := s.WriteKubeconfig(path); err != nil {
 		t.Fatal(err)
@@ -289,6 +289,13 @@ func TestKubeconfig(t *testing.T) {
 	}
 	if _, err := client(t, config).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("the kubeconfig must work: %v", err)
+	}
+	loaded, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := loaded.Contexts[loaded.CurrentContext].Namespace; got != "ours" {
+		t.Errorf("commands that name no namespace must go to the one asked for, got %q", got)
 	}
 	info, err := os.Stat(path)
 	if err != nil {

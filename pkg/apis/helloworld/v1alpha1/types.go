@@ -61,6 +61,7 @@ type HelloWorldServiceList struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:selectablefield:JSONPath=`.spec.owner.name`
+// +kubebuilder:selectablefield:JSONPath=`.spec.name`
 // +kubebuilder:resource:shortName=hwsi,categories=models
 // +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
 // +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync,policy"

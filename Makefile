@@ -1,0 +1,38 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The race detector needs a C compiler; without one the tests run without it.
+ifneq ($(shell command -v $(firstword $(shell go env CC)) 2>/dev/null),)
+RACE := -race
+endif
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Run everything on this machine until Ctrl-C; ARGS='-h' lists the flags
+	go run ./scripts/local $(ARGS)
+
+.PHONY: demo
+demo: ## Run the hello-world example from beginning to end and check it
+	go run ./scripts/demo
+
+.PHONY: test
+test: lint ## Run all checks and tests
+	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
+	scripts/generate.sh --check
+	go test $(RACE) ./...
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
+
+.PHONY: generate
+generate: ## Make deep copies and CRDs from the Go types
+	scripts/generate.sh
+
+.PHONY: lint
+lint: ## Run gofmt, go vet and staticcheck
+	@test -z "$$(gofmt -l functions pkg scripts)" || { gofmt -l functions pkg scripts; echo 'the files above are not formatted: run gofmt -w on them'; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...

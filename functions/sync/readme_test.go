@@ -1,0 +1,27 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestReadme keeps the README's example of a step the real code of one.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("instance.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(readme)
+	if example == nil {
+		t.Fatal("README.md: expected an example of a step in Go, found none")
+	}
+	if !strings.Contains(string(code), string(example[1])) {
+		t.Errorf("README.md: the example is not what instance.go says:\n%s", example[1])
+	}
+}

@@ -1,0 +1,282 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	meternoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	eventingduckv1 "knative.dev/eventing/pkg/apis/duck/v1"
+	"knative.dev/eventing/pkg/apis/eventing"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	messagingv1 "knative.dev/eventing/pkg/apis/messaging/v1"
+	"knative.dev/eventing/pkg/broker"
+	"knative.dev/eventing/pkg/broker/filter"
+	"knative.dev/eventing/pkg/broker/ingress"
+	"knative.dev/eventing/pkg/channel/fanout"
+	"knative.dev/eventing/pkg/client/clientset/versioned/fake"
+	"knative.dev/eventing/pkg/client/informers/externalversions"
+	"knative.dev/eventing/pkg/eventingtls"
+	"knative.dev/eventing/pkg/kncloudevents"
+	"knative.dev/eventing/pkg/reconciler/broker/resources"
+	"knative.dev/eventing/pkg/reconciler/sugar/trigger/path"
+	"knative.dev/pkg/apis"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
+	"knative.dev/pkg/network"
+	"knative.dev/pkg/system"
+
+	"github.com/xos-knative/synchronizer/pkg/local/manifest"
+)
+
+// maxTTL is how many Brokers an event and the replies to it may go through (MAX_TTL of Knative's ingress).
+const maxTTL = 255
+
+// Options say which Brokers and Triggers there are. Everything they refer to has been checked by package manifest.
+type Options struct {
+	Brokers  []*eventingv1.Broker
+	Triggers []*eventingv1.Trigger
+	// Resolve finds the address of a destination, as seen from a namespace.
+	Resolve func(d duckv1.Destination, namespace string) (*apis.URL, error)
+	// Logger takes what Knative's handlers have to say.
+	Logger *zap.Logger
+	// Failed is told of each delivery to a subscriber that did not succeed, before it is decided what becomes of it.
+	// Default: nobody is.
+	Failed func(trigger types.NamespacedName, status int)
+}
+
+// Broker is the data plane of all Brokers.
+type Broker struct {
+	hosts  map[string]http.Handler
+	down   atomic.Bool
+	cancel context.CancelFunc
+}
+
+// New sets up the data plane. Its handlers send their requests to the cluster-local names of the participants by
+// http.DefaultTransport, so somebody has to lead these names to Handler and to the subscribers.
+func New(o Options) (*Broker, error) {
+	// Knative's handlers ask for the namespace that they run in, and panic without an answer.
+	if os.Getenv(system.NamespaceEnvKey) == "" {
+		if err := os.Setenv(system.NamespaceEnvKey, "knative-eventing"); err != nil {
+			return nil, err
+		}
+	}
+	if o.Failed == nil {
+		o.Failed = func(types.NamespacedName, int) {}
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &Broker{hosts: map[string]http.Handler{}, cancel: cancel}
+	if err := b.setUp(ctx, o); err != nil {
+		cancel()
+		return nil, fmt.Errorf("cannot set up the Brokers: %w", err)
+	}
+	return b, nil
+}
+
+// setUp does what Knative's controllers would: it writes the addresses into the statuses, from where the handlers take
+// them.
+func (b *Broker) setUp(ctx context.Context, o Options) error {
+	meters, traces := meternoop.NewMeterProvider(), tracenoop.NewTracerProvider()
+	plain := eventingtls.NewDefaultClientConfig()
+	asIs := func(ctx context.Context) context.Context { return ctx }
+
+	wanted := filters{}
+	var objects []runtime.Object
+	for _, original := range o.Brokers {
+		br := original.DeepCopy()
+		if err := reconcileBroker(br, o.Resolve); err != nil {
+			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
+		}
+		objects = append(objects, br)
+
+		var subscriptions []fanout.Subscription
+		for _, original := range o.Triggers {
+			if original.Namespace != br.Namespace || original.Spec.Broker != br.Name {
+				continue
+			}
+			t := original.DeepCopy()
+			sub, err := reconcileTrigger(t, br, o.Resolve)
+			if err != nil {
+				return fmt.Errorf("trigger %s/%s: %w", t.Namespace, t.Name, err)
+			}
+			wanted.take(t, o.Logger)
+			objects = append(objects, t)
+			subscriptions = append(subscriptions, *sub)
+		}
+
+		dispatcher := kncloudevents.NewDispatcher(plain, nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
+		channel, err := newChannel(ctx, fanOut{
+			async: Async(br), subscriptions: subscriptions, dispatcher: dispatcher, logger: o.Logger.Named("channel"),
+		}, meters, traces)
+		if err != nil {
+			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
+		}
+		b.hosts[channelHost(br)] = channel
+	}
+
+	factory := externalversions.NewSharedInformerFactory(fake.NewSimpleClientset(objects...), 0)
+	brokers, triggers := factory.Eventing().V1().Brokers(), factory.Eventing().V1().Triggers()
+	subscriptions := factory.Messaging().V1().Subscriptions()
+	in, err := ingress.NewHandler(o.Logger.Named("ingress"), broker.TTLDefaulter(o.Logger, maxTTL), brokers, nil, nil, nil, asIs, meters, traces)
+	if err != nil {
+		return err
+	}
+	out, err := filter.NewHandler(o.Logger.Named("filter"), nil, nil, triggers, brokers, subscriptions, nil, asIs, meters, traces)
+	if err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	for kind, synced := range factory.WaitForCacheSync(ctx.Done()) {
+		if !synced {
+			return fmt.Errorf("the cache of %s did not fill", kind)
+		}
+	}
+	b.hosts[manifest.BrokerIngressHost] = b.whenUp(in)
+	b.hosts[filterHost()] = observe(wanted.before(out), o.Failed)
+	return nil
+}
+
+// Handler returns the one that serves a host, without a port, or nil if that is none of the Brokers' names.
+func (b *Broker) Handler(host string) http.Handler { return b.hosts[host] }
+
+// SetDown makes the Brokers refuse everything with 503, as on a cluster whose broker ingress has no pod, until it is
+// called with false.
+func (b *Broker) SetDown(down bool) { b.down.Store(down) }
+
+func (b *Broker) whenUp(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b.down.Load() {
+			http.Error(w, "the broker is down", http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Stop ends what runs in the background. Deliveries under way are given up.
+func (b *Broker) Stop() { b.cancel() }
+
+// Async tells whether a Broker answers before it delivers. Knative passes annotations of messaging.knative.dev from a
+// Broker on to its channel, and the in-memory channel looks at this one.
+func Async(b *eventingv1.Broker) bool {
+	async, err := strconv.ParseBool(b.Annotations[messagingv1.AsyncHandlerAnnotation])
+	return err == nil && async
+}
+
+// reconcileBroker fills in what Knative's controller of Brokers does.
+func reconcileBroker(b *eventingv1.Broker, resolve func(duckv1.Destination, string) (*apis.URL, error)) error {
+	b.UID = types.UID(b.Namespace + "-" + b.Name)
+	b.Status.Address = &duckv1.Addressable{URL: manifest.BrokerURL(b.Namespace, b.Name)}
+	b.Status.Annotations = map[string]string{
+		eventing.BrokerChannelAddressStatusAnnotationKey: apis.HTTP(channelHost(b)).String(),
+	}
+	if b.Spec.Delivery != nil && b.Spec.Delivery.DeadLetterSink != nil {
+		sink, err := resolve(*b.Spec.Delivery.DeadLetterSink, b.Namespace)
+		if err != nil {
+			return err
+		}
+		b.Status.DeliveryStatus = eventingduckv1.NewDeliveryStatusFromAddressable(&duckv1.Addressable{URL: sink})
+	}
+	return nil
+}
+
+// reconcileTrigger fills in what Knative's controllers of Triggers and Subscriptions do, and returns the subscription
+// of the Broker's channel that comes out of it.
+func reconcileTrigger(t *eventingv1.Trigger, b *eventingv1.Broker, resolve func(duckv1.Destination, string) (*apis.URL, error)) (*fanout.Subscription, error) {
+	t.UID = types.UID(t.Namespace + "-" + t.Name)
+	subscriber, err := resolve(t.Spec.Subscriber, t.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	t.Status.SubscriberURI = subscriber
+
+	// A Trigger's delivery replaces that of its Broker as a whole.
+	delivery := t.Spec.Delivery.DeepCopy()
+	if delivery == nil {
+		delivery = b.Spec.Delivery.DeepCopy()
+	}
+	if delivery != nil && delivery.DeadLetterSink != nil {
+		sink, err := resolve(*delivery.DeadLetterSink, t.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		delivery.DeadLetterSink = &duckv1.Destination{URI: sink}
+		t.Status.DeliveryStatus = eventingduckv1.NewDeliveryStatusFromAddressable(&duckv1.Addressable{URL: sink})
+	}
+
+	filterURL := apis.HTTP(filterHost())
+	filterURL.Path = path.Generate(t)
+	sub, err := fanout.SubscriberSpecToFanoutConfig(eventingduckv1.SubscriberSpec{
+		Name:          &t.Name,
+		UID:           t.UID,
+		SubscriberURI: filterURL,
+		ReplyURI:      b.Status.Address.URL,
+		Delivery:      delivery,
+	})
+	if err != nil {
+		return nil, err
+	}
+	sub.Namespace = t.Namespace
+	return sub, nil
+}
+
+// channelHost is the host of a Broker's channel.
+func channelHost(b *eventingv1.Broker) string {
+	return network.GetServiceHostname(resources.BrokerChannelName(b.Name, "trigger")+"-kn-channel", b.Namespace)
+}
+
+// filterHost is the host of the filters of all Triggers. Knative looks at it to find the subscriber's own answer in the
+// filter's, so it must be exactly this one.
+func filterHost() string { return network.GetServiceHostname("broker-filter", system.Namespace()) }
+
+// observe tells of the deliveries that fail.
+func observe(next http.Handler, failed func(types.NamespacedName, int)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(rec, r)
+		if rec.status < 300 || errors.Is(r.Context().Err(), context.Canceled) {
+			return
+		}
+		if ref, err := path.Parse(r.RequestURI); err == nil {
+			failed(ref.NamespacedName, rec.status)
+		}
+	})
+}
+
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *statusRecorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// ClusterProxy returns the Proxy function of an http.Transport that leads cluster-local names to the present runner and
+// everything else where next says.
+func ClusterProxy(present func() *url.URL, next func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		if !strings.HasSuffix(r.URL.Hostname(), ".svc.cluster.local") {
+			if next == nil {
+				return nil, nil
+			}
+			return next(r)
+		}
+		runner := present()
+		if runner == nil {
+			return nil, errors.New("no local runner is there any more")
+		}
+		return runner, nil
+	}
+}

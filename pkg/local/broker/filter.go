@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"context"
+	"net/http"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/types"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	"knative.dev/eventing/pkg/broker"
+	"knative.dev/eventing/pkg/eventfilter"
+	"knative.dev/eventing/pkg/eventfilter/subscriptionsapi"
+	"knative.dev/eventing/pkg/reconciler/sugar/trigger/path"
+	"knative.dev/eventing/pkg/utils"
+)
+
+// filters are the Triggers' spec.filters, which are looked at before Knative's handler sees an event (it does the older
+// spec.filter). The reason is in Knative's filters "any" and "all": they sort their parts by how often these decided, in
+// a goroutine that the filtering ones are not protected from. These two are therefore our own, and all others Knative's.
+type filters map[types.NamespacedName]eventfilter.Filter
+
+// take moves the filters of a Trigger from the Trigger to here.
+func (f filters) take(t *eventingv1.Trigger, logger *zap.Logger) {
+	if len(t.Spec.Filters) == 0 {
+		return
+	}
+	f[types.NamespacedName{Namespace: t.Namespace, Name: t.Name}] = all(materialize(t.Spec.Filters, logger))
+	t.Spec.Filters = nil
+}
+
+// before lets through to next what passes the filters of its Trigger. Everything else is answered as Knative's handler
+// answers it: 200, which makes it delivered as far as the channel is concerned.
+func (f filters) before(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ref, err := path.Parse(r.RequestURI)
+		filter := f[ref.NamespacedName]
+		if err != nil || filter == nil || r.Method != http.MethodPost || ref.IsReply || ref.IsDLS {
+			next.ServeHTTP(w, r)
+			return
+		}
+		request, err := utils.CopyRequest(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		event, err := cehttp.NewEventFromHTTPRequest(request)
+		if err != nil {
+			// Knative's handler knows what to answer.
+			next.ServeHTTP(w, r)
+			return
+		}
+		// A filter must not see the Broker's own bookkeeping. Fails only for a name that no event can have.
+		_ = broker.DeleteTTL(event.Context)
+		if filter.Filter(r.Context(), *event) != eventfilter.FailFilter {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// materialize makes filters of their descriptions.
+func materialize(descriptions []eventingv1.SubscriptionsAPIFilter, logger *zap.Logger) []eventfilter.Filter {
+	var made []eventfilter.Filter
+	for _, d := range descriptions {
+		if f := materializeOne(d, logger); f != nil {
+			made = append(made, f)
+		}
+	}
+	return made
+}
+
+func materializeOne(d eventingv1.SubscriptionsAPIFilter, logger *zap.Logger) eventfilter.Filter {
+	switch {
+	case len(d.All) > 0:
+		return all(materialize(d.All, logger))
+	case len(d.Any) > 0:
+		return anyOf(materialize(d.Any, logger))
+	case d.Not != nil:
+		return subscriptionsapi.NewNotFilter(materializeOne(*d.Not, logger))
+	default:
+		return subscriptionsapi.MaterializeSubscriptionsAPIFilter(logger, d)
+	}
+}
+
+// all fails when one of its filters fails.
+type all []eventfilter.Filter
+
+// Filter asks the filters in order, and says what the last one asked says.
+func (a all) Filter(ctx context.Context, event cloudevents.Event) eventfilter.FilterResult {
+	result := eventfilter.NoFilter
+	for _, f := range a {
+		if result = f.Filter(ctx, event); result == eventfilter.FailFilter {
+			return result
+		}
+	}
+	return result
+}
+
+// Cleanup has nothing to do.
+func (all) Cleanup() {}
+
+// anyOf passes when one of its filters passes.
+type anyOf []eventfilter.Filter
+
+// Filter asks the filters in order, and says what the last one asked says.
+func (a anyOf) Filter(ctx context.Context, event cloudevents.Event) eventfilter.FilterResult {
+	result := eventfilter.NoFilter
+	for _, f := range a {
+		if result = f.Filter(ctx, event); result == eventfilter.PassFilter {
+			return result
+		}
+	}
+	return result
+}
+
+// Cleanup has nothing to do.
+func (anyOf) Cleanup() {}

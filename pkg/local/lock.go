@@ -1,0 +1,38 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// lock keeps a second System away from a directory: two of them would start everything twice over the same volumes.
+// The kernel gives the lock back when the process ends, however it does.
+func lock(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the data directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the data directory: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		owner, _ := os.ReadFile(f.Name())
+		_ = f.Close()
+		return nil, fmt.Errorf("another runner (process %s) works on %s: stop it, or choose another directory with -dir", strings.TrimSpace(string(owner)), dir)
+	}
+	if err == nil {
+		if err = f.Truncate(0); err == nil {
+			_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("cannot lock the data directory: %w", err)
+	}
+	return f, nil
+}

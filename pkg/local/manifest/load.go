@@ -1,0 +1,282 @@
+package manifest
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
+	eventingv1beta3 "knative.dev/eventing/pkg/apis/eventing/v1beta3"
+	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// Options say what to read.
+type Options struct {
+	// Dirs are read recursively: files that end in .yaml, save for kustomizations and the folders samples and overlays.
+	Dirs []string
+
+	// Without leaves out resources, each as "kind/name" or "kind/namespace/name" in any case, such as "trigger/policy".
+	// One that matches nothing is an error.
+	Without []string
+}
+
+// Set is all that was read, defaulted and valid.
+type Set struct {
+	// CRDs are the documents of the CustomResourceDefinitions as they stand in the files.
+	CRDs [][]byte
+
+	Services         []*servingv1.Service
+	Deployments      []*appsv1.Deployment
+	CoreServices     []*corev1.Service
+	Claims           []*corev1.PersistentVolumeClaim
+	ConfigMaps       []*corev1.ConfigMap
+	Brokers          []*eventingv1.Broker
+	Triggers         []*eventingv1.Trigger
+	ContainerSources []*sourcesv1.ContainerSource
+	PingSources      []*sourcesv1.PingSource
+	SinkBindings     []*sourcesv1.SinkBinding
+
+	// Inert names what was accepted although there is nothing to do for it here, as "Kind namespace/name".
+	Inert []string
+
+	// Warnings are what Knative's webhooks would warn of.
+	Warnings []string
+
+	// files tells for each object where it came from, for messages.
+	files map[metav1.Object]string
+}
+
+// leftOut are folders whose files are not meant to be applied together with the rest.
+var leftOut = sets.New("samples", "overlays")
+
+// inertKinds are decoded strictly and then forgotten.
+var inertKinds = sets.New(
+	"Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
+	"NetworkPolicy", "PodDisruptionBudget", "EventType",
+)
+
+// clusterKinds are in no namespace.
+var clusterKinds = sets.New("Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
+
+// defaultNamespace is where kubectl puts what names no namespace.
+const defaultNamespace = "default"
+
+// decoder knows every kind that may stand in the files, and refuses fields that a kind does not have.
+var decoder = newDecoder()
+
+func newDecoder() runtime.Decoder {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		scheme.AddToScheme, apiextensionsv1.AddToScheme, servingv1.AddToScheme,
+		eventingv1.AddToScheme, eventingv1beta2.AddToScheme, eventingv1beta3.AddToScheme, sourcesv1.AddToScheme,
+	} {
+		// Fails only if two libraries register one kind: a mistake that no file can cause.
+		utilruntime.Must(add(s))
+	}
+	return serializer.NewCodecFactory(s, serializer.EnableStrict).UniversalDeserializer()
+}
+
+// Load reads and checks all files. The error lists everything that is wrong with them, not only the first of it.
+func Load(o Options) (*Set, error) {
+	files, err := find(o.Dirs)
+	if err != nil {
+		return nil, err
+	}
+
+	s := &Set{files: map[metav1.Object]string{}}
+	without := newExclusion(o.Without)
+	var errs []error
+	for _, file := range files {
+		if err := s.loadFile(file, without); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, without.unused()...)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	// References between files are only worth checking once all files could be read.
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// find lists the YAML files below dirs in lexical order.
+func find(dirs []string) ([]string, error) {
+	var files []string
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() {
+				if path != dir && leftOut.Has(d.Name()) {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			// As "ko apply -R" does, which leaves files that end in .yml alone.
+			base, isYAML := strings.CutSuffix(d.Name(), ".yaml")
+			if isYAML && !strings.EqualFold(base, "kustomization") {
+				files = append(files, path)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the resources: %w", err)
+		}
+	}
+	return files, nil
+}
+
+func (s *Set) loadFile(file string, without *exclusion) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
+	for n := 1; ; n++ {
+		doc, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return errors.Join(errs...)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: document %d: %w", file, n, err)
+		}
+		if blank(doc) {
+			continue
+		}
+		if err := s.loadDocument(file, bytes.Clone(doc), without); err != nil {
+			errs = append(errs, fmt.Errorf("%s: document %d: %w", file, n, err))
+		}
+	}
+}
+
+// blank tells whether a document holds nothing but comments.
+func blank(doc []byte) bool {
+	var v any
+	return yaml.Unmarshal(doc, &v) == nil && v == nil
+}
+
+func (s *Set) loadDocument(file string, doc []byte, without *exclusion) error {
+	obj, gvk, err := decoder.Decode(doc, nil, nil)
+	if runtime.IsNotRegisteredError(err) {
+		meta := &metav1.TypeMeta{}
+		if err := yaml.Unmarshal(doc, meta); err != nil {
+			return err
+		}
+		return refusedKind(ptr.To(meta.GroupVersionKind()))
+	}
+	if err != nil {
+		return err
+	}
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return refusedKind(gvk)
+	}
+	if m.GetNamespace() == "" && !clusterKinds.Has(gvk.Kind) {
+		m.SetNamespace(defaultNamespace)
+	}
+	if without.matches(gvk.Kind, m) {
+		return nil
+	}
+	s.files[m] = file
+
+	switch o := obj.(type) {
+	case *apiextensionsv1.CustomResourceDefinition:
+		s.CRDs = append(s.CRDs, doc)
+	case *servingv1.Service:
+		s.Services = append(s.Services, o)
+	case *appsv1.Deployment:
+		s.Deployments = append(s.Deployments, o)
+	case *corev1.Service:
+		s.CoreServices = append(s.CoreServices, o)
+	case *corev1.PersistentVolumeClaim:
+		s.Claims = append(s.Claims, o)
+	case *corev1.ConfigMap:
+		s.ConfigMaps = append(s.ConfigMaps, o)
+	case *eventingv1.Broker:
+		s.Brokers = append(s.Brokers, o)
+	case *eventingv1.Trigger:
+		s.Triggers = append(s.Triggers, o)
+	case *sourcesv1.ContainerSource:
+		s.ContainerSources = append(s.ContainerSources, o)
+	case *sourcesv1.PingSource:
+		s.PingSources = append(s.PingSources, o)
+	case *sourcesv1.SinkBinding:
+		s.SinkBindings = append(s.SinkBindings, o)
+	default:
+		if !inertKinds.Has(gvk.Kind) {
+			return refusedKind(gvk)
+		}
+		s.Inert = append(s.Inert, gvk.Kind+" "+name(m))
+	}
+	return nil
+}
+
+// refusedKind is the answer to a resource that would do nothing here but something on a cluster.
+func refusedKind(gvk *schema.GroupVersionKind) error {
+	return fmt.Errorf("%s of %s: the local runner has nothing that acts on this kind", gvk.Kind, gvk.GroupVersion())
+}
+
+// name is how messages call an object.
+func name(m metav1.Object) string {
+	if m.GetNamespace() == "" {
+		return m.GetName()
+	}
+	return m.GetNamespace() + "/" + m.GetName()
+}
+
+// exclusion is the list of resources to leave out, and which of them were found.
+type exclusion struct {
+	wanted []string
+	found  sets.Set[string]
+}
+
+func newExclusion(wanted []string) *exclusion {
+	return &exclusion{wanted: wanted, found: sets.New[string]()}
+}
+
+func (e *exclusion) matches(kind string, m metav1.Object) bool {
+	short, long := kind+"/"+m.GetName(), kind+"/"+name(m)
+	i := slices.IndexFunc(e.wanted, func(w string) bool { return strings.EqualFold(w, short) || strings.EqualFold(w, long) })
+	if i < 0 {
+		return false
+	}
+	e.found.Insert(e.wanted[i])
+	return true
+}
+
+func (e *exclusion) unused() (errs []error) {
+	for _, w := range e.wanted {
+		if !e.found.Has(w) {
+			errs = append(errs, fmt.Errorf(`cannot leave out %q: no such resource in the files; expected kind/name, such as "trigger/policy"`, w))
+		}
+	}
+	return errs
+}

@@ -1,0 +1,151 @@
+package local
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/xos-knative/synchronizer/pkg/local/manifest"
+)
+
+const (
+	clusterSuffix = ".svc.cluster.local"
+	publicSuffix  = ".localhost"
+)
+
+// router leads each request to whom its Host names, as a cluster's DNS and ingress would:
+//
+//	127.0.0.1, localhost           Brokers, by path /NAMESPACE/NAME; a GET of / tells what is here
+//	NAME.NAMESPACE.localhost       public Knative Services
+//	NAME.NAMESPACE.svc.cluster.local   every Service, and Knative's own hosts for Brokers
+//
+// Requests of programs come through HTTP_PROXY, so those for other hosts are passed on to where they want to go.
+func (s *System) router() http.Handler {
+	outside := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL = r.In.URL }}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			http.Error(w, "only http is spoken here", http.StatusMethodNotAllowed)
+			return
+		}
+		throughProxy := r.URL.Host != ""
+		host, port := splitHost(r.Host)
+		h := s.handler(host, port)
+		if h == nil && throughProxy {
+			outside.ServeHTTP(w, r)
+			return
+		}
+		if h == nil {
+			http.Error(w, s.unknownHost(host), http.StatusNotFound)
+			return
+		}
+		if throughProxy {
+			// From here on it is a request like any other; Knative's handlers look at the RequestURI.
+			r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+			r.RequestURI = r.URL.RequestURI()
+			r.Host = host
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// splitHost takes a Host header apart; without a port it is 80.
+func splitHost(hostport string) (host string, port int32) {
+	host, p, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return strings.ToLower(hostport), 80
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return strings.ToLower(host), 0
+	}
+	return strings.ToLower(host), int32(n)
+}
+
+// handler finds who serves a host, nil if nobody does.
+func (s *System) handler(host string, port int32) http.Handler {
+	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return http.HandlerFunc(s.serveHere)
+	}
+	if h := s.broker.Handler(host); h != nil {
+		return h
+	}
+	if name, ok := strings.CutSuffix(host, publicSuffix); ok {
+		f := s.functions[namespacedName(name)]
+		switch {
+		case f == nil:
+			return nil
+		case !f.spec.Public:
+			return notPublic(f)
+		default:
+			return f
+		}
+	}
+	// Inside of a cluster, shorter forms of a name lead to the same place.
+	name, _ := strings.CutSuffix(host, clusterSuffix)
+	name, _ = strings.CutSuffix(name, ".svc")
+	key := namespacedName(name)
+	if f := s.functions[key]; f != nil {
+		return f
+	}
+	b := s.backends[key]
+	switch {
+	case b == nil:
+		return nil
+	case !b.serves(port) && port != s.port():
+		return answer(http.StatusBadGateway, fmt.Sprintf("Service %s/%s has no port %d, but %v", b.spec.Namespace, b.spec.Name, port, b.spec.Ports))
+	case b.daemon == nil:
+		return answer(http.StatusServiceUnavailable, fmt.Sprintf("Deployment %s has no replicas", b.spec.Program))
+	default:
+		return b.daemon
+	}
+}
+
+// port is that of the one address: whoever sends a Host header by hand may write it or leave it out.
+func (s *System) port() int32 { return int32(s.listener.Addr().(*net.TCPAddr).Port) }
+
+// serveHere is what the address itself is good for: Brokers by path, and a page for those who look in.
+func (s *System) serveHere(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" && r.Method == http.MethodGet {
+		_, _ = w.Write([]byte(s.Overview()))
+		return
+	}
+	s.broker.Handler(manifest.BrokerIngressHost).ServeHTTP(w, r)
+}
+
+// notPublic says how to reach a function that is not exposed.
+func notPublic(f *function) http.Handler {
+	return answer(http.StatusNotFound, fmt.Sprintf("%s is cluster-local: not reachable from outside, as on a cluster; to call it by hand, use -H 'Host: %s'",
+		f.spec.Name, manifest.ServiceURL(f.spec.Namespace, f.spec.Name).Host))
+}
+
+func answer(status int, text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, status) })
+}
+
+// namespacedName reads NAME.NAMESPACE.
+func namespacedName(host string) types.NamespacedName {
+	name, namespace, _ := strings.Cut(host, ".")
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}
+
+func (s *System) unknownHost(host string) string {
+	var known []string
+	for _, f := range s.functions {
+		if f.spec.Public {
+			known = append(known, f.spec.Name+"."+f.spec.Namespace+publicSuffix)
+		}
+		known = append(known, manifest.ServiceURL(f.spec.Namespace, f.spec.Name).Host)
+	}
+	for key := range s.backends {
+		known = append(known, manifest.ServiceURL(key.Namespace, key.Name).Host)
+	}
+	slices.Sort(known)
+	return fmt.Sprintf("nobody is called %s here; known hosts are:\n%s", host, strings.Join(known, "\n"))
+}

@@ -1,0 +1,192 @@
+package model_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+
+	"github.com/xos-knative/synchronizer/pkg/apis"
+	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// server is the one Kubernetes API of all tests, started by the first that
+// needs it; each test works in a namespace of its own.
+var server = sync.OnceValues(func() (*kubeapi.Server, error) {
+	s, err := kubeapi.Start(context.Background(), kubeapi.Options{CRDs: []string{"../../config/crds", "testdata"}})
+	started = s
+	return s, err
+})
+
+// started is the server, nil if no test has needed it.
+var started *kubeapi.Server
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if started != nil {
+		_ = started.Stop()
+	}
+	os.Exit(code)
+}
+
+func api(t testing.TB) *kubeapi.Server {
+	t.Helper()
+	s, err := server()
+	if err != nil {
+		t.Fatalf("cannot start the Kubernetes API: %v", err)
+	}
+	return s
+}
+
+// newClient makes a client; wraps change how it talks to the API.
+func newClient(t testing.TB, wraps ...func(http.RoundTripper) http.RoundTripper) *model.Client {
+	t.Helper()
+	config := api(t).Config()
+	for _, w := range wraps {
+		config.Wrap(w)
+	}
+	return clientFor(t, config)
+}
+
+func clientFor(t testing.TB, config *rest.Config) *model.Client {
+	t.Helper()
+	scheme := apis.NewScheme()
+	scheme.AddKnownTypes(boxVersion, &Box{})
+	c, err := model.NewClient(config, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// namespaceOf is the test's own namespace.
+func namespaceOf(t testing.TB) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(t.Name())), "-")
+}
+
+func service(t testing.TB, name string) *v1alpha1.HelloWorldService {
+	s := &v1alpha1.HelloWorldService{Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jhon Snow"}}
+	s.Namespace, s.Name = namespaceOf(t), name
+	return s
+}
+
+func instance(t testing.TB, name, owner string) *v1alpha1.HelloWorldServiceInstance {
+	i := &v1alpha1.HelloWorldServiceInstance{Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Daenerys Targaryen"}}
+	i.Namespace, i.Name = namespaceOf(t), name
+	if owner != "" {
+		i.Spec.Owner = &v1alpha1.OwnerReference{Name: owner}
+	}
+	return i
+}
+
+// save saves an object and gives it back as it is in the API.
+func save[T model.Object](t testing.TB, c *model.Client, obj T) T {
+	t.Helper()
+	saved, _, err := model.For[T](c).Save(t.Context(), obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return saved
+}
+
+// live takes a snapshot of an object as it is now.
+func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot {
+	t.Helper()
+	k, err := model.For[T](c).Kind(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := c.Live(t.Context(), k, obj.GetNamespace(), obj.GetName())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := k.SnapshotOf(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var boxVersion = schema.GroupVersion{Group: "test.xos-knative.dev", Version: "v1"}
+
+// Box is a model whose Go type knows less than its definition: see testdata.
+type Box struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              BoxSpec `json:"spec"`
+}
+
+// BoxSpec is the part of a box's spec that Go knows.
+type BoxSpec struct {
+	Size  int    `json:"size,omitempty"`
+	Shelf string `json:"shelf,omitempty"`
+}
+
+// DeepCopyObject implements runtime.Object.
+func (b *Box) DeepCopyObject() runtime.Object {
+	raw, err := json.Marshal(b)
+	if err != nil {
+		panic(err)
+	}
+	c := &Box{}
+	if err := json.Unmarshal(raw, c); err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func box(t testing.TB, name string) *Box {
+	return &Box{ObjectMeta: metav1.ObjectMeta{Namespace: namespaceOf(t), Name: name}}
+}
+
+// define installs a model whose objects depend on HelloWorldServices.
+func define(t testing.TB, kind string) *model.Kind {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "crd.yaml")
+	crd := fmt.Sprintf(`apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: %[1]ss.test.xos-knative.dev
+  labels: {synchronizer.xos-knative.dev/model: "true"}
+  annotations:
+    synchronizer.xos-knative.dev/steps: sync
+    synchronizer.xos-knative.dev/depends-on: HelloWorldService.helloworld.xos-knative.dev=spec.service
+spec:
+  group: test.xos-knative.dev
+  scope: Namespaced
+  names: {kind: %[2]s, plural: %[1]ss, singular: %[1]s, listKind: %[2]sList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`, strings.ToLower(kind), kind)
+	if err := os.WriteFile(file, []byte(crd), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := api(t).ApplyCRDs(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	return &model.Kind{GVK: boxVersion.WithKind(kind), Resource: strings.ToLower(kind) + "s"}
+}

@@ -1,0 +1,489 @@
+package model_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/xos-knative/synchronizer/pkg/apis"
+	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+func TestKinds(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+
+	k, err := c.Kind(ctx, instances.GVK.GroupKind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *instances
+	want.Selectable = []string{"spec.owner.name"}
+	if diff := cmp.Diff(&want, k); diff != "" {
+		t.Errorf("what the tests suppose of instances must be what their definition says: -want, +got:\n%s", diff)
+	}
+
+	kinds, err := c.Kinds(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, k := range kinds {
+		names[k.GVK.Kind] = true
+	}
+	for name, want := range map[string]bool{"HelloWorldService": true, "DeadLetter": true, "Box": true, "Wrong": false, "Stranger": false} {
+		if names[name] != want {
+			t.Errorf("%s: want a model %v, got %v", name, want, names[name])
+		}
+	}
+
+	for name, gk := range map[string]schema.GroupKind{
+		"NoDefinition": {Group: group, Kind: "Nothing"},
+		"NotLabelled":  {Group: boxVersion.Group, Kind: "Stranger"},
+		"OtherGroup":   {Group: "example.com", Kind: "HelloWorldService"},
+	} {
+		if _, err := c.Kind(ctx, gk); !errors.Is(err, model.ErrNoModel) || !strings.Contains(err.Error(), gk.String()) {
+			t.Errorf("%s: want ErrNoModel naming %s, got %v", name, gk, err)
+		}
+	}
+
+	later := define(t, "Late")
+	if _, err := c.Kind(ctx, later.GVK.GroupKind()); err != nil {
+		t.Errorf("a model that was defined after the client has read the definitions must be found: %v", err)
+	}
+}
+
+func TestKindsAreReadOnce(t *testing.T) {
+	var reads atomic.Int32
+	c := newClient(t, func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "/customresourcedefinitions") {
+				reads.Add(1)
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	for range 3 {
+		if _, err := c.Kind(t.Context(), instances.GVK.GroupKind()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Kinds(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := reads.Load(); got != 1 {
+		t.Errorf("a burst of events must not read the definitions for each of them, they were read %d times", got)
+	}
+}
+
+func TestNoType(t *testing.T) {
+	c, err := model.NewClient(api(t).Config(), apis.NewScheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = model.For[*Box](c).Get(t.Context(), "default", "a")
+	wantError(t, "A type that the scheme does not know is a programmer's error.", err, "*model_test.Box", "scheme")
+}
+
+func TestAPIErrors(t *testing.T) {
+	down := errors.New("the API is down")
+	c := newClient(t, func(http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(*http.Request) (*http.Response, error) { return nil, down })
+	})
+	ctx, obj := t.Context(), object(services, "a")
+	models := model.For[*v1alpha1.HelloWorldService](c)
+	calls := map[string]func() error{
+		"Kinds":      func() error { _, err := c.Kinds(ctx); return err },
+		"Get":        func() error { _, err := models.Get(ctx, "default", "a"); return err },
+		"List":       func() error { _, err := models.List(ctx, "default", model.Filter{}); return err },
+		"Save":       func() error { _, _, err := models.Save(ctx, service(t, "a")); return err },
+		"Delete":     func() error { return models.Delete(ctx, service(t, "a")) },
+		"Live":       func() error { _, err := c.Live(ctx, services, "default", "a"); return err },
+		"SetStep":    func() error { return c.SetStep(ctx, obj, model.StepSync, &model.StepStatus{}) },
+		"Remove":     func() error { _, err := c.RemoveFinalizer(ctx, obj, model.StepSync); return err },
+		"Dependents": func() error { _, err := c.Dependents(ctx, obj); return err },
+		"Neighbours": func() error {
+			i := object(instances, "a")
+			i.Refs = []string{"hello"}
+			_, err := c.Neighbours(ctx, i)
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			if err := call(); !errors.Is(err, down) {
+				t.Errorf("the cause must be in the error, got %v", err)
+			}
+		})
+	}
+	if _, err := model.NewClient(&rest.Config{Host: "://"}, apis.NewScheme()); err == nil {
+		t.Error("a configuration that makes no client must be an error")
+	}
+}
+
+func TestSetStep(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	done := &model.StepStatus{Generation: 1, State: model.StateOK, Code: model.CodeOK, Message: "OK", Handle: "h"}
+	set := func(t *testing.T, s *model.Snapshot, step model.Step, part *model.StepStatus) {
+		t.Helper()
+		if err := c.SetStep(ctx, s, step, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	t.Run("Stored", func(t *testing.T) {
+		save(t, c, instance(t, "a", "hello"))
+		set(t, live(t, c, instance(t, "a", "")), model.StepSync, done)
+		got := live(t, c, instance(t, "a", ""))
+		if diff := cmp.Diff(done, got.Status.Sync); diff != "" {
+			t.Errorf("-want, +got:\n%s", diff)
+		}
+		if c := got.Status.GetCondition(model.ConditionSynced); !c.IsTrue() {
+			t.Errorf("the conditions must follow, got %v", c)
+		}
+		if c := got.Status.GetCondition(model.ConditionReady); c == nil || c.Status != corev1.ConditionUnknown {
+			t.Errorf("the policy is still to come, got %v", c)
+		}
+		if got.Generation != 1 {
+			t.Errorf("a status must not make a new generation, got %d", got.Generation)
+		}
+	})
+	t.Run("SameAgain", func(t *testing.T) {
+		save(t, c, instance(t, "a", "hello"))
+		set(t, live(t, c, instance(t, "a", "")), model.StepSync, done)
+		before := live(t, c, instance(t, "a", ""))
+		set(t, before, model.StepSync, done)
+		if got := live(t, c, instance(t, "a", "")); got.ResourceVersion != before.ResourceVersion {
+			t.Error("a status that is there already must not be written: it would wake the watchers")
+		}
+	})
+	t.Run("ChangedByAnotherRun", func(t *testing.T) {
+		save(t, c, instance(t, "a", "hello"))
+		began := live(t, c, instance(t, "a", ""))
+		set(t, began, model.StepSync, done)
+		err := c.SetStep(ctx, began, model.StepSync, &model.StepStatus{Generation: 1, State: model.StateFailed})
+		if !errors.Is(err, model.ErrStepChanged) {
+			t.Errorf("want ErrStepChanged, got %v", err)
+		}
+		wantError(t, "The error names what was not stored.", err, "status.sync", "HelloWorldServiceInstance")
+		if got := live(t, c, instance(t, "a", "")).Status.Sync; got.State != model.StateOK {
+			t.Errorf("the first outcome must stay, got %v", got)
+		}
+	})
+	t.Run("OtherStepMeanwhile", func(t *testing.T) {
+		save(t, c, instance(t, "a", "hello"))
+		began := live(t, c, instance(t, "a", ""))
+		together(2, func(i int) {
+			if err := c.SetStep(ctx, began, model.Steps()[i], done); err != nil {
+				t.Error(err)
+			}
+		})
+		got := live(t, c, instance(t, "a", ""))
+		if diff := cmp.Diff([]*model.StepStatus{done, done}, []*model.StepStatus{got.Status.Sync, got.Status.Policy}); diff != "" {
+			t.Errorf("both parts must be kept: -want, +got:\n%s", diff)
+		}
+		if !got.Status.GetCondition(model.ConditionReady).IsTrue() {
+			t.Errorf("the conditions must be those of both, got %v", got.Status.Conditions)
+		}
+	})
+	t.Run("SpecMeanwhile", func(t *testing.T) {
+		i := save(t, c, instance(t, "a", "hello"))
+		began := live(t, c, i)
+		i.Spec.HelloTo = "Arya Stark"
+		save(t, c, i)
+		set(t, began, model.StepSync, done)
+		got := live(t, c, i)
+		if got.Generation != 2 || got.Status.Sync.Generation != 1 || got.Status.GetCondition(model.ConditionSynced).Reason != model.ReasonPending {
+			t.Errorf("the outcome of the old spec must be told as such, got %+v", got.Status)
+		}
+	})
+	t.Run("OwnFieldsKept", func(t *testing.T) {
+		b := save(t, c, box(t, "a"))
+		d, err := dynamic.NewForConfig(api(t).Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		boxes := d.Resource(boxVersion.WithResource("boxes")).Namespace(b.Namespace)
+		u, err := boxes.Get(ctx, "a", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unstructured.SetNestedField(u.Object, "full", "status", "own"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := boxes.UpdateStatus(ctx, u, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		set(t, live(t, c, b), model.StepSync, done)
+		if u, err = boxes.Get(ctx, "a", metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if own, _, _ := unstructured.NestedString(u.Object, "status", "own"); own != "full" {
+			t.Errorf("a field of the model's own status must stay, got %v", u.Object["status"])
+		}
+	})
+	t.Run("Gone", func(t *testing.T) {
+		i := save(t, c, instance(t, "a", "hello"))
+		began := live(t, c, i)
+		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetStep(ctx, began, model.StepSync, done); !apierrors.IsNotFound(err) {
+			t.Errorf("want NotFound, got %v", err)
+		}
+		again := save(t, c, instance(t, "a", "hello"))
+		if err := c.SetStep(ctx, began, model.StepSync, done); !apierrors.IsNotFound(err) {
+			t.Errorf("another object of that name is not the one, got %v", err)
+		}
+		if live(t, c, again).Status.Sync != nil {
+			t.Error("the other object must not have the status")
+		}
+	})
+}
+
+func TestFinalizers(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	add := func(t *testing.T, s *model.Snapshot, step model.Step) {
+		t.Helper()
+		u, err := c.AddFinalizer(ctx, s, step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := live(t, c, instance(t, "a", "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
+			t.Errorf("want the object with the finalizer, as it is now, got %v", u.GetFinalizers())
+		}
+	}
+	remove := func(t *testing.T, s *model.Snapshot, step model.Step, wantLast bool) {
+		t.Helper()
+		last, err := c.RemoveFinalizer(ctx, s, step)
+		if err != nil || last != wantLast {
+			t.Errorf("want last %v, got %v, %v", wantLast, last, err)
+		}
+	}
+
+	t.Run("Life", func(t *testing.T) {
+		i := instance(t, "a", "hello")
+		i.Finalizers = []string{"example.com/theirs"}
+		s := live(t, c, save(t, c, i))
+		add(t, s, model.StepSync)
+		add(t, s, model.StepPolicy)
+		add(t, s, model.StepSync) // Once more changes nothing.
+		got := live(t, c, i)
+		want := []string{"example.com/theirs", model.StepSync.Finalizer(), model.StepPolicy.Finalizer()}
+		if diff := cmp.Diff(want, got.Finalizers); diff != "" {
+			t.Errorf("-want, +got:\n%s", diff)
+		}
+		if got.Generation != s.Generation {
+			t.Error("a finalizer must not make a new generation")
+		}
+
+		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+		if got := live(t, c, i); !got.Deleting() || got.Generation != s.Generation+1 {
+			t.Errorf("a deletion is a new generation, that is how a step learns of it; got %d", got.Generation)
+		}
+		remove(t, s, model.StepSync, false)
+		remove(t, s, model.StepPolicy, true)
+		if diff := cmp.Diff([]string{"example.com/theirs"}, live(t, c, i).Finalizers); diff != "" {
+			t.Errorf("others' finalizers must stay: -want, +got:\n%s", diff)
+		}
+	})
+	t.Run("AddAtOnce", func(t *testing.T) {
+		s := live(t, c, save(t, c, instance(t, "a", "hello")))
+		together(2, func(i int) {
+			if _, err := c.AddFinalizer(ctx, s, model.Steps()[i]); err != nil {
+				t.Error(err)
+			}
+		})
+		got := live(t, c, instance(t, "a", "")).Finalizers
+		want := []string{model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
+		if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b string) bool { return a < b })); diff != "" {
+			t.Errorf("neither may be lost: -want, +got:\n%s", diff)
+		}
+	})
+	t.Run("AddWhileDeleting", func(t *testing.T) {
+		i := instance(t, "a", "hello")
+		i.Finalizers = []string{"example.com/theirs"}
+		s := live(t, c, save(t, c, i))
+		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.AddFinalizer(ctx, s, model.StepSync); !model.IsDeleting(err) {
+			t.Errorf("want IsDeleting, got %v", err)
+		}
+	})
+	t.Run("Gone", func(t *testing.T) {
+		i := save(t, c, instance(t, "a", "hello"))
+		s := live(t, c, i)
+		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.AddFinalizer(ctx, s, model.StepSync); !apierrors.IsNotFound(err) {
+			t.Errorf("want NotFound, got %v", err)
+		}
+		remove(t, s, model.StepSync, false)
+
+		again := instance(t, "a", "hello")
+		again.Finalizers = []string{model.StepSync.Finalizer()}
+		save(t, c, again)
+		if _, err := c.AddFinalizer(ctx, s, model.StepPolicy); !apierrors.IsNotFound(err) {
+			t.Errorf("another object of that name is not the one, got %v", err)
+		}
+		remove(t, s, model.StepSync, false)
+		if !live(t, c, again).Carries(model.StepSync) {
+			t.Error("the other object must keep its finalizer")
+		}
+	})
+}
+
+func TestNeighbours(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	rule := instances.DependsOn[0]
+	box := &model.Kind{GVK: boxVersion.WithKind("Box"), Resource: "boxes",
+		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: boxVersion.Group, Kind: "Shelf"}, Path: "spec.shelf"}}}
+	tests := map[string]struct {
+		reason   string
+		services []string // Those whose name begins with "-" are being deleted.
+		kind     *model.Kind
+		ref      string
+		want     model.Dependency
+		found    bool
+	}{
+		"There": {
+			reason: "The owner is found.", services: []string{"hello", "other"}, kind: instances, ref: "hello",
+			want: model.Dependency{DependsOn: rule, Name: "hello"}, found: true,
+		},
+		"Missing": {
+			reason: "Or not.", services: []string{"other"}, kind: instances, ref: "hello",
+			want: model.Dependency{DependsOn: rule, Name: "hello"},
+		},
+		"ImpossibleName": {
+			reason: "A name that no object can have is that of a missing one, not an error for ever.", kind: instances, ref: "../x",
+			want: model.Dependency{DependsOn: rule, Name: "../x"},
+		},
+		"UnsetOne": {
+			reason: "If none is named, those that could be are counted.", services: []string{"hello"}, kind: instances,
+			want: model.Dependency{DependsOn: rule, Candidates: 1},
+		},
+		"UnsetTwo": {
+			reason: "But not those that go.", services: []string{"hello", "other", "-gone"}, kind: instances,
+			want: model.Dependency{DependsOn: rule, Candidates: 2},
+		},
+		"KindMissing": {
+			reason: "A kind that nobody has installed yet has no objects.", kind: box, ref: "a",
+			want: model.Dependency{DependsOn: box.DependsOn[0], Name: "a"},
+		},
+		"KindMissingUnset": {
+			reason: "Nor any to choose from.", kind: box,
+			want: model.Dependency{DependsOn: box.DependsOn[0]},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, name := range tt.services {
+				name, gone := strings.CutPrefix(name, "-")
+				s := service(t, name)
+				if gone {
+					s.Finalizers = []string{"example.com/keep"}
+				}
+				s = save(t, c, s)
+				if gone {
+					if err := model.For[*v1alpha1.HelloWorldService](c).Delete(ctx, s); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			obj := &model.Snapshot{Kind: tt.kind, Refs: []string{tt.ref}}
+			obj.Namespace, obj.Name = namespaceOf(t), "self"
+			got, err := c.Neighbours(ctx, obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := model.Neighbours{Dependencies: []model.Dependency{tt.want}}
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(model.Dependency{}, "Object")); diff != "" {
+				t.Errorf("\n%s\n-want, +got:\n%s", tt.reason, diff)
+			}
+			if o := got.Dependencies[0].Object; (o != nil) != tt.found || o != nil && o.Name != tt.ref {
+				t.Errorf("\n%s\ngot %+v", tt.reason, o)
+			}
+		})
+	}
+}
+
+func TestDependents(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	hello := save(t, c, service(t, "hello"))
+	if got, err := c.Dependents(ctx, live(t, c, hello)); err != nil || len(got) > 0 {
+		t.Errorf("want none yet, got %v, %v", got, err)
+	}
+	save(t, c, instance(t, "a", "hello"))
+	save(t, c, instance(t, "b", "other"))
+	save(t, c, instance(t, "c", ""))
+	elsewhere := instance(t, "d", "hello")
+	elsewhere.Namespace += "-2"
+	save(t, c, elsewhere)
+	leaving := instance(t, "e", "hello")
+	leaving.Finalizers = []string{"example.com/keep"}
+	save(t, c, leaving)
+	if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, leaving); err != nil {
+		t.Fatal(err)
+	}
+
+	// A model of another group, without a selectable field.
+	k := define(t, "Guest")
+	d, err := dynamic.NewForConfig(api(t).Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, service := range map[string]string{"f": "hello", "g": "other"} {
+		_, err := d.Resource(k.GVR()).Namespace(hello.Namespace).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "test.xos-knative.dev/v1", "kind": "Guest", "metadata": map[string]any{"name": name},
+			"spec": map[string]any{"service": service}}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	want := []model.Dependent{
+		{Kind: "Guest", Name: "f"},
+		{Kind: "HelloWorldServiceInstance", Name: "a"},
+		{Kind: "HelloWorldServiceInstance", Name: "e"},
+	}
+	got, err := newClient(t).Dependents(ctx, live(t, c, hello))
+	if err != nil {
+		t.Fatal(err)
+	}
+	less := cmpopts.SortSlices(func(a, b model.Dependent) bool { return a.Kind+a.Name < b.Kind+b.Name })
+	if diff := cmp.Diff(want, got, less); diff != "" {
+		t.Errorf("all that names the object, in its namespace, also what goes: -want, +got:\n%s", diff)
+	}
+
+	// Only what is being deleted has to ask for its dependents.
+	n, err := c.Neighbours(ctx, live(t, c, hello))
+	if err != nil || len(n.Dependents) > 0 {
+		t.Errorf("got %+v, %v", n, err)
+	}
+	gone := live(t, c, hello)
+	gone.DeletionTimestamp = &metav1.Time{Time: now}
+	n, err = newClient(t).Neighbours(ctx, gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(model.Neighbours{Dependents: want}, n, less); diff != "" {
+		t.Errorf("-want, +got:\n%s", diff)
+	}
+}

@@ -1,0 +1,44 @@
+package model_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+func TestObjectName(t *testing.T) {
+	cases := map[string]struct{ reason, display, want string }{
+		"Valid":     {"A name that Kubernetes takes stays", "greeter-1", "greeter-1"},
+		"Dots":      {"With its dots", "a.b", "a.b"},
+		"Spaces":    {"Words become one", "HelloWorld Service Instance 1", "helloworld-service-instance-1"},
+		"Runs":      {"Runs of other characters are one dash, none at the ends", "  (A) & b! ", "a-b"},
+		"Accents":   {"Only ASCII is left", "Jürgen", "j-rgen"},
+		"Nothing":   {"If nothing is left, a hash stands for it", "日本", "widget-cf2abf0c5b"},
+		"Long":      {"Long names are shortened with a hash", strings.Repeat("A", 100), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa36a92cc94a9e0fa21f625f8bfb007adf"},
+		"LongValid": {"But not those that are valid", strings.Repeat("a", 100), strings.Repeat("a", 100)},
+		"Cut":       {"Wherever they are cut", strings.Repeat("A", 30) + strings.Repeat(" b", 40), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-9d655d5418e981ad3b90053a015a3c39"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := model.ObjectName("Widget", tc.display)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
+			}
+			if errs := validation.IsDNS1123Subdomain(got); len(errs) > 0 {
+				t.Errorf("%s: %s: %v", tc.reason, got, errs)
+			}
+		})
+	}
+	for _, blank := range []string{"", " \t"} {
+		if got, err := model.ObjectName("Widget", blank); err == nil {
+			t.Errorf("a blank name makes no object name: got %q", got)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package step_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+type order struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
+	Parts []struct {
+		OK bool `json:"ok"`
+	} `json:"parts"`
+}
+
+func (o order) Validate() error {
+	if o.Name == "" {
+		return errors.New("data.name: required")
+	}
+	return nil
+}
+
+type orders func(ctx context.Context, o order) (step.EventResult, error)
+
+func (f orders) HandleEvent(ctx context.Context, _ cloudevents.Event, o order) (step.EventResult, error) {
+	return f(ctx, o)
+}
+
+func TestEventEngineDecodes(t *testing.T) {
+	cases := map[string]struct {
+		reason, data string
+		want         answer
+	}{
+		"Good":      {"What fits is handled", `{"name":"a"}`, answer{200, step.EventHandled, `{"operation":"created","kind":"Order","namespace":"ns","name":"a"}`}},
+		"Unknown":   {"A field that nobody knows", `{"name":"a","size":1}`, answer{422, "", `data: unknown field "size"`}},
+		"Case":      {"Nor in another case", `{"Name":"a"}`, answer{422, "", `data: unknown field "Name"`}},
+		"Twice":     {"A field that is there twice", `{"name":"a","name":"b"}`, answer{422, "", `data: duplicate field "name"`}},
+		"Missing":   {"A field that is not there", `{"count":1}`, answer{422, "", `data.name: required`}},
+		"Null":      {"Or is null", `{"name":null}`, answer{422, "", `data.name: required`}},
+		"Type":      {"Another type", `{"name":1}`, answer{422, "", `data.name: expected a string, got number`}},
+		"Number":    {"Another type of number", `{"name":"a","count":1.5}`, answer{422, "", `data.count: expected a whole number, got number 1.5`}},
+		"Deep":      {"Another type further down", `{"name":"a","parts":[{"ok":1}]}`, answer{422, "", `data.parts.ok: expected true or false, got number`}},
+		"Array":     {"No object", `[]`, answer{422, "", `data: expected an object, got array`}},
+		"Trailing":  {"More than one value", `{"name":"a"} {}`, answer{422, "", "data: expected a JSON object: invalid character '{' after top-level value"}},
+		"Truncated": {"Less than one", `{"name":`, answer{422, "", "data: expected a JSON object: unexpected end of JSON input"}},
+		"Text":      {"No JSON", `name: a`, answer{422, "", "data: expected a JSON object: invalid character 'a' in literal null (expecting 'u')"}},
+		"Empty":     {"Nothing", ``, answer{422, "", "data: expected a JSON object, got nothing"}},
+		"NotUTF8":   {"No UTF-8", "{\"name\":\"\xff\"}", answer{422, "", "data: expected JSON in UTF-8"}},
+		"Lines":     {"Several reasons are one line", `{"x":1,"y":2}`, answer{422, "", `data: unknown field "x"; unknown field "y"`}},
+	}
+	engine, err := step.NewEventEngine([]step.EventStep{step.On(orders(func(_ context.Context, o order) (step.EventResult, error) {
+		return step.EventResult{Operation: model.Created, Kind: "Order", Namespace: "ns", Name: o.Name}, nil
+	}), "order")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := engine.HTTP()
+	url := serve(t, handler, err)
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, post(t, url, "order", tc.data)); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestEventEngineAnswers(t *testing.T) {
+	gk, gr := schema.GroupKind{Kind: "Order"}, schema.GroupResource{Resource: "orders"}
+	fail := func(err error) orders {
+		return func(context.Context, order) (step.EventResult, error) {
+			return step.EventResult{}, fmt.Errorf("saving: %w", err)
+		}
+	}
+	cases := map[string]struct {
+		reason  string
+		handler orders
+		code    int
+		body    string
+	}{
+		"Permanent":  {"What will never work is not delivered again", fail(step.Permanent(errors.New("no\nand no"))), 422, "saving: no; and no"},
+		"Invalid":    {"Nor what the API takes for invalid", fail(apierrors.NewInvalid(gk, "a", nil)), 422, "invalid"},
+		"BadRequest": {"Or malformed", fail(apierrors.NewBadRequest("no")), 422, "no"},
+		"Policy":     {"Or what a validation policy denies", fail(apierrors.NewForbidden(gr, "a", errors.New("ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no"))), 422, "denied"},
+		"Rights":     {"Missing rights can be given", fail(apierrors.NewForbidden(gr, "a", errors.New(`User "x" cannot create resource`))), 503, "cannot create"},
+		"Other":      {"Anything else may pass", fail(errors.New("later")), 503, "saving: later"},
+		"Conflict":   {"So does a conflict", fail(apierrors.NewConflict(gr, "a", errors.New("x"))), 503, "saving"},
+		"Panic":      {"And a panic", func(context.Context, order) (step.EventResult, error) { panic("no") }, 503, "panic: no"},
+		"Deadline": {"And what takes too long", func(ctx context.Context, _ order) (step.EventResult, error) {
+			<-ctx.Done()
+			return step.EventResult{}, ctx.Err()
+		}, 503, "deadline exceeded"},
+		"DoesNotHeed": {"Whether it heeds its context or not", func(context.Context, order) (step.EventResult, error) { select {} }, 503, "did not end within 50ms"},
+		"NothingNew": {"Nothing new is said", func(context.Context, order) (step.EventResult, error) {
+			return step.EventResult{Operation: model.Unchanged}, nil
+		}, 200, `"operation":"unchanged"`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			engine, err := step.NewEventEngine([]step.EventStep{step.On(tc.handler, "order", "other")}, step.WithDeadline(50*time.Millisecond))
+			if err != nil {
+				t.Fatal(err)
+			}
+			handler, err := engine.HTTP()
+			got := post(t, serve(t, handler, err), "other", `{"name":"a"}`)
+			if got.Code != tc.code || !strings.Contains(got.Body, tc.body) || strings.Contains(got.Body, "\n") {
+				t.Errorf("%s: want %d with one line about %q, got %+v", tc.reason, tc.code, tc.body, got)
+			}
+		})
+	}
+}
+
+func TestEventEngineTypes(t *testing.T) {
+	nothing := orders(func(context.Context, order) (step.EventResult, error) { return step.EventResult{}, nil })
+	engine, err := step.NewEventEngine([]step.EventStep{step.On(nothing, "b"), step.On(nothing, "a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := engine.HTTP()
+	if diff := cmp.Diff(answer{422, "", `type: expected a or b, got "c"`}, post(t, serve(t, handler, err), "c", "{}")); diff != "" {
+		t.Errorf("an event of another type is refused, with the types that are known: -want +got:\n%s", diff)
+	}
+	if _, err := step.NewEventEngine([]step.EventStep{step.On(nothing, "a"), step.On(nothing, "a")}); err == nil {
+		t.Error("a type cannot have two handlers")
+	}
+	if _, err := step.NewEventEngine([]step.EventStep{step.On(nothing)}); err == nil {
+		t.Error("a handler must have a type")
+	}
+}
+
+func TestEventReply(t *testing.T) {
+	engine, err := step.NewEventEngine([]step.EventStep{step.On(orders(func(context.Context, order) (step.EventResult, error) {
+		return step.EventResult{Operation: model.Updated, Kind: "Order", Namespace: "ns", Name: "a"}, nil
+	}), "order")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := cloudevents.NewEvent()
+	event.SetID("1")
+	event.SetSource("/test")
+	event.SetType("order")
+	if err := event.SetData(cloudevents.ApplicationJSON, json.RawMessage(`{"name":"a"}`)); err != nil {
+		t.Fatal(err)
+	}
+	reply, result := engine.Handle(t.Context(), event)
+	if result != nil || reply == nil {
+		t.Fatalf("want a reply, got %v, %v", reply, result)
+	}
+	if err := reply.Validate(); err != nil || reply.Time().IsZero() || reply.Subject() != "a" || len(reply.Extensions()) != 0 {
+		t.Errorf("a broker takes the reply, and it wakes no step: got %v, %v", reply, err)
+	}
+}

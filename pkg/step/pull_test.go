@@ -1,0 +1,179 @@
+package step_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/zap"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+type pullFunc func(ctx context.Context, round *step.Round) error
+
+func (f pullFunc) Pull(ctx context.Context, round *step.Round) error { return f(ctx, round) }
+
+// answer is what came back over HTTP.
+type answer struct {
+	Code int
+	Type string // The reply's CloudEvent type, empty without one.
+	Body string
+}
+
+// post sends a CloudEvent in binary mode.
+func post(t *testing.T, url, eventType, body string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"specversion": "1.0", "id": "1", "source": "/test", "type": eventType} {
+		req.Header.Set("ce-"+name, value)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header.Get("ce-type"), strings.TrimSpace(string(raw))}
+}
+
+// serve serves an engine's handler without a word in the log.
+func serve(t *testing.T, handler http.Handler, err error) string {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := logging.WithLogger(context.Background(), zap.NewNop().Sugar())
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r.WithContext(logging.WithLogger(r.Context(), logging.FromContext(quiet))))
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+func TestPullEngine(t *testing.T) {
+	record := func(round *step.Round, results ...step.PullResult) {
+		for _, r := range results {
+			round.Record(string(r), func() (step.PullResult, error) { return r, nil })
+		}
+	}
+	cases := map[string]struct {
+		reason    string
+		pull      pullFunc
+		eventType string
+		code      int
+		body      string // What an answer without a reply contains.
+		counts    *step.PullCounts
+	}{
+		"Counts": {
+			reason: "A complete round replies what it has counted",
+			pull: func(_ context.Context, round *step.Round) error {
+				record(round, step.PullCreated, step.PullUpdated, step.PullUpdated, step.PullUnchanged, step.PullDrifted, step.PullOrphaned)
+				return nil
+			},
+			code: 200, counts: &step.PullCounts{Created: 1, Updated: 2, Unchanged: 1, Drifted: 1, Orphaned: 1},
+		},
+		"BadRecords": {
+			reason: "An error or a panic of one record is counted and does not stop the others",
+			pull: func(_ context.Context, round *step.Round) error {
+				round.Record("error", func() (step.PullResult, error) { return step.PullCreated, errors.New("no") })
+				round.Record("panic", func() (step.PullResult, error) { panic("no") })
+				record(round, step.PullCreated)
+				return nil
+			},
+			code: 200, counts: &step.PullCounts{Created: 1, Failed: 2},
+		},
+		"Incomplete": {
+			reason: "What could not be seen is 503, with the reason",
+			pull: func(_ context.Context, round *step.Round) error {
+				record(round, step.PullCreated)
+				return errors.New("page 2 is missing")
+			},
+			code: 503, body: "the round is incomplete: page 2 is missing",
+		},
+		"Panic":     {reason: "A panic is an incomplete round", pull: func(context.Context, *step.Round) error { panic("no") }, code: 503, body: "panic: no"},
+		"Deadline":  {reason: "So is a round that takes too long, even if it says that it is done", pull: func(ctx context.Context, _ *step.Round) error { <-ctx.Done(); return nil }, code: 503, body: "did not end within 50ms"},
+		"WrongType": {reason: "Other events are for others", eventType: "dev.xos-knative.model.created", code: 422, body: `type: expected dev.knative.sources.ping, got "dev.xos-knative.model.created"`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			handler, err := step.NewPullEngine(tc.pull, step.WithDeadline(50*time.Millisecond)).HTTP()
+			url := serve(t, handler, err)
+			if tc.eventType == "" {
+				tc.eventType = step.EventPing
+			}
+			got := post(t, url, tc.eventType, "")
+			if got.Code != tc.code || !strings.Contains(got.Body, tc.body) {
+				t.Fatalf("%s: want %d %q, got %+v", tc.reason, tc.code, tc.body, got)
+			}
+			if tc.counts == nil {
+				return
+			}
+			counts := &step.PullCounts{}
+			if err := json.Unmarshal([]byte(got.Body), counts); err != nil || got.Type != step.EventPullCompleted {
+				t.Fatalf("%s: want a reply of type %s, got %+v (%v)", tc.reason, step.EventPullCompleted, got, err)
+			}
+			if diff := cmp.Diff(tc.counts, counts, cmpopts.IgnoreFields(step.PullCounts{}, "Seconds")); diff != "" {
+				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func TestPullOneRoundAtATime(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	handler, err := step.NewPullEngine(pullFunc(func(_ context.Context, round *step.Round) error {
+		entered <- struct{}{}
+		<-leave
+		return nil
+	})).HTTP()
+	url := serve(t, handler, err)
+
+	first := make(chan answer)
+	go func() { first <- post(t, url, step.EventPing, "") }()
+	<-entered
+	if diff := cmp.Diff(answer{Code: 200}, post(t, url, step.EventPing, "")); diff != "" {
+		t.Errorf("a tick during a round is skipped at once: -want +got:\n%s", diff)
+	}
+	leave <- struct{}{}
+	if got := <-first; got.Type != step.EventPullCompleted {
+		t.Errorf("the round goes on: got %+v", got)
+	}
+
+	// Who ticks may lose patience: the round is not cut off, and it is the only one.
+	impatient, cancel := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		req, _ := http.NewRequestWithContext(impatient, http.MethodPost, url, strings.NewReader(""))
+		for name, value := range map[string]string{"specversion": "1.0", "id": "1", "source": "/test", "type": step.EventPing} {
+			req.Header.Set("ce-"+name, value)
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	<-entered
+	cancel()
+	<-gone
+	if diff := cmp.Diff(answer{Code: 200}, post(t, url, step.EventPing, "")); diff != "" {
+		t.Errorf("the round outlives its request: -want +got:\n%s", diff)
+	}
+	leave <- struct{}{}
+}

@@ -1,0 +1,304 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/tosca/server"
+)
+
+var (
+	services    = schema.GroupVersionResource{Group: "helloworld.xos-knative.dev", Version: "v1alpha1", Resource: "helloworldservices"}
+	instances   = schema.GroupVersionResource{Group: "helloworld.xos-knative.dev", Version: "v1alpha1", Resource: "helloworldserviceinstances"}
+	constraints = schema.GroupVersionResource{Group: "core.xos-knative.dev", Version: "v1alpha1", Resource: "servicegraphconstraints"}
+	widgets     = schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}
+	makers      = schema.GroupVersionResource{Group: "makers.example.com", Version: "v1", Resource: "makers"}
+	models      = []schema.GroupVersionResource{services, instances, constraints, widgets, makers}
+)
+
+// Tokens of the users that the API knows, and what these may do.
+const (
+	alice    = "alice-token"    // everything
+	reader   = "reader-token"   // get and list
+	resident = "resident-token" // everything in namespaces, nothing outside: no CRDs
+)
+
+// api is one real API for all tests; each has a namespace of its own.
+var api *kubeapi.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		s, err := kubeapi.Start(context.Background(), kubeapi.Options{
+			CRDs:       []string{"../../../config/crds", "../testdata/crds"},
+			Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
+			Authorizer: authorizer.AuthorizerFunc(authorize),
+		})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "cannot start the Kubernetes API:", err)
+			return 1
+		}
+		api = s
+		defer func() { _ = s.Stop() }()
+		return m.Run()
+	}())
+}
+
+func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	switch name := a.GetUser().GetName(); {
+	case name == "alice",
+		name == "reader" && a.IsReadOnly(),
+		name == "resident" && a.GetNamespace() != "":
+		return authorizer.DecisionAllow, "", nil
+	}
+	return authorizer.DecisionDeny, "not allowed in this test", nil
+}
+
+// world is a TOSCA function in front of the API, with a proxy in between that sees and can disturb what it asks.
+type world struct {
+	t         testing.TB
+	namespace string
+	url       string
+	admin     dynamic.Interface
+	proxy     *httptest.Server
+
+	// mu protects following.
+	mu     sync.Mutex
+	tokens map[string]bool
+	writes []string
+	// disturb is called for each request before the API gets it; true means that it has answered.
+	disturb func(w http.ResponseWriter, r *http.Request) bool
+}
+
+var notLabel = regexp.MustCompile(`[^a-z0-9]+`)
+
+func newWorld(t testing.TB, options ...func(*server.Options)) *world {
+	t.Helper()
+	w := &world{t: t, tokens: map[string]bool{}}
+	w.namespace = strings.Trim(notLabel.ReplaceAllString(strings.ToLower(t.Name()), "-"), "-")
+	w.namespace = w.namespace[:min(len(w.namespace), 60)]
+	admin, err := dynamic.NewForConfig(api.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.admin = admin
+	w.proxy = w.startProxy()
+	o := server.Options{API: &rest.Config{Host: w.proxy.URL, BearerToken: "the function's own, never to be seen"}, Namespace: w.namespace}
+	for _, f := range options {
+		f(&o)
+	}
+	handler, err := server.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(handler)
+	s.Config.BaseContext = func(net.Listener) context.Context {
+		return logging.WithLogger(context.Background(), zap.NewNop().Sugar())
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	w.url = s.URL
+	return w
+}
+
+func (w *world) startProxy() *httptest.Server {
+	transport, err := rest.TransportFor(rest.AnonymousClientConfig(api.Config()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	target, err := url.Parse(api.URL())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		w.tokens[r.Header.Get("Authorization")] = true
+		if r.Method != http.MethodGet && !isDryRun(r) {
+			w.writes = append(w.writes, r.Method+" "+r.URL.Path)
+		}
+		disturb := w.disturb
+		w.mu.Unlock()
+		if disturb == nil || !disturb(rw, r) {
+			proxy.ServeHTTP(rw, r)
+		}
+	}))
+	w.t.Cleanup(s.Close)
+	return s
+}
+
+func isDryRun(r *http.Request) bool {
+	if r.URL.Query().Get("dryRun") == metav1.DryRunAll {
+		return true
+	}
+	// A deletion carries its options in its body.
+	if r.Method != http.MethodDelete {
+		return false
+	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return bytes.Contains(body, []byte(`"dryRun":["All"]`))
+}
+
+func (w *world) disturbBy(f func(rw http.ResponseWriter, r *http.Request) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.disturb = f
+}
+
+func (w *world) writesSoFar() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.writes...)
+}
+
+// answer is what came back.
+type answer struct {
+	code   int
+	body   string
+	header http.Header
+}
+
+// send makes a request as alice, unless the headers (name, value, ...) say who else.
+func (w *world) send(method, path, body string, headers ...string) answer {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+alice)
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Del(headers[i])
+		if headers[i+1] != "" {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer{code: resp.StatusCode, body: string(raw), header: resp.Header}
+}
+
+func (w *world) run(recipe string) answer    { w.t.Helper(); return w.send("POST", "/run", recipe) }
+func (w *world) delete(recipe string) answer { w.t.Helper(); return w.send("POST", "/delete", recipe) }
+
+// want checks an answer: its status, and what its text is or begins with (a trailing "...").
+func (a answer) want(t testing.TB, reason string, code int, body string) {
+	t.Helper()
+	if a.code != code {
+		t.Errorf("%s: want status %d, got %d: %s", reason, code, a.code, a.body)
+		return
+	}
+	if start, open := strings.CutSuffix(body, "..."); open && strings.HasPrefix(a.body, start) {
+		return
+	}
+	if diff := cmp.Diff(body, a.body); diff != "" {
+		t.Errorf("%s: -want +got:\n%s", reason, diff)
+	}
+}
+
+// state is every object of the namespace with its resource version: two equal states mean that nothing was written.
+func (w *world) state() map[string]string {
+	w.t.Helper()
+	state := map[string]string{}
+	for _, gvr := range models {
+		list, err := w.admin.Resource(gvr).Namespace(w.namespace).List(context.Background(), metav1.ListOptions{})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, o := range list.Items {
+			state[gvr.Resource+"/"+o.GetName()] = o.GetResourceVersion()
+		}
+	}
+	return state
+}
+
+func (w *world) objects() []string {
+	w.t.Helper()
+	names := []string{}
+	for name := range w.state() {
+		names = append(names, name)
+	}
+	return names
+}
+
+func (w *world) get(gvr schema.GroupVersionResource, name string) *unstructured.Unstructured {
+	w.t.Helper()
+	o, err := w.admin.Resource(gvr).Namespace(w.namespace).Get(context.Background(), name, metav1.GetOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return o
+}
+
+func (w *world) spec(gvr schema.GroupVersionResource, name string) map[string]any {
+	w.t.Helper()
+	spec, _, _ := unstructured.NestedMap(w.get(gvr, name).Object, "spec")
+	return spec
+}
+
+// create makes an object as somebody with kubectl would.
+func (w *world) create(gvr schema.GroupVersionResource, kind, name string, spec map[string]any) *unstructured.Unstructured {
+	w.t.Helper()
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	o.SetGroupVersionKind(gvr.GroupVersion().WithKind(kind))
+	o.SetName(name)
+	made, err := w.admin.Resource(gvr).Namespace(w.namespace).Create(context.Background(), o, metav1.CreateOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return made
+}
+
+// change writes to an object, its status included, as a step or another user would. It is called from other goroutines,
+// too, and so does not end the test.
+func (w *world) change(gvr schema.GroupVersionResource, name string, f func(o map[string]any)) {
+	r := w.admin.Resource(gvr).Namespace(w.namespace)
+	o, err := r.Get(context.Background(), name, metav1.GetOptions{})
+	if err == nil {
+		f(o.Object)
+		status := o.DeepCopy()
+		if o, err = r.Update(context.Background(), o, metav1.UpdateOptions{}); err == nil && status.Object["status"] != nil {
+			status.SetResourceVersion(o.GetResourceVersion())
+			_, err = r.UpdateStatus(context.Background(), status, metav1.UpdateOptions{})
+		}
+	}
+	if err != nil {
+		w.t.Errorf("cannot change %s: %v", name, err)
+	}
+}
+
+// ready is a status as the engine writes it.
+func ready(generation int64, status, reason, message string) map[string]any {
+	return map[string]any{"observedGeneration": generation, "conditions": []any{
+		map[string]any{"type": "Ready", "status": status, "reason": reason, "message": message},
+	}}
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// volume is the StorageClass and PersistentVolume of a cluster without any.
+const volume = "greeter-e2e"
+
+// empty checks that there is a cluster with Knative, and room for us.
+func (s *suite) empty(ctx context.Context) error {
+	for _, crd := range []string{"services.serving.knative.dev", "triggers.eventing.knative.dev"} {
+		if _, err := kubectl(ctx, "get", "crd", crd, "-o", "name"); err != nil {
+			return fmt.Errorf("the cluster lacks Knative Serving or Eventing: %w", err)
+		}
+	}
+	found, err := kubectl(ctx, "get", "namespace", namespace, "--ignore-not-found", "-o", "name")
+	if err != nil {
+		return err
+	}
+	if found == "" {
+		return s.provideVolume(ctx)
+	}
+	if !s.force {
+		return fmt.Errorf("namespace %s exists already: remove it as the README says, or run with ARGS=-force, which deletes it and all models in it", namespace)
+	}
+	if err := s.uninstall(ctx); err != nil {
+		return err
+	}
+	return s.provideVolume(ctx)
+}
+
+// provideVolume makes a volume for the greeter if the cluster has no default
+// StorageClass: a folder on the node.
+func (s *suite) provideVolume(ctx context.Context) error {
+	classes, err := get[storagev1.StorageClassList](ctx, "storageclasses")
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(classes.Items, func(c storagev1.StorageClass) bool {
+		return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true"
+	}) {
+		return nil
+	}
+	fmt.Println("  The cluster has no default StorageClass: the greeter gets a folder of this machine, which has to be the node.")
+	dir, err := os.MkdirTemp("", volume+"-")
+	if err != nil {
+		return err
+	}
+	// The greeter's user is not ours, and Kubernetes changes no owners on a hostPath.
+	if err := os.Chmod(dir, 0o777); err != nil {
+		return err
+	}
+	// The class binds when the pod is scheduled: a claim that is bound while the
+	// scheduler looks at the pod can leave the pod unscheduled for minutes.
+	_, err = kubectlStdin(ctx, fmt.Sprintf(storage, volume, dir), "apply", "-f", "-")
+	return err
+}
+
+// storage is a class of one volume, of a name and a folder.
+const storage = `apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: %[1]s, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: %[1]s}
+spec:
+  accessModes: [ReadWriteOnce]
+  capacity: {storage: 1Gi}
+  persistentVolumeReclaimPolicy: Retain
+  storageClassName: %[1]s
+  hostPath: {path: %[2]s, type: Directory}
+`
+
+// removeVolume removes what provideVolume made, in this run or an earlier one.
+func removeVolume(ctx context.Context) error {
+	dir, err := output(ctx, "", "kubectl", "get", "persistentvolume", volume, "--ignore-not-found", "-o", "jsonpath={.spec.hostPath.path}")
+	if err != nil {
+		return err
+	}
+	if _, err := kubectl(ctx, "delete", "persistentvolume/"+volume, "storageclass/"+volume, "--ignore-not-found"); err != nil {
+		return err
+	}
+	// Only ever a folder that was made for this purpose.
+	if strings.HasPrefix(filepath.Base(dir), volume+"-") {
+		return os.RemoveAll(dir)
+	}
+	return nil
+}
+
+// installables wait for their condition after an install.
+var installables = []struct{ resources, condition string }{
+	{"crd", "Established"},
+	{"deployment", "Available"},
+	{"ksvc", "Ready"},
+	{"brokers.eventing.knative.dev", "Ready"},
+	{"triggers.eventing.knative.dev", "Ready"},
+	{"sources", "Ready"},
+}
+
+// install installs as the README says.
+func (s *suite) install(ctx context.Context) error {
+	for _, folder := range []string{"config", "eventing"} {
+		if _, err := s.koApply(ctx, folder); err != nil {
+			return err
+		}
+	}
+	start := time.Now()
+	if err := waitInstalled(ctx); err != nil {
+		return err
+	}
+	s.measured("install", "from the end of ko apply until everything is Ready", time.Since(start))
+	return nil
+}
+
+func waitInstalled(ctx context.Context) error {
+	for _, i := range installables {
+		args := []string{"wait", "--for=condition=" + i.condition, i.resources, "--all", "--timeout=180s"}
+		if i.resources == "crd" {
+			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel+"=true", "--timeout=60s"}
+		}
+		if _, err := kubectl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// koApply builds, pushes and applies, and returns what kubectl did.
+func (s *suite) koApply(ctx context.Context, folder string) ([]string, error) {
+	show("ko", "apply", "-R", "-f", folder)
+	out, err := output(ctx, "", "ko", "apply", "-R", "-f", folder)
+	lines := strings.Split(out, "\n")
+	fmt.Printf("    %d resources\n", len(lines))
+	return lines, err
+}
+
+// installAgain applies everything once more: neither a resource nor a pod changes.
+func (s *suite) installAgain(ctx context.Context) error {
+	before, err := fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	for _, folder := range []string{"config", "eventing"} {
+		lines, err := s.koApply(ctx, folder)
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			// "configured" may stand there for a Knative Service that does not
+			// change: kubectl cannot merge the fields that Knative fills in.
+			if strings.HasSuffix(line, " created") {
+				return fmt.Errorf("ko apply -R -f %s: expected nothing to change, got %q", folder, line)
+			}
+		}
+	}
+	after, err := fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	return expect(before == after, "generations before:\n%s\nafter:\n%s", before, after)
+}
+
+// fingerprint lists what can be changed by applying, and what the controllers
+// make of it, with generations.
+func fingerprint(ctx context.Context) (string, error) {
+	return output(ctx, "", "kubectl", "get", "ksvc,revisions,deployments,services,roles,rolebindings,persistentvolumeclaims,brokers,triggers,sources", "-n", namespace,
+		"-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)
+}
+
+// uninstall removes everything in the order of the README.
+func (s *suite) uninstall(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
+	definitions, err := output(ctx, "", "kubectl", "get", "crd", "-l", model.LabelModel+"=true", "-o", "name")
+	if err != nil {
+		return err
+	}
+	if definitions != "" { // Else there are no models, and no such category.
+		if _, err := kubectl(ctx, "delete", "models", "--all", "--timeout=90s"); err != nil {
+			return err
+		}
+	}
+	for _, args := range [][]string{
+		{"delete", "-k", "eventing", "--ignore-not-found"},
+		{"delete", "-k", "config", "--ignore-not-found"},
+	} {
+		show("kubectl", append([]string{"-n", namespace}, args...)...)
+		if _, err := output(ctx, "", "kubectl", append([]string{"-n", namespace}, args...)...); err != nil {
+			return err
+		}
+	}
+	if err := removeVolume(ctx); err != nil {
+		return err
+	}
+	return until(ctx, "nothing is left", patience, func() error { return leftovers(ctx) })
+}
+
+// leftovers looks for anything of ours.
+func leftovers(ctx context.Context) error {
+	out, err := output(ctx, "", "kubectl", "get", "namespaces,crd,clusterroles,clusterrolebindings,persistentvolumes,storageclasses", "-o", "json")
+	if err != nil {
+		return err
+	}
+	var list struct {
+		Items []struct {
+			Kind     string
+			Metadata struct{ Name string }
+			Spec     struct{ ClaimRef corev1.ObjectReference }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return err
+	}
+	var left []string
+	for _, o := range list.Items {
+		name := o.Metadata.Name
+		if name == namespace || name == volume || strings.Contains(name, "xos-knative.dev") || strings.HasPrefix(name, "synchronizer-") || o.Spec.ClaimRef.Namespace == namespace {
+			left = append(left, o.Kind+" "+name)
+		}
+	}
+	return expect(len(left) == 0, "left: %s", strings.Join(left, ", "))
+}

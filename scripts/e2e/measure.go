@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// measure is one number of the report.
+type measure struct{ subject, what, value string }
+
+func (s *suite) measured(subject, what string, d time.Duration) {
+	s.note(subject, what, seconds(d))
+}
+
+func (s *suite) note(subject, what, value string) {
+	s.measures = append(s.measures, measure{subject, what, value})
+	fmt.Printf("  measured: %s, %s: %s\n", subject, what, value)
+}
+
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.0f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func (s *suite) printMeasures() {
+	fmt.Println()
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "OF\tMEASURED\tVALUE")
+	for _, m := range s.measures {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", m.subject, m.what, m.value)
+	}
+	w.Flush()
+}
+
+// warmCalls is how many calls the warm latency is taken from.
+const warmCalls = 20
+
+// latency calls each function at zero pods, and then again and again. What it
+// sends is well formed and asks for nothing, so this is the cost of the way:
+// ingress, activator, pod, function.
+func (s *suite) latency(ctx context.Context) error {
+	names, err := functions()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		l, err := s.linkToAddressable(ctx, "ksvc", name)
+		if err != nil {
+			return err
+		}
+		// The port-forward must not be part of the measurement.
+		if err := l.open(ctx); err != nil {
+			return err
+		}
+		var cold *answer
+		// A function that must not be called like this answers 4xx; also that is an answer.
+		args := []string{"-H", "ce-specversion: 1.0", "-H", "ce-id: e2e", "-H", "ce-source: /e2e", "-H", "ce-type: dev.xos-knative.e2e.nothing"}
+		if name == "tosca" {
+			args = nil
+		}
+		cold, err = l.call(ctx, "/", append([]string{"-X", "POST"}, args...)...)
+		if err != nil {
+			return err
+		}
+		if cold.code >= http.StatusInternalServerError {
+			return fmt.Errorf("%s: %d %s", name, cold.code, cold.body)
+		}
+		var warm []time.Duration
+		for range warmCalls {
+			a, err := l.call(ctx, "/", append([]string{"-X", "POST"}, args...)...)
+			if err != nil {
+				return err
+			}
+			warm = append(warm, a.took)
+		}
+		slices.Sort(warm)
+		s.note("function "+name, fmt.Sprintf("first answer from zero pods; median of %d more", warmCalls),
+			seconds(cold.took)+"; "+seconds(warm[len(warm)/2]))
+	}
+	return nil
+}
+
+// summary is the part of kubelet's answer that is used.
+type summary struct {
+	Pods []struct {
+		PodRef     struct{ Name, Namespace string }
+		Memory     struct{ WorkingSetBytes uint64 }
+		Containers []struct {
+			Name   string
+			Memory struct{ WorkingSetBytes uint64 }
+		}
+	}
+}
+
+// sampleMemory notes the peaks of the containers of the project; kubelet
+// itself looks every ten seconds or so.
+func (s *suite) sampleMemory(ctx context.Context) error {
+	nodes, err := output(ctx, "", "kubectl", "get", "nodes", "-o", "name")
+	if err != nil {
+		return err
+	}
+	pods, err := get[corev1.PodList](ctx, "pods")
+	if err != nil {
+		return err
+	}
+	program := map[string]string{}
+	for i := range pods.Items {
+		program[pods.Items[i].Name] = programOf(&pods.Items[i])
+	}
+	for node := range strings.Lines(nodes) {
+		node = strings.TrimPrefix(strings.TrimSpace(node), "node/")
+		out, err := output(ctx, "", "kubectl", "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")
+		if err != nil {
+			return err
+		}
+		var stats summary
+		if err := json.Unmarshal([]byte(out), &stats); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		for _, p := range stats.Pods {
+			name, ours := program[p.PodRef.Name]
+			if p.PodRef.Namespace != namespace || !ours {
+				continue
+			}
+			for _, c := range p.Containers {
+				// A sidecar of Knative is not the function's doing.
+				if c.Name != "queue-proxy" {
+					s.peak[name] = max(s.peak[name], c.Memory.WorkingSetBytes)
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// watchMemory samples until it is stopped.
+func (s *suite) watchMemory(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wait.UntilWithContext(ctx, func(ctx context.Context) { _ = s.sampleMemory(ctx) }, 3*time.Second)
+	}()
+	return func() { cancel(); <-done }
+}
+
+// sizes reports the memory that was seen and the size of the images.
+func (s *suite) sizes(ctx context.Context) error {
+	if err := s.sampleMemory(ctx); err != nil {
+		return fmt.Errorf("%w: the nodes do not tell: %w", errSkipped, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.peak)) {
+		s.note(name, "memory, largest working set seen", fmt.Sprintf("%.0f MiB", float64(s.peak[name])/(1<<20)))
+	}
+	nodes, err := get[corev1.NodeList](ctx, "nodes")
+	if err != nil {
+		return err
+	}
+	pods, err := output(ctx, "", "kubectl", "get", "revisions,deployments", "-n", namespace, "-o",
+		`jsonpath={range .items[*]}{.spec.containers[*].image} {.spec.template.spec.containers[*].image}{"\n"}{end}`)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, n := range nodes.Items {
+		for _, i := range n.Status.Images {
+			for _, name := range i.Names {
+				if !strings.Contains(pods, name) || seen[name] {
+					continue
+				}
+				seen[name] = true
+				short := name[strings.LastIndex(name, "/")+1:]
+				short, _, _ = strings.Cut(short, "@")
+				if cut := strings.LastIndex(short, "-"); cut > 0 {
+					short = short[:cut] // ko's hash of the import path
+				}
+				s.note(short, "image, as the registry sends it", fmt.Sprintf("%.1f MB", float64(i.SizeBytes)/1e6))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// namespace of the example, as in config/.
+const namespace = "helloworld"
+
+// patience is how long a check waits for anything, unless it says otherwise.
+const patience = 2 * time.Minute
+
+// show prints a command as a user would type it.
+func show(name string, args ...string) {
+	var b strings.Builder
+	b.WriteString("  $ " + name)
+	for _, a := range args {
+		if a == "" || strings.ContainsAny(a, " {}'\"|&$?*<>();\n") {
+			a = "'" + a + "'"
+		}
+		b.WriteString(" " + a)
+	}
+	fmt.Println(b.String())
+}
+
+// output runs a command and returns what it writes to standard output. The
+// error holds what it wrote to standard error.
+func output(ctx context.Context, stdin, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSpace(stdout.String()), err
+}
+
+// kubectl shows and runs a command in the namespace of the example.
+func kubectl(ctx context.Context, args ...string) (string, error) {
+	return kubectlStdin(ctx, "", args...)
+}
+
+func kubectlStdin(ctx context.Context, stdin string, args ...string) (string, error) {
+	args = append([]string{"-n", namespace}, args...)
+	show("kubectl", args...)
+	out, err := output(ctx, stdin, "kubectl", args...)
+	if lines := strings.Split(out, "\n"); out != "" && len(lines) <= 12 {
+		fmt.Println("    " + strings.Join(lines, "\n    "))
+	}
+	return out, err
+}
+
+// get reads objects into a typed value, without a word: checks poll with it.
+func get[T any](ctx context.Context, args ...string) (*T, error) {
+	out, err := output(ctx, "", "kubectl", append([]string{"get", "-o", "json", "-n", namespace}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	into := new(T)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		return nil, fmt.Errorf("kubectl get %s: %w", strings.Join(args, " "), err)
+	}
+	return into, nil
+}
+
+// until waits until the condition returns no error; what that error says last
+// is why the wait failed.
+func until(ctx context.Context, what string, timeout time.Duration, condition func() error) error {
+	start := time.Now()
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
+		last = condition()
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting %s until %s: %w", time.Since(start).Round(time.Second), what, last)
+	}
+	fmt.Printf("  ok after %.1f s: %s\n", time.Since(start).Seconds(), what)
+	return nil
+}
+
+// expect is a condition of until in one line.
+func expect(ok bool, format string, args ...any) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
