@@ -3,6 +3,7 @@ package source
 import (
 	"cmp"
 	"context"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
@@ -25,21 +27,66 @@ import (
 // watchedKind is a model that the source follows.
 type watchedKind struct {
 	*model.Kind
-	// objects holds a *model.Snapshot for each object, found by what it
-	// depends on through byDependency.
-	objects cache.Indexer
+	// objects holds a *model.Snapshot for each object.
+	objects cache.Store
 	stop    context.CancelFunc
-	// synced: objects holds all that there are. Protected by Source.mu.
+
+	// Source.mu protects following.
+
+	// synced: objects holds all that there are.
 	synced bool
+	// dependents are the names of the objects that depend on something; those
+	// that name none of its kind stand under the empty name.
+	dependents map[dependency]sets.Set[string]
+	// present counts the objects of each namespace that are not being deleted.
+	present map[string]int
 }
 
-// byDependency is the index of objects by the dependencies that they name:
-// dependencyKey of kind, namespace and name, with an empty name for those that
-// name none.
-const byDependency = "dependency"
+// dependency is something that objects depend on.
+type dependency struct {
+	kind schema.GroupKind
+	types.NamespacedName
+}
 
-func dependencyKey(gk schema.GroupKind, namespace, name string) string {
-	return gk.String() + "/" + namespace + "/" + name
+func newWatchedKind(k *model.Kind, stop context.CancelFunc) *watchedKind {
+	return &watchedKind{Kind: k, stop: stop, dependents: map[dependency]sets.Set[string]{}, present: map[string]int{}}
+}
+
+// index follows what the objects depend on. A client-go indexer would do it,
+// but to find out whether there is anything left under a key it copies all
+// that is: too dear for the end of each of ten thousand dependents.
+func (w *watchedKind) index(before, now *model.Snapshot) {
+	if before != nil {
+		for d := range w.dependencies(before) {
+			if names := w.dependents[d].Delete(before.Name); len(names) == 0 {
+				delete(w.dependents, d)
+			}
+		}
+		if !before.Deleting() {
+			w.present[before.Namespace]--
+		}
+	}
+	if now != nil {
+		for d := range w.dependencies(now) {
+			if w.dependents[d] == nil {
+				w.dependents[d] = sets.Set[string]{}
+			}
+			w.dependents[d].Insert(now.Name)
+		}
+		if !now.Deleting() {
+			w.present[now.Namespace]++
+		}
+	}
+}
+
+func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
+	return func(yield func(dependency) bool) {
+		for i, d := range w.DependsOn {
+			if !yield(dependency{d.Kind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
+				return
+			}
+		}
+	}
 }
 
 func listWatch(resource dynamic.ResourceInterface, selector string) *cache.ListWatch {
@@ -129,19 +176,18 @@ func (s *Source) define(ctx context.Context, obj any) {
 		old.stop()
 	}
 	watching, stop := context.WithCancel(ctx)
-	w := &watchedKind{Kind: kind, stop: stop}
-	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+	w := newWatchedKind(kind, stop)
+	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
-		Indexers:      w.indexers(),
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { s.changed(nil, obj) },
-			UpdateFunc: s.changed,
-			DeleteFunc: func(obj any) { s.changed(obj, nil) },
+			AddFunc:    func(obj any) { s.changed(w, nil, obj) },
+			UpdateFunc: func(old, obj any) { s.changed(w, old, obj) },
+			DeleteFunc: func(obj any) { s.changed(w, obj, nil) },
 		},
 	})
-	w.objects = store.(cache.Indexer)
+	w.objects = objects
 	s.kinds[gk] = w
 	if old != nil {
 		s.enqueueAround(old) // What was in the way by the old definition may not be by the new one.
@@ -242,23 +288,6 @@ func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
 	return s
 }
 
-func (w *watchedKind) indexers() cache.Indexers {
-	return cache.Indexers{byDependency: w.dependencies, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
-}
-
-// dependencies is the index function of byDependency.
-func (w *watchedKind) dependencies(obj any) ([]string, error) {
-	s, ok := obj.(*model.Snapshot)
-	if !ok {
-		return nil, nil
-	}
-	keys := make([]string, len(s.Refs))
-	for i, name := range s.Refs {
-		keys[i] = dependencyKey(w.DependsOn[i].Kind, s.Namespace, name)
-	}
-	return keys, nil
-}
-
 // snapshotIn finds the snapshot in what an informer tells, nil if there is none.
 func snapshotIn(obj any) *model.Snapshot {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
@@ -270,7 +299,7 @@ func snapshotIn(obj any) *model.Snapshot {
 
 // changed looks at an object that was added (old is nil), changed or removed
 // (current is nil), and at those whose steps look at it.
-func (s *Source) changed(old, current any) {
+func (s *Source) changed(w *watchedKind, old, current any) {
 	before, now := snapshotIn(old), snapshotIn(current)
 	o := cmp.Or(now, before)
 	if o == nil {
@@ -278,17 +307,15 @@ func (s *Source) changed(old, current any) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	w.index(before, now)
 	s.enqueue(o)
-	gk := o.Kind.GVK.GroupKind()
-	for _, w := range s.kinds {
-		if !w.dependsOn(o.Kind) {
-			continue
-		}
+	for _, other := range s.kinds {
 		// Those that name it, and those that name none and may get it.
 		for _, name := range []string{o.Name, ""} {
-			dependents, _ := w.objects.ByIndex(byDependency, dependencyKey(gk, o.Namespace, name))
-			for _, d := range dependents {
-				s.enqueue(d.(*model.Snapshot))
+			for dependent := range other.dependents[dependency{w.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: name}}] {
+				for _, step := range other.Steps {
+					s.queue.Add(key{other.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: dependent}, step})
+				}
 			}
 		}
 	}
@@ -310,8 +337,12 @@ func (s *Source) enqueueReleased(before *model.Snapshot) {
 // enqueue has all steps of the object looked at.
 func (s *Source) enqueue(o *model.Snapshot) {
 	for _, step := range o.Kind.Steps {
-		s.queue.Add(key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step})
+		s.queue.Add(keyOf(o, step))
 	}
+}
+
+func keyOf(o *model.Snapshot, step model.Step) key {
+	return key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}
 }
 
 // enqueueAll has all objects of a model looked at, and those that are
@@ -352,9 +383,10 @@ func (s *Source) neighbours(o *model.Snapshot) (model.Neighbours, bool) {
 			if !w.synced {
 				return n, false
 			}
-			keys, _ := w.objects.IndexKeys(byDependency, dependencyKey(o.Kind.GVK.GroupKind(), o.Namespace, o.Name))
-			for _, k := range keys {
-				n.Dependents = append(n.Dependents, model.Dependent{Kind: w.GVK.Kind, Name: strings.TrimPrefix(k, o.Namespace+"/")})
+			// One of each kind tells Due as much as all of them.
+			for name := range w.dependents[dependency{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}] {
+				n.Dependents = append(n.Dependents, model.Dependent{Kind: w.GVK.Kind, Name: name})
+				break
 			}
 		}
 		return n, true
@@ -366,21 +398,9 @@ func (s *Source) neighbours(o *model.Snapshot) (model.Neighbours, bool) {
 			return n, false
 		}
 		if w != nil && d.Name == "" {
-			d.Candidates = w.candidates(o.Namespace)
+			d.Candidates = w.present[o.Namespace]
 		}
 		n.Dependencies = append(n.Dependencies, d)
 	}
 	return n, true
-}
-
-// candidates counts the objects of the namespace that are not being deleted.
-func (w *watchedKind) candidates(namespace string) int {
-	count := 0
-	objects, _ := w.objects.ByIndex(cache.NamespaceIndex, namespace)
-	for _, obj := range objects {
-		if !obj.(*model.Snapshot).Deleting() {
-			count++
-		}
-	}
-	return count
 }

@@ -38,8 +38,8 @@ func inMemory(t testing.TB, send Send, options Options, kinds ...*model.Kind) *S
 	}
 	s.synced = true
 	for _, k := range kinds {
-		w := &watchedKind{Kind: k, synced: true, stop: func() {}}
-		w.objects = cache.NewIndexer(cache.MetaNamespaceKeyFunc, w.indexers())
+		w := newWatchedKind(k, func() {})
+		w.objects, w.synced = cache.NewStore(cache.MetaNamespaceKeyFunc), true
 		s.kinds[k.GVK.GroupKind()] = w
 	}
 	return s
@@ -50,13 +50,24 @@ func (s *Source) put(o *model.Snapshot) {
 	w := s.kinds[o.Kind.GVK.GroupKind()]
 	old, _, _ := w.objects.Get(o)
 	_ = w.objects.Update(o)
-	s.changed(old, o)
+	s.changed(w, old, o)
+}
+
+// fill stores snapshots without looking at them.
+func (s *Source) fill(all ...*model.Snapshot) {
+	for _, o := range all {
+		w := s.kinds[o.Kind.GVK.GroupKind()]
+		old, _, _ := w.objects.Get(o)
+		_ = w.objects.Update(o)
+		w.index(snapshotIn(old), o)
+	}
 }
 
 // remove takes a snapshot away as an informer would.
 func (s *Source) remove(o *model.Snapshot) {
-	_ = s.kinds[o.Kind.GVK.GroupKind()].objects.Delete(o)
-	s.changed(o, nil)
+	w := s.kinds[o.Kind.GVK.GroupKind()]
+	_ = w.objects.Delete(o)
+	s.changed(w, o, nil)
 }
 
 func snapshot(k *model.Kind, name string, refs ...string) *model.Snapshot {

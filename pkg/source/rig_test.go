@@ -530,7 +530,7 @@ func (r *rig) settle(e cloudevents.Event, outcome *model.StepStatus) {
 func (r *rig) inFlight(o *model.Snapshot, step model.Step) *sent {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
-	f := r.source.tracked[key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}]
+	f := r.source.tracked[keyOf(o, step)]
 	if f == nil {
 		return nil
 	}
