@@ -138,7 +138,7 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody i
 		return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type %s: batches are not supported, send one event a request", media)
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	event, err := cloudevents.NewEventFromHTTPRequest(r)
+	event, err := decode(r)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, cehttp.NewResult(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", tooLarge.Limit)
 	}
@@ -152,6 +152,17 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody i
 		return nil, cehttp.NewResult(http.StatusBadRequest, "not a valid CloudEvent: %s", oneLine(err))
 	}
 	return event, nil
+}
+
+// decode makes an event of the request. The SDK panics on a header that is only
+// its prefix, "ce-".
+func decode(r *http.Request) (event *cloudevents.Event, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			event, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	return cloudevents.NewEventFromHTTPRequest(r)
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
@@ -174,7 +185,10 @@ func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event
 	switch {
 	case result == nil:
 	case errors.As(result, &status):
-		code, reason = status.StatusCode, fmt.Sprintf(status.Format, status.Args...)
+		code, reason = status.StatusCode, fmt.Errorf(status.Format, status.Args...).Error()
+		if code < 200 || code > 599 {
+			code, reason = http.StatusInternalServerError, result.Error()
+		}
 	case !protocol.IsACK(result):
 		code, reason = http.StatusInternalServerError, result.Error()
 	}
@@ -182,7 +196,7 @@ func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event
 		http.Error(w, reason, code)
 		return code
 	}
-	if reply == nil {
+	if reply == nil || reply.Context == nil {
 		w.WriteHeader(code)
 		return code
 	}

@@ -644,7 +644,7 @@ func TestStoppedDelivery(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries := len(kept(t, first, "late"))
-	s = start(t, local.Options{Dir: second})
+	start(t, local.Options{Dir: second})
 	// Ten retries with growing waits would go on for minutes; some ticks are longer than the first of them.
 	eventually(t, "some seconds are over", func() bool { return len(kept(t, second, "*")) > 3 })
 	if got := len(kept(t, second, "late")); got != 0 || len(kept(t, first, "late")) != tries {
