@@ -146,7 +146,7 @@ func (s *Source) define(ctx context.Context, obj any) {
 	if old != nil {
 		s.enqueueAround(old) // What was in the way by the old definition may not be by the new one.
 	}
-	log.Infow("Watching a model", zap.Stringer("kind", kind.GVK), zap.Any("steps", kind.Steps))
+	log.Infow("Watching a model", zap.Stringer("model", kind.GVK), zap.Any("steps", kind.Steps))
 	s.workers.Go(func() { informer.RunWithContext(watching) })
 	s.workers.Go(func() {
 		if cache.WaitForCacheSync(watching.Done(), informer.HasSynced) {
@@ -188,7 +188,7 @@ func (s *Source) undefine(ctx context.Context, obj any) {
 	}
 	w.stop()
 	delete(s.kinds, gk)
-	logging.FromContext(ctx).Infow("No longer watching a model", zap.Stringer("kind", w.GVK))
+	logging.FromContext(ctx).Infow("No longer watching a model", zap.Stringer("model", w.GVK))
 	s.enqueueAround(w)
 }
 

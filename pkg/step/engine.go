@@ -163,21 +163,35 @@ func (e *Engine) Handle(ctx context.Context, event cloudevents.Event) (*cloudeve
 	// The run outlives the request: a broker that has lost patience must not
 	// leave a step without its outcome stored.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
-	// The source sends no second event while one is under way, but anybody
-	// else may: those join the run that is under way, and get no reply.
-	joined := true
-	reply, err, _ := e.flights.Do(ref.GroupKind().String()+"/"+ref.Namespace+"/"+ref.Name, func() (any, error) {
-		joined = false
-		return e.reconcile(ctx, r, ref)
-	})
+	reply, err := e.alone(ref, func() (*cloudevents.Event, error) { return e.reconcile(ctx, r, ref) })
 	if err != nil {
 		log.Warnw("The outcome could not be stored", zap.Error(err))
 		return nil, function.Unavailable("%s", err)
 	}
-	if joined {
-		return nil, nil
+	return reply, nil
+}
+
+// alone keeps a step from running twice at once for one object. An event that
+// comes during a run waits for its end, and then for a run that has begun after
+// it came: the one under way may have read the object before what the event is
+// about, and may have its outcome stored (which the source answers with the
+// next event) without having ended. Whoever joins another's run gets no reply.
+func (e *Engine) alone(ref model.Reference, run func() (*cloudevents.Event, error)) (*cloudevents.Event, error) {
+	key := ref.GroupKind().String() + "/" + ref.Namespace + "/" + ref.Name
+	var reply *cloudevents.Event
+	var err error
+	for range 2 {
+		mine := false
+		_, err, _ = e.flights.Do(key, func() (any, error) {
+			mine = true
+			reply, err = run()
+			return nil, err
+		})
+		if mine {
+			break
+		}
 	}
-	return reply.(*cloudevents.Event), nil
+	return reply, err
 }
 
 func (e *Engine) kinds() string {

@@ -198,10 +198,9 @@ func TestStepReturns(t *testing.T) {
 
 func TestDeadlineIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := &Engine{deadline: Deadline}
 		release := make(chan struct{})
 		begin := time.Now()
-		_, err := e.call(t.Context(), func(context.Context) (string, error) { <-release; return "late", nil })
+		_, err := call(t.Context(), Deadline, func(context.Context) (string, error) { <-release; return "late", nil })
 		if err == nil || !strings.Contains(err.Error(), "did not end within 25s") {
 			t.Errorf("a step that does not heed its context must not hold up the function, got %v", err)
 		}
@@ -211,7 +210,7 @@ func TestDeadlineIgnored(t *testing.T) {
 		close(release)
 
 		// One that ends within the grace is heard.
-		handle, err := e.call(t.Context(), func(ctx context.Context) (string, error) {
+		handle, err := call(t.Context(), Deadline, func(ctx context.Context) (string, error) {
 			<-ctx.Done()
 			time.Sleep(time.Second / 2)
 			return "just", nil
@@ -632,6 +631,43 @@ func TestConcurrentEvents(t *testing.T) {
 	if replies != 1 {
 		t.Errorf("the new state must be told once, it was told %d times", replies)
 	}
+}
+
+// TestEventDuringRun: a run that has begun before an event came may not know
+// what the event is about, so its end is no answer to it.
+func TestEventDuringRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &Engine{}
+		var runs []string // Never two at once: that is the other thing to prove.
+		run := func(name string, wait <-chan struct{}) func() {
+			return func() {
+				_, err := e.alone(model.Reference{Name: "a"}, func() (*cloudevents.Event, error) {
+					runs = append(runs, name)
+					<-wait
+					return nil, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		first, later := make(chan struct{}), make(chan struct{})
+		close(later)
+		var wg sync.WaitGroup
+		wg.Go(run("first", first))
+		synctest.Wait()
+		wg.Go(run("second", later))
+		wg.Go(run("third", later))
+		synctest.Wait()
+		if len(runs) != 1 {
+			t.Fatalf("a step must not run twice at once for one object, got %v", runs)
+		}
+		close(first)
+		wg.Wait()
+		if len(runs) < 2 {
+			t.Errorf("events that came during a run must lead to another one, got %v", runs)
+		}
+	})
 }
 
 func TestSenderIsGone(t *testing.T) {
