@@ -23,6 +23,10 @@
 //     is still what it was in 1; if not, begin again with the newest object;
 //  7. reply with an event if the state has changed.
 //
+// The engine of pull (pull.go) runs one complete round for each tick, that of
+// event (event.go) decodes strictly and tells what can never be handled (a dead
+// letter) from what is to be delivered again.
+//
 // A step may be called again for an object it has handled (a process can die
 // between 5 and 6), so it must be idempotent, and it should hand the object's
 // generation to the backend so that the backend can refuse a stale writer.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
 // Node is a node template that is in order as far as the recipe and the types go.
@@ -248,7 +250,12 @@ func (c *checker) name(n *Node) {
 			return
 		}
 	}
-	n.Object = ObjectName(n.Type.GVK.Kind, n.Key)
+	object, err := model.ObjectName(n.Type.GVK.Kind, n.Key)
+	if err != nil {
+		c.fail(n, InvalidName, propertyName, n.Line, "%s", err)
+		return
+	}
+	n.Object = object
 }
 
 func (c *checker) links(n *Node, templates map[string]bool) {

@@ -169,26 +169,6 @@ func TestErrorsDoNotHideGoodNodes(t *testing.T) {
 	}
 }
 
-func TestObjectName(t *testing.T) {
-	cases := map[string]struct{ reason, key, want string }{
-		"Valid":     {"A name that Kubernetes takes stays", "greeter-1", "greeter-1"},
-		"Dots":      {"With its dots", "a.b", "a.b"},
-		"Spaces":    {"Words become one", "HelloWorld Service Instance 1", "helloworld-service-instance-1"},
-		"Runs":      {"Runs of other characters are one dash, none at the ends", "  (A) & b! ", "a-b"},
-		"Accents":   {"Only ASCII is left", "Jürgen", "j-rgen"},
-		"Nothing":   {"If nothing is left, a hash stands for it", "日本", "widget-cf2abf0c5b"},
-		"Long":      {"Long names are shortened with a hash", strings.Repeat("A", 100), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa36a92cc94a9e0fa21f625f8bfb007adf"},
-		"LongValid": {"Also those that are valid", strings.Repeat("a", 100), strings.Repeat("a", 100)},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, ObjectName("Widget", tc.key)); diff != "" {
-				t.Errorf("%s: -want +got:\n%s", tc.reason, diff)
-			}
-		})
-	}
-}
-
 func TestSnake(t *testing.T) {
 	for in, want := range map[string]string{"helloFrom": "hello_from", "name": "name", "baseURL": "base_url", "URLPath": "url_path", "x2Y": "x2_y", "a_b": "a_b", "": ""} {
 		if got := snake(in); got != want {

@@ -34,6 +34,21 @@ var allowed = map[string]map[string]string{
 		"helloworldserviceinstances.helloworld.xos-knative.dev":        "delete get list patch",
 		"helloworldserviceinstances.helloworld.xos-knative.dev/status": "update",
 	},
+	"pull": {
+		"customresourcedefinitions.apiextensions.k8s.io":        "get list watch",
+		"helloworldservices.helloworld.xos-knative.dev":         "get list",
+		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
+	},
+	"event": {
+		"customresourcedefinitions.apiextensions.k8s.io":        "get list watch",
+		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
+	},
+	"deadletter": {
+		"customresourcedefinitions.apiextensions.k8s.io": "get list watch",
+		"deadletters.core.xos-knative.dev":               "create delete get list patch",
+		"deadletters.core.xos-knative.dev/status":        "update",
+		"events": "create",
+	},
 	"tosca": {},
 }
 

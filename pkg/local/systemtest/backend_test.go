@@ -1,0 +1,396 @@
+package systemtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/xos-knative/synchronizer/functions/greeter/api"
+	"github.com/xos-knative/synchronizer/functions/greeter/client"
+	"github.com/xos-knative/synchronizer/pkg/apis"
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	helloworld "github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// letters reaches the dead letters.
+func (w *world) letters() model.Models[*v1alpha1.DeadLetter] {
+	w.Helper()
+	models, err := model.NewClient(w.system.Config(), apis.NewScheme())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return model.For[*v1alpha1.DeadLetter](models)
+}
+
+func (w *world) listLetters() []*v1alpha1.DeadLetter {
+	w.Helper()
+	all, err := w.letters().List(w.Context(), namespace, model.Filter{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return all
+}
+
+// request is what a user of the greeter does.
+func (w *world) request(name, to string) error {
+	body, err := json.Marshal(api.Request{Name: name, HelloTo: to})
+	if err != nil {
+		return err
+	}
+	resp, err := w.system.Client().Post("http://greeter.helloworld.svc.cluster.local/greetings", "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		return fmt.Errorf("the greeter answered %s", resp.Status)
+	}
+	return nil
+}
+
+// tick wakes pull as its PingSource does, and returns what it counted.
+func (w *world) tick() step.PullCounts {
+	w.Helper()
+	code, body := w.post("pull", "", head(step.EventPing))
+	var counts step.PullCounts
+	if err := json.Unmarshal([]byte(body), &counts); err != nil || code != 200 {
+		w.Fatalf("expected a complete round, got %d %s", code, body)
+	}
+	counts.Seconds = 0
+	return counts
+}
+
+func head(eventType string) map[string]string {
+	return map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/test", "Ce-Type": eventType, "Content-Type": "application/json"}
+}
+
+// called is the name of the object that humans call so.
+func (w *world) called(name string) string {
+	w.Helper()
+	all, err := w.instances.List(w.Context(), namespace, model.Filter{Fields: fields.OneTermEqualSelector("spec.name", name)})
+	if err != nil || len(all) != 1 {
+		w.Fatalf("expected one instance called %s, got %d (%v)", name, len(all), err)
+	}
+	return all[0].Name
+}
+
+// TestPulled: what only the greeter has becomes a model that is never synced,
+// and what somebody did to our greetings is mended.
+func TestPulled(t *testing.T) {
+	w := start(t, local.Options{})
+	w.service("helloworld", "Jhon Snow")
+	w.instance("arya", "Arya Stark", "helloworld")
+	w.untilReady("arya")
+	if _, err := w.greeter.Put(t.Context(), "foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Dude"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.tick(), (step.PullCounts{Created: 1, Unchanged: 1}); got != want {
+		t.Errorf("expected %+v, got %+v", want, got)
+	}
+	mirror := w.called("Pulled Record")
+	w.until("the policy has given the mirror an owner", func() bool { return w.get(mirror).OwnerName() == "helloworld" })
+	w.untilReady(mirror)
+	if got := w.get(mirror); got.Spec.Name != "Pulled Record" || got.Spec.HelloTo != "Dude" || got.Status.Sync != nil {
+		t.Errorf("expected Pulled Record for Dude, never synced, got %+v", got)
+	}
+	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"))
+
+	id := string(w.get("arya").UID)
+	if err := w.greeter.Delete(t.Context(), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.tick(), (step.PullCounts{Drifted: 1, Unchanged: 1}); got != want {
+		t.Errorf("expected %+v, got %+v", want, got)
+	}
+	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"))
+	w.until("the status says why", func() bool { return w.sync("arya").Message == "OK, requested: pull: the greeting was missing" })
+
+	if _, err := w.greeter.Put(t.Context(), "orphan", api.PutRequest{Name: "x", HelloFrom: "x", HelloTo: "x", Generation: 1,
+		Model: &api.ModelRef{Namespace: namespace, Name: "gone", UID: "orphan"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.tick(), (step.PullCounts{Orphaned: 1, Unchanged: 2}); got != want {
+		t.Errorf("expected %+v, got %+v", want, got)
+	}
+
+	i := w.get(mirror)
+	delete(i.Annotations, model.AnnotationNoSync)
+	if _, _, err := w.instances.Save(t.Context(), i); err != nil {
+		t.Fatal(err)
+	}
+	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"), message("Jhon Snow", "Dude"))
+}
+
+// TestEvented: an event makes an instance; a broken one is seen as a dead
+// letter, mended and replayed.
+func TestEvented(t *testing.T) {
+	w := start(t, local.Options{})
+	w.service("helloworld", "Jhon Snow")
+	publish := func(data string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.system.BrokerURL(namespace, "events"), strings.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range head(api.TypeRequested) {
+			req.Header.Set(name, value)
+		}
+		resp, err := w.system.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			t.Fatalf("the Broker answered %s", resp.Status)
+		}
+	}
+	publish(`{"name":"Event Record","hello_to":"Bran Stark"}`)
+	w.greets(message("Jhon Snow", "Bran Stark"))
+	w.untilReady("event-record")
+	version := w.get("event-record").ResourceVersion
+	publish(`{"name":"Event Record","hello_to":"Bran Stark"}`)
+	if got := w.get("event-record").ResourceVersion; got != version {
+		t.Error("the same event again changed the instance")
+	}
+	if code, body := w.post("event", `{"name":"Event Record","hello_to":"Bran Stark"}`, head("dev.knative.kafka.event")); code != 200 || !strings.Contains(body, `"operation":"unchanged"`) {
+		t.Errorf("a record says that there is nothing new: got %d %s", code, body)
+	}
+
+	publish(`{"name":"Broken","hello":"Sansa Stark"}`)
+	all := w.listLetters()
+	if len(all) != 1 {
+		t.Fatalf("a broken event is a dead letter when the Broker answers: got %d", len(all))
+	}
+	letter := all[0]
+	if s := letter.Spec; s.Code != 422 || s.Reason != `data: unknown field "hello"` || s.Destination != "http://event.helloworld.svc.cluster.local" {
+		t.Errorf("it says what was wrong: got %+v", s)
+	}
+	replay := func(data string) {
+		t.Helper()
+		w.until("the letter can be changed", func() bool {
+			live, err := w.letters().Get(t.Context(), namespace, letter.Name)
+			if err != nil {
+				return false
+			}
+			live.Spec.Event.Data.Raw, live.Spec.Replay = []byte(data), true
+			_, _, err = w.letters().Save(t.Context(), live)
+			return err == nil
+		})
+	}
+	replay(`{"name":"","hello_to":"Sansa Stark"}`)
+	w.until("the letter is kept with the new reason", func() bool {
+		live, err := w.letters().Get(t.Context(), namespace, letter.Name)
+		return err == nil && !live.Spec.Replay && strings.HasPrefix(live.Spec.Reason, "data.name: required")
+	})
+	replay(`{"name":"Mended","hello_to":"Sansa Stark"}`)
+	w.until("the letter is gone", func() bool { return len(w.listLetters()) == 0 })
+	w.greets(message("Jhon Snow", "Bran Stark"), message("Jhon Snow", "Sansa Stark"))
+}
+
+// TestNothingLost counts: each greeting that the greeter has accepted from its
+// users ends as exactly one instance or one dead letter, whatever dies meanwhile.
+func TestNothingLost(t *testing.T) {
+	n := 1000
+	if testing.Short() {
+		n = 100
+	}
+	failing := failEvents(t)
+	w := start(t, local.Options{
+		// A model source would have thousands of syncs to do, which are not what is counted.
+		Without: []string{"containersource/modelsource"},
+		Bin:     failing.bin,
+	})
+	// Every tenth is one that function event refuses, and ends as a dead letter.
+	want := map[string]string{}
+	refused := map[string]bool{}
+	names := make([]string, n)
+	for i := range n {
+		names[i] = fmt.Sprintf("Request %d", i)
+		if i%10 == 3 {
+			refused[names[i]] = true
+			continue
+		}
+		want[fmt.Sprintf("request-%d", i)] = "guest"
+	}
+	// accept has the greeter accept some, with as many users at once as it may have.
+	accept := func(names []string) {
+		t.Helper()
+		var users errgroup.Group
+		users.SetLimit(16)
+		for _, name := range names {
+			users.Go(func() error {
+				to := "guest"
+				if refused[name] {
+					to = "  " // The greeter takes it, the model does not.
+				}
+				return w.request(name, to)
+			})
+		}
+		if err := users.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	greeterIsBack := func() {
+		t.Helper()
+		w.until("the greeter is back", func() bool {
+			_, err := w.greeter.List(t.Context(), client.ListOptions{Limit: 1})
+			return err == nil
+		})
+	}
+
+	// 1. All goes well.
+	accept(names[:n/4])
+	// 2. The broker is down: what is accepted waits on the greeter's disk, also
+	// when the greeter dies before it can publish.
+	w.system.SetBrokerDown(true)
+	accept(names[n/4 : n/2])
+	if !w.system.Kill("greeter") {
+		t.Fatal("no greeter runs")
+	}
+	greeterIsBack()
+	w.system.SetBrokerDown(false)
+	// 3. Function event does not start for longer than the Broker tries. What it
+	// was at before is waited for: an event that was handled by a process which
+	// could not say so would, after that, be a dead letter too.
+	published := func() {
+		t.Helper()
+		w.until("the outbox is empty", func() bool { return w.pending() == 0 })
+	}
+	published()
+	failing.set(true)
+	w.system.Kill("event")
+	accept(names[n/2 : n*3/4])
+	if !testing.Short() {
+		w.until("the Broker gives up", func() bool {
+			return slices.ContainsFunc(w.listLetters(), func(l *v1alpha1.DeadLetter) bool { return l.Spec.Code >= 500 })
+		})
+	}
+	failing.set(false)
+	// 4. All of them die in the middle of their work.
+	accept(names[n*3/4:])
+	for _, name := range []string{"greeter", "event", "deadletter"} {
+		w.system.Kill(name)
+	}
+	greeterIsBack()
+	published()
+	have := w.accounts(t)
+	if diff := slices.DeleteFunc(slices.Sorted(maps.Keys(want)), func(name string) bool { return have.instances[name] == "guest" }); len(diff) > 0 {
+		// What failed for too long is a dead letter, as it should be.
+		diff = slices.DeleteFunc(diff, func(name string) bool { return have.letters["Request "+strings.TrimPrefix(name, "request-")] == 1 })
+		if len(diff) > 0 {
+			t.Errorf("%d greetings are neither an instance nor a dead letter: %v", len(diff), diff)
+		}
+	}
+	for name := range have.instances {
+		if _, ok := want[name]; !ok {
+			t.Errorf("instance %s was not asked for", name)
+		}
+	}
+	for name := range refused {
+		if have.letters[name] != 1 {
+			t.Errorf("%s: expected one dead letter, got %d", name, have.letters[name])
+		}
+	}
+	for name, count := range have.letters {
+		_, alsoInstance := have.instances[strings.ToLower(strings.ReplaceAll(name, " ", "-"))]
+		if count != 1 || alsoInstance {
+			t.Errorf("%s: expected one instance or one dead letter, got %d letters, and an instance: %t", name, count, alsoInstance)
+		}
+	}
+	if got := len(have.instances) + len(have.letters); got != n {
+		t.Errorf("expected %d in all, got %d instances and %d dead letters", n, len(have.instances), len(have.letters))
+	}
+	t.Logf("%d greetings: %d instances, %d dead letters", n, len(have.instances), len(have.letters))
+}
+
+// pending is how many events wait in the greeter's outbox, -1 if it cannot say.
+func (w *world) pending() int {
+	resp, err := w.system.Client().Get("http://greeter.helloworld.svc.cluster.local/outbox")
+	if err != nil {
+		return -1
+	}
+	defer resp.Body.Close()
+	var status api.OutboxStatus
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil || resp.StatusCode != http.StatusOK {
+		return -1
+	}
+	return status.Pending
+}
+
+// accounts is what the events have come to.
+type accounts struct {
+	instances map[string]string // Object name to helloTo.
+	letters   map[string]int    // Name in the event's data to the number of letters.
+}
+
+func (w *world) accounts(t *testing.T) accounts {
+	t.Helper()
+	a := accounts{map[string]string{}, map[string]int{}}
+	err := w.instances.Each(t.Context(), namespace, model.Filter{}, func(i *helloworld.HelloWorldServiceInstance) error {
+		a.instances[i.Name] = i.Spec.HelloTo
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range w.listLetters() {
+		var data api.Request
+		if err := json.Unmarshal(letter.Spec.Event.Data.Raw, &data); err != nil {
+			t.Fatal(err)
+		}
+		a.letters[data.Name]++
+	}
+	return a
+}
+
+// failing makes function event fail for a while: its program is replaced by one
+// that looks at a file.
+type failing struct{ bin, file string }
+
+func (f failing) set(on bool) {
+	if on {
+		_ = os.WriteFile(f.file, nil, 0o600)
+		return
+	}
+	_ = os.Remove(f.file)
+}
+
+// failEvents makes a directory of all programs in which function event does not
+// start while it is to fail.
+func failEvents(t *testing.T) failing {
+	t.Helper()
+	f := failing{bin: t.TempDir(), file: filepath.Join(t.TempDir(), "failing")}
+	programs, err := os.ReadDir(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range programs {
+		if p.Name() == "event" {
+			continue
+		}
+		if err := os.Symlink(filepath.Join(bin, p.Name()), filepath.Join(f.bin, p.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := fmt.Sprintf("#!/bin/sh\n[ -e %q ] && exit 1\nexec %q \"$@\"\n", f.file, filepath.Join(bin, "event"))
+	if err := os.WriteFile(filepath.Join(f.bin, "event"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("no shell")
+	}
+	return f
+}
