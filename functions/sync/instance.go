@@ -28,6 +28,7 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 	case hello.Later:
 		return "", step.Deferred("Maybe later")
 	case hello.Never:
+		//lint:ignore ST1005 The words of the tutorial.
 		return "", errors.New("Maybe not")
 	}
 	// The engine calls only when the owner is there and synced.

@@ -21,9 +21,21 @@ import (
 	"knative.dev/pkg/logging"
 )
 
-// MaxBody is the largest event that [Events] reads, in bytes: 1 MiB. The
-// CloudEvents specification asks intermediaries for 64 KiB at least.
+// MaxBody is the largest event that [Events] reads, in bytes: 1 MiB, if no
+// option says otherwise. The CloudEvents specification asks intermediaries for
+// 64 KiB at least.
 const MaxBody = 1 << 20
+
+// EventsOption changes a handler made by [Events] from its defaults.
+type EventsOption func(*eventsSettings)
+
+type eventsSettings struct{ maxBody int64 }
+
+// WithMaxBody replaces the size, in bytes, of the largest event that is read.
+// Default: [MaxBody].
+func WithMaxBody(bytes int64) EventsOption {
+	return func(s *eventsSettings) { s.maxBody = bytes }
+}
 
 // Handler handles one CloudEvent. The result says what to answer:
 //
@@ -63,18 +75,22 @@ var (
 // Knative's broker would take it for a failed delivery. A panic in the handler
 // is answered with 500 and logged. With $OIDC_AUDIENCE, every request is
 // authenticated before its body is read; see [SenderSettings].
-func Events(handle Handler) (http.Handler, error) {
+func Events(handle Handler, options ...EventsOption) (http.Handler, error) {
 	verify, err := newVerifier()
 	if err != nil {
 		return nil, err
 	}
-	return events(handle, verify), nil
+	return events(handle, verify, options...), nil
 }
 
-func events(handle Handler, verify *verifier) http.Handler {
+func events(handle Handler, verify *verifier, options ...EventsOption) http.Handler {
+	settings := eventsSettings{maxBody: MaxBody}
+	for _, o := range options {
+		o(&settings)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		event, refusal := receive(w, r, verify)
+		event, refusal := receive(w, r, verify, settings.maxBody)
 		eventType := ""
 		var reply *cloudevents.Event
 		var result protocol.Result = refusal
@@ -105,7 +121,7 @@ func idOf(event *cloudevents.Event) string {
 }
 
 // receive reads the event from the request, or says why it cannot.
-func receive(w http.ResponseWriter, r *http.Request, verify *verifier) (*cloudevents.Event, error) {
+func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody int64) (*cloudevents.Event, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, cehttp.NewResult(http.StatusMethodNotAllowed, "method %s: expected POST with a CloudEvent", r.Method)
@@ -121,8 +137,8 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier) (*cloudev
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); strings.HasPrefix(media, cloudevents.ApplicationCloudEventsBatchJSON) {
 		return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type %s: batches are not supported, send one event a request", media)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
-	event, err := cloudevents.NewEventFromHTTPRequest(r)
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	event, err := decode(r)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, cehttp.NewResult(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", tooLarge.Limit)
 	}
@@ -136,6 +152,17 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier) (*cloudev
 		return nil, cehttp.NewResult(http.StatusBadRequest, "not a valid CloudEvent: %s", oneLine(err))
 	}
 	return event, nil
+}
+
+// decode makes an event of the request. The SDK panics on a header that is only
+// its prefix, "ce-".
+func decode(r *http.Request) (event *cloudevents.Event, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			event, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	return cloudevents.NewEventFromHTTPRequest(r)
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
@@ -158,7 +185,10 @@ func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event
 	switch {
 	case result == nil:
 	case errors.As(result, &status):
-		code, reason = status.StatusCode, fmt.Sprintf(status.Format, status.Args...)
+		code, reason = status.StatusCode, fmt.Errorf(status.Format, status.Args...).Error()
+		if code < 200 || code > 599 {
+			code, reason = http.StatusInternalServerError, result.Error()
+		}
 	case !protocol.IsACK(result):
 		code, reason = http.StatusInternalServerError, result.Error()
 	}
@@ -166,7 +196,7 @@ func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event
 		http.Error(w, reason, code)
 		return code
 	}
-	if reply == nil {
+	if reply == nil || reply.Context == nil {
 		w.WriteHeader(code)
 		return code
 	}

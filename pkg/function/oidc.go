@@ -66,9 +66,13 @@ func (v *verifier) check(r *http.Request) *refusal {
 	}
 	tokens, err := v.issuer(r.Context())
 	if err != nil {
-		return &refusal{http.StatusServiceUnavailable, "the keys of the token issuer are not available: " + oneLine(err)}
+		return unavailable(err)
 	}
-	id, err := tokens.Verify(r.Context(), strings.TrimSpace(token))
+	var noKeys error
+	id, err := tokens.Verify(context.WithValue(r.Context(), noKeysKey{}, &noKeys), strings.TrimSpace(token))
+	if noKeys != nil {
+		return unavailable(noKeys)
+	}
 	if err != nil {
 		return &refusal{http.StatusUnauthorized, "Authorization: " + oneLine(err)}
 	}
@@ -76,6 +80,26 @@ func (v *verifier) check(r *http.Request) *refusal {
 		return &refusal{http.StatusForbidden, "subject " + id.Subject + " may not send to this function"}
 	}
 	return nil
+}
+
+func unavailable(err error) *refusal {
+	return &refusal{http.StatusServiceUnavailable, "the keys of the token issuer are not available: " + oneLine(err)}
+}
+
+// remoteKeys tells check, by way of the context, of keys that could not be
+// fetched. The verifier makes one text of that and of a signature that is
+// wrong, but a broker must try again after the one and not after the other.
+type remoteKeys struct{ oidc.KeySet }
+
+type noKeysKey struct{}
+
+// VerifySignature implements oidc.KeySet.
+func (k remoteKeys) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
+	payload, err := k.KeySet.VerifySignature(ctx, jwt)
+	if noKeys, ok := ctx.Value(noKeysKey{}).(*error); ok && err != nil && strings.HasPrefix(err.Error(), "fetching keys") {
+		*noKeys = err
+	}
+	return payload, err
 }
 
 // issuer discovers the cluster's token issuer once.
@@ -98,7 +122,7 @@ func (v *verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	// API server that this function talks to anyway. The provider fetches keys
 	// later too, so it must not be tied to this request.
 	keys := oidc.ClientContext(context.WithoutCancel(ctx), client)
-	v.tokens = oidc.NewVerifier(issuer, oidc.NewRemoteKeySet(keys, base+"/openid/v1/jwks"),
+	v.tokens = oidc.NewVerifier(issuer, remoteKeys{oidc.NewRemoteKeySet(keys, base+"/openid/v1/jwks")},
 		&oidc.Config{ClientID: v.settings.Audience, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256, oidc.ES384, oidc.ES512}})
 	return v.tokens, nil
 }

@@ -39,6 +39,12 @@ func (o *Overrides) Decode(value string) error {
 	if err := json.Unmarshal([]byte(value), &o.CloudEventOverrides); err != nil {
 		return fmt.Errorf(`expected JSON like {"extensions": {"name": "value"}}: %w`, err)
 	}
+	probe := cloudevents.NewEvent()
+	for name, value := range o.Extensions {
+		if err := probe.Context.SetExtension(name, value); err != nil {
+			return fmt.Errorf("extensions: %q: %w", name, err)
+		}
+	}
 	return nil
 }
 
@@ -80,6 +86,9 @@ func (e *RefusedError) Error() string {
 // answered 2xx, a [RefusedError] for another answer, and any other error when
 // there was none. How long it may take is the context's business.
 func (s *Sink) Send(ctx context.Context, event cloudevents.Event) error {
+	if len(s.settings.Overrides.Extensions) > 0 {
+		event = event.Clone() // The attributes are the caller's.
+	}
 	for name, value := range s.settings.Overrides.Extensions {
 		event.SetExtension(name, value)
 	}

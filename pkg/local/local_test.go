@@ -634,6 +634,24 @@ func TestOneAtATime(t *testing.T) {
 	start(t, local.Options{Idle: time.Minute})
 }
 
+// TestStoppedDelivery stops a System while a delivery is being tried again: the next one must not get it.
+func TestStoppedDelivery(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	s := start(t, local.Options{Dir: first})
+	send(t, s, "async", "late", "any", map[string]string{"answer": "503"})
+	eventually(t, "it is being delivered", func() bool { return len(kept(t, first, "late")) > 0 })
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	tries := len(kept(t, first, "late"))
+	start(t, local.Options{Dir: second})
+	// Ten retries with growing waits would go on for minutes; some ticks are longer than the first of them.
+	eventually(t, "some seconds are over", func() bool { return len(kept(t, second, "*")) > 3 })
+	if got := len(kept(t, second, "late")); got != 0 || len(kept(t, first, "late")) != tries {
+		t.Errorf("a delivery must end with its System, got %d more", got)
+	}
+}
+
 // TestBuild runs without programs made beforehand.
 func TestBuild(t *testing.T) {
 	dir := t.TempDir()

@@ -12,7 +12,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/xos-knative/synchronizer/pkg/local/broker"
 	"github.com/xos-knative/synchronizer/pkg/local/manifest"
 )
 
@@ -75,7 +74,7 @@ func (s *System) handler(host string, port int32) http.Handler {
 		return http.HandlerFunc(s.serveHere)
 	}
 	if h := s.broker.Handler(host); h != nil {
-		return s.marked(h)
+		return h
 	}
 	if name, ok := strings.CutSuffix(host, publicSuffix); ok {
 		f := s.functions[namespacedName(name)]
@@ -117,15 +116,7 @@ func (s *System) serveHere(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(s.Overview()))
 		return
 	}
-	s.marked(s.broker.Handler(manifest.BrokerIngressHost)).ServeHTTP(w, r)
-}
-
-// marked binds what comes of an event to this System.
-func (s *System) marked(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		broker.Mark(r, s.run)
-		next.ServeHTTP(w, r)
-	})
+	s.broker.Handler(manifest.BrokerIngressHost).ServeHTTP(w, r)
 }
 
 // notPublic says how to reach a function that is not exposed.

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -35,7 +34,6 @@ type System struct {
 	console *console.Console
 	set     *manifest.Set
 	bin     string
-	run     string // different for each System
 
 	lock      *os.File
 	logs      *logs
@@ -70,7 +68,6 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	s := &System{
 		o:         o,
 		console:   console.New(o.Out, o.Verbose),
-		run:       rand.Text(),
 		functions: map[types.NamespacedName]*function{},
 		daemons:   map[types.NamespacedName]*daemon{},
 		backends:  map[types.NamespacedName]*backend{},
@@ -85,7 +82,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	}()
 	throughProxy.Do(func() {
 		t := http.DefaultTransport.(*http.Transport)
-		t.Proxy = broker.ClusterProxy(func() (*url.URL, string) { return current.Load().present() }, t.Proxy)
+		t.Proxy = broker.ClusterProxy(func() *url.URL { return current.Load().present() }, t.Proxy)
 	})
 
 	// First what a human may have to mend, then what takes time.
@@ -172,7 +169,12 @@ func (s *System) startEvents() error {
 	go func() { _ = s.server.Serve(s.listener) }()
 	s.open.Store(true)
 
-	s.schedules, err = ping.Start(s.set.PingSources, s.set.Resolve, logger)
+	s.schedules, err = ping.Start(ping.Options{
+		Sources: s.set.PingSources, Resolve: s.set.Resolve,
+		Failed: func(source types.NamespacedName, err error) {
+			s.console.Problem(source.Name, "a tick is lost: %v", err)
+		},
+	})
 	return err
 }
 
@@ -226,12 +228,12 @@ func (s *System) uniqueNames() error {
 // URL is the one address, such as "http://127.0.0.1:8080".
 func (s *System) URL() string { return "http://" + s.listener.Addr().String() }
 
-// present is where this System is, nil as long as it is nowhere, and what its requests are marked with.
-func (s *System) present() (address *url.URL, run string) {
+// present is where this System is, nil as long as it is nowhere.
+func (s *System) present() *url.URL {
 	if s == nil || !s.open.Load() {
-		return nil, ""
+		return nil
 	}
-	return &url.URL{Scheme: "http", Host: s.listener.Addr().String()}, s.run
+	return &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
 }
 
 // FunctionURL is where a public Knative Service is reached from outside, such as

@@ -134,7 +134,7 @@ func (s *Source) define(ctx context.Context, obj any) {
 		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
-		Indexers:      cache.Indexers{byDependency: w.dependencies, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc},
+		Indexers:      w.indexers(),
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(obj any) { s.changed(nil, obj) },
 			UpdateFunc: s.changed,
@@ -240,6 +240,10 @@ func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
 		s.Refs = append(s.Refs, name)
 	}
 	return s
+}
+
+func (w *watchedKind) indexers() cache.Indexers {
+	return cache.Indexers{byDependency: w.dependencies, cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 }
 
 // dependencies is the index function of byDependency.

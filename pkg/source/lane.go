@@ -71,9 +71,11 @@ func (s *Source) lane(k key) *lane {
 	return l
 }
 
-// pump sends what waits in the lane as far as the window allows. The caller holds mu.
+// pump sends what waits in the lane as far as the window allows. An event that
+// is acknowledged before the sink has answered is no longer in flight, but its
+// connection counts. The caller holds mu.
 func (s *Source) pump(ctx context.Context, l *lane) {
-	for len(l.waiting) > 0 && l.inFlight < s.options.Window && ctx.Err() == nil {
+	for len(l.waiting) > 0 && max(l.inFlight, l.sending) < s.options.Window && ctx.Err() == nil {
 		if l.refused > 0 {
 			if l.sending > 0 {
 				return // Its answer tells how to go on.

@@ -255,11 +255,15 @@ func TestAcknowledgedBeforeAnswer(t *testing.T) {
 	r.start(Options{Window: 1})
 	r.create("Owner", "a", nil)
 	r.create("Owner", "b", nil)
-	r.work(r.expect("an acknowledged event frees its place before the answer", "created Owner/b sync #1")...)
+	r.await("the acknowledgement", func() bool {
+		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.inFlight == 0 && l.sending == 1 && len(l.waiting) == 1 })
+	})
 	answer <- errDown
 	r.await("the answer", func() bool {
-		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.sending == 0 })
+		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.sending == 0 && l.refused == 1 })
 	})
+	r.clock.Step(time.Second)
+	r.work(r.expect("the lane goes on", "created Owner/b sync #1")...)
 	r.clock.Step(time.Minute)
 	r.quiet("an event that was acknowledged is not sent again, whatever the answer")
 }

@@ -2,7 +2,17 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	corev1alpha1 "github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
 // declare applies the sample models and waits until the steps have done their
@@ -48,6 +58,102 @@ func (s *stage) rest(ctx context.Context) error {
 	})
 }
 
+// event publishes as the micro-service would: the guest becomes a model and is greeted.
+func (s *stage) event(ctx context.Context) error {
+	if err := s.publish(ctx, `{"name": "Guest", "hello_to": "Sansa Stark"}`); err != nil {
+		return err
+	}
+	return s.greets(ctx, "Arya Stark is saying hello to Daenerys Targaryen", "Arya Stark is saying hello to Sansa Stark")
+}
+
+// pull lets the greeter have a greeting of its own, which becomes a model that is never synced.
+func (s *stage) pull(ctx context.Context) error {
+	err := s.curl(ctx, http.MethodPut, "http://greeter.helloworld.svc.cluster.local/greetings/pulled",
+		http.Header{"Content-Type": {"application/json"}}, `{"name": "Pulled Record", "hello_to": "Dude"}`, "Pulled Record")
+	if err != nil {
+		return err
+	}
+	err = s.curl(ctx, http.MethodPost, "http://pull.helloworld.svc.cluster.local/", http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/demo"}, "Ce-Type": {"dev.knative.sources.ping"},
+	}, "", `"created":1`)
+	if err != nil {
+		return err
+	}
+	err = s.until(ctx, "the pulled record is an instance without sync", func() (bool, error) {
+		list, err := s.resource("helloworldserviceinstances").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		return slices.ContainsFunc(list.Items, func(u unstructured.Unstructured) bool {
+			to, _, _ := unstructured.NestedString(u.Object, "spec", "helloTo")
+			return to == "Dude" && u.GetAnnotations()[model.AnnotationNoSync] == "true"
+		}), nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.table(ctx)
+}
+
+// deadLetter publishes an event that nobody can handle, finds it as a dead
+// letter, mends it and has it sent again.
+func (s *stage) deadLetter(ctx context.Context) error {
+	if err := s.publish(ctx, `{"name": "Broken", "helo_to": "Bran Stark"}`); err != nil {
+		return err
+	}
+	letters := s.models.Resource(corev1alpha1.GroupVersion.WithResource("deadletters")).Namespace(namespace)
+	name := ""
+	err := s.until(ctx, "the event is a dead letter", func() (bool, error) {
+		list, err := letters.List(ctx, metav1.ListOptions{})
+		if err != nil || len(list.Items) == 0 {
+			return false, err
+		}
+		name = list.Items[0].GetName()
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	command("kubectl get deadletters -n %s", namespace)
+	if err := printTable(ctx, s.system.Config(), corev1alpha1.GroupVersion, "deadletters"); err != nil {
+		return err
+	}
+	patch := `{"spec":{"event":{"data":{"name":"Mended","helo_to":null,"hello_to":"Bran Stark"}},"replay":true}}`
+	command("kubectl patch deadletter %s --type merge -p '%s'", name, patch)
+	if _, err := letters.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	err = s.until(ctx, "the dead letter is gone", func() (bool, error) {
+		list, err := letters.List(ctx, metav1.ListOptions{})
+		return err == nil && len(list.Items) == 0, err
+	})
+	if err != nil {
+		return err
+	}
+	return s.greets(ctx, "Arya Stark is saying hello to Daenerys Targaryen", "Arya Stark is saying hello to Sansa Stark",
+		"Arya Stark is saying hello to Bran Stark", "The greeter is saying hello to Dude")
+}
+
+// recipe uploads what was written for XOS, and takes it back.
+func (s *stage) recipe(ctx context.Context) error {
+	recipe, err := os.ReadFile(filepath.Join(s.root, "config/samples/tosca/hello-world.yml"))
+	if err != nil {
+		return err
+	}
+	tosca := s.system.FunctionURL(namespace, "tosca")
+	header := http.Header{"Authorization": {"Bearer " + s.system.Config().BearerToken}}
+	if err := s.curl(ctx, http.MethodPost, tosca+"/run?wait=30s", header, string(recipe), "Created models: ['constraints', 'service', 'serviceinstance']"); err != nil {
+		return err
+	}
+	if err := s.greets(ctx, "Jhon Snow is saying hello to Daenerys Targaryen"); err != nil {
+		return err
+	}
+	if err := s.curl(ctx, http.MethodPost, tosca+"/delete?wait=30s", header, string(recipe), "Deleted models: ['serviceinstance', 'service', 'constraints']"); err != nil {
+		return err
+	}
+	return s.greets(ctx)
+}
+
 // remove deletes the models; the greeter has to forget them.
 func (s *stage) remove(ctx context.Context) error {
 	for _, resource := range []string{"helloworldservices", "helloworldserviceinstances"} {
@@ -66,9 +172,8 @@ func (s *stage) remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.greets(ctx); err != nil {
+	if err := s.greeter.Delete(ctx, "pulled", 0); err != nil { // It is the greeter's own.
 		return err
 	}
-	fmt.Println("The greeter is empty.")
-	return nil
+	return s.greets(ctx)
 }

@@ -60,7 +60,11 @@ func (s *stage) play(ctx context.Context) error {
 		{"A service and three guests", (*stage).declare},
 		{"The service greets in another name", (*stage).rename},
 		{"Nothing is due: nothing runs", (*stage).rest},
+		{"An event of the micro-service becomes a model", (*stage).event},
+		{"What only the micro-service has is pulled", (*stage).pull},
+		{"An event that cannot be handled is not lost", (*stage).deadLetter},
 		{"Everything is deleted", (*stage).remove},
+		{"A recipe that was written for XOS", (*stage).recipe},
 	} {
 		fmt.Printf("\n=== %d. %s\n\n", i+1, a.title)
 		if err := a.play(s, ctx); err != nil {

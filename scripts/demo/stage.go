@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -123,6 +125,55 @@ func (s *stage) ready(ctx context.Context, resource, name string) (bool, error) 
 	}), nil
 }
 
+// publish sends a request for a greeting to the Broker of the micro-services.
+func (s *stage) publish(ctx context.Context, data string) error {
+	return s.curl(ctx, http.MethodPost, s.system.BrokerURL(namespace, "events"), http.Header{
+		"Ce-Specversion": {"1.0"}, "Ce-Id": {uuid.NewString()}, "Ce-Source": {"/demo"}, "Ce-Type": {api.TypeRequested},
+		"Content-Type": {"application/json"},
+	}, data, "")
+}
+
+// curl sends a request, shows it and its answer, and fails unless that is 2xx and says what was expected.
+func (s *stage) curl(ctx context.Context, method, url string, header http.Header, body, says string) error {
+	shown := fmt.Sprintf("curl -X %s %s", method, url)
+	for name := range header {
+		if name != "Authorization" {
+			shown += fmt.Sprintf(" -H '%s: %s'", strings.ToLower(name), header.Get(name))
+		}
+	}
+	switch {
+	case strings.Contains(body, "\n"):
+		shown += " --data-binary @recipe.yml"
+	case body != "":
+		shown += " -d '" + body + "'"
+	}
+	fmt.Println("$ " + shown)
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header = header
+	if strings.HasSuffix(req.URL.Hostname(), ".localhost") {
+		// curl and browsers know where that is, Go's resolver may not.
+		req.Host = req.URL.Host
+		req.URL.Host = strings.TrimPrefix(s.system.URL(), "http://")
+	}
+	resp, err := s.system.Client().Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s %s\n", resp.Status, strings.TrimSpace(string(answer)))
+	if resp.StatusCode/100 != 2 || !strings.Contains(string(answer), says) {
+		return fmt.Errorf("%s %s: expected 2xx with %q, got %s: %s", method, url, says, resp.Status, answer)
+	}
+	return nil
+}
+
 // until waits for a condition.
 func (s *stage) until(ctx context.Context, what string, condition func() (bool, error)) error {
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) { return condition() })
@@ -205,4 +256,3 @@ func printTable(ctx context.Context, config *rest.Config, gv schema.GroupVersion
 	}
 	return w.Flush()
 }
-

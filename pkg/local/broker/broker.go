@@ -115,8 +115,9 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 		}
 
 		dispatcher := kncloudevents.NewDispatcher(plain, nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
-		config := fanout.Config{Subscriptions: subscriptions, AsyncHandler: Async(br)}
-		channel, err := fanout.NewFanoutEventHandler(o.Logger.Named("channel"), config, nil, nil, nil, dispatcher, meters, traces)
+		channel, err := newChannel(ctx, fanOut{
+			async: Async(br), subscriptions: subscriptions, dispatcher: dispatcher, logger: o.Logger.Named("channel"),
+		}, meters, traces)
 		if err != nil {
 			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
 		}
@@ -262,16 +263,9 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// runHeader marks the requests that carry an event through a runner. Knative hands headers of this prefix on.
-const runHeader = "Knative-Local-Run"
-
-// Mark notes on a request which runner it has come to, for ClusterProxy.
-func Mark(r *http.Request, run string) { r.Header.Set(runHeader, run) }
-
 // ClusterProxy returns the Proxy function of an http.Transport that leads cluster-local names to the present runner and
-// everything else where next says. A request that belongs to an earlier runner fails: Knative's handlers try deliveries
-// again for as long as their process lives, and such an event must not find its way into another runner of the process.
-func ClusterProxy(present func() (runner *url.URL, run string), next func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+// everything else where next says.
+func ClusterProxy(present func() *url.URL, next func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
 		if !strings.HasSuffix(r.URL.Hostname(), ".svc.cluster.local") {
 			if next == nil {
@@ -279,9 +273,9 @@ func ClusterProxy(present func() (runner *url.URL, run string), next func(*http.
 			}
 			return next(r)
 		}
-		runner, run := present()
-		if marked := r.Header.Get(runHeader); runner == nil || marked != "" && marked != run {
-			return nil, errors.New("the local runner that this request belongs to has ended")
+		runner := present()
+		if runner == nil {
+			return nil, errors.New("no local runner is there any more")
 		}
 		return runner, nil
 	}

@@ -16,27 +16,20 @@ func TestClusterProxy(t *testing.T) {
 	cases := map[string]struct {
 		reason  string
 		to      string
-		mark    string
 		runner  *url.URL
 		want    *url.URL
 		wantErr bool
 	}{
 		"Local":     {reason: "Names of the cluster lead to the runner.", to: "http://x.ns.svc.cluster.local:80/y", runner: runner, want: runner},
-		"Marked":    {reason: "So do its own events.", to: "http://x.ns.svc.cluster.local", mark: "now", runner: runner, want: runner},
-		"Earlier":   {reason: "An event of an earlier runner is not for this one.", to: "http://x.ns.svc.cluster.local", mark: "before", runner: runner, wantErr: true},
 		"NoRunner":  {reason: "Without a runner nobody is there, and no DNS is asked.", to: "http://x.ns.svc.cluster.local", wantErr: true},
-		"Elsewhere": {reason: "Other names go where they went before.", to: "http://example.com", mark: "before", want: other},
+		"Elsewhere": {reason: "Other names go where they went before.", to: "http://example.com", want: other},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			proxy := broker.ClusterProxy(
-				func() (*url.URL, string) { return tc.runner, "now" },
+				func() *url.URL { return tc.runner },
 				func(*http.Request) (*url.URL, error) { return other, nil })
-			r := httptest.NewRequest(http.MethodPost, tc.to, nil)
-			if tc.mark != "" {
-				broker.Mark(r, tc.mark)
-			}
-			got, err := proxy(r)
+			got, err := proxy(httptest.NewRequest(http.MethodPost, tc.to, nil))
 			if diff := cmp.Diff(tc.want, got); diff != "" || (err != nil) != tc.wantErr {
 				t.Errorf("\n%s\n-want, +got:\n%s\nerror %v", tc.reason, diff, err)
 			}

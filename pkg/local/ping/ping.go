@@ -1,64 +1,137 @@
-// Package ping sends the events of PingSources on schedule, with the code of Knative's own adapter: what an event looks
-// like, how often it is tried, and that ticks may overlap is as on a cluster. So is a delay of up to half a second that
-// the adapter gives each tick.
+// Package ping sends the events of PingSources on schedule. Schedules are read, events made and failed deliveries tried
+// again as by Knative's own adapter (pkg/adapter/mtping of Knative Eventing), and ticks may overlap as there. The adapter
+// itself is not used because overlapping ticks of it write to one variable. It also delays each tick by up to half a
+// second to spread the load; here nobody waits longer than he must.
 package ping
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/uuid"
 	"github.com/robfig/cron/v3"
-	"go.uber.org/zap"
-	"k8s.io/client-go/kubernetes/fake"
-	"knative.dev/eventing/pkg/adapter/mtping"
+	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/eventing/pkg/adapter/v2"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 )
 
-// stopTimeout is how long Stop waits for a tick under way. What it sends is lost then, as any tick may be.
-const stopTimeout = time.Second
+// How a failed delivery is tried again, as by Knative's adapter: a tick that fails for longer is lost.
+const (
+	retryDelay = 50 * time.Millisecond
+	retries    = 5
+)
+
+// Options say what is to be sent.
+type Options struct {
+	Sources []*sourcesv1.PingSource
+	// Resolve finds the address of a destination, as seen from a namespace.
+	Resolve func(d duckv1.Destination, namespace string) (*apis.URL, error)
+	// Failed is told of each tick that could not be delivered. Default: nobody is.
+	Failed func(source types.NamespacedName, err error)
+}
 
 // Schedules are running PingSources.
 type Schedules struct {
-	runner mtping.CronJobRunner
-	stop   context.CancelFunc
+	cron *cron.Cron
+	stop context.CancelFunc
 }
 
-// Start schedules all sources. resolve finds the address of a destination as seen from a namespace.
-func Start(sources []*sourcesv1.PingSource, resolve func(duckv1.Destination, string) (*apis.URL, error), logger *zap.Logger) (*Schedules, error) {
-	// The parser of Knative's adapter and of its validation: five fields, or six with seconds in front.
-	parser := cron.WithParser(cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor))
-	// No limit to how long a subscriber may take, as in Knative's installation.
-	config := adapter.ClientConfig{Env: &adapter.EnvConfig{EnvSinkTimeout: "-1"}}
-	// The adapter may write Kubernetes events about failures; nobody reads them here.
-	runner := mtping.NewCronJobsRunner(config, fake.NewClientset(), logger.Named("ping").Sugar(), parser)
-	for _, original := range sources {
-		p := original.DeepCopy()
-		sink, err := resolve(p.Spec.Sink, p.Namespace)
-		if err != nil {
-			return nil, fmt.Errorf("PingSource %s/%s: %w", p.Namespace, p.Name, err)
-		}
-		p.Status.SinkURI = sink
-		runner.AddSchedule(p)
+// Start schedules all sources. Their events go through http.DefaultTransport, so somebody has to lead cluster-local names
+// to the subscribers.
+func Start(o Options) (*Schedules, error) {
+	if o.Failed == nil {
+		o.Failed = func(types.NamespacedName, error) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go runner.Start(ctx.Done())
-	return &Schedules{runner: runner, stop: cancel}, nil
+	// The parser of Knative's adapter and of its validation: five fields, or six with seconds in front.
+	parser := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+	s := &Schedules{cron: cron.New(cron.WithParser(parser)), stop: cancel}
+	for _, p := range o.Sources {
+		name := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+		tick, err := newTick(p, o.Resolve)
+		if err != nil {
+			cancel()
+			return nil, fmt.Errorf("PingSource %s: %w", name, err)
+		}
+		schedule := p.Spec.Schedule
+		if p.Spec.Timezone != "" {
+			schedule = "CRON_TZ=" + p.Spec.Timezone + " " + schedule
+		}
+		_, err = s.cron.AddFunc(schedule, func() {
+			if err := tick.send(ctx); err != nil && ctx.Err() == nil {
+				o.Failed(name, err)
+			}
+		})
+		if err != nil {
+			cancel()
+			return nil, fmt.Errorf("PingSource %s: schedule: %w", name, err)
+		}
+	}
+	s.cron.Start()
+	return s, nil
 }
 
-// Stop ends all schedules.
+// Stop ends all schedules, and gives up what is being sent.
 func (s *Schedules) Stop() {
 	s.stop()
-	done := make(chan struct{})
-	go func() {
-		s.runner.Stop()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(stopTimeout):
+	<-s.cron.Stop().Done()
+}
+
+// tick is what a PingSource sends each time.
+type tick struct {
+	client adapter.Client
+	event  cloudevents.Event
+}
+
+func newTick(p *sourcesv1.PingSource, resolve func(duckv1.Destination, string) (*apis.URL, error)) (*tick, error) {
+	sink, err := resolve(p.Spec.Sink, p.Namespace)
+	if err != nil {
+		return nil, err
 	}
+	client, err := adapter.NewClient(adapter.ClientConfig{
+		// No limit to how long a subscriber may take, as in Knative's installation.
+		Env:         &adapter.EnvConfig{Namespace: p.Namespace, Name: p.Name, Sink: sink.String(), EnvSinkTimeout: "-1"},
+		CeOverrides: p.Spec.CloudEventOverrides,
+	})
+	if err != nil {
+		return nil, err
+	}
+	event, err := newEvent(p)
+	if err != nil {
+		return nil, err
+	}
+	return &tick{client: client, event: event}, nil
+}
+
+// newEvent makes the event of a PingSource, all but its id and time.
+func newEvent(p *sourcesv1.PingSource) (cloudevents.Event, error) {
+	event := cloudevents.NewEvent()
+	event.SetType(sourcesv1.PingSourceEventType)
+	event.SetSource(sourcesv1.PingSourceSource(p.Namespace, p.Name))
+	data := []byte(p.Spec.Data)
+	if p.Spec.DataBase64 != "" {
+		var err error
+		if data, err = base64.StdEncoding.DecodeString(p.Spec.DataBase64); err != nil {
+			return event, fmt.Errorf("dataBase64: %w", err)
+		}
+	}
+	if len(data) == 0 {
+		return event, nil
+	}
+	return event, event.SetData(p.Spec.ContentType, data)
+}
+
+func (t *tick) send(ctx context.Context) error {
+	event := t.event.Clone()
+	event.SetID(uuid.NewString())
+	ctx = cloudevents.ContextWithRetriesExponentialBackoff(ctx, retryDelay, retries)
+	if result := t.client.Send(ctx, event); !cloudevents.IsACK(result) {
+		return result
+	}
+	return nil
 }

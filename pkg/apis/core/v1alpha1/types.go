@@ -84,6 +84,7 @@ type DeadLetterSpec struct {
 	// The event as it was published: all attributes and extensions, with the
 	// data. Mend the data here before a replay.
 	// +required
+	// +structType=atomic
 	Event CloudEvent `json:"event"`
 	// Where it could not be delivered to: the URL of the subscriber.
 	// +optional
@@ -122,8 +123,9 @@ type CloudEvent struct {
 	SpecVersion string `json:"specversion,omitempty"`
 	// +optional
 	Subject string `json:"subject,omitempty"`
+	// RFC 3339, with as many digits as the event has.
 	// +optional
-	Time *metav1.MicroTime `json:"time,omitempty"`
+	Time string `json:"time,omitempty"`
 	// +optional
 	DataSchema string `json:"dataschema,omitempty"`
 	// +optional
@@ -131,16 +133,17 @@ type CloudEvent struct {
 	// Extension attributes.
 	// +optional
 	Extensions map[string]string `json:"extensions,omitempty"`
-	// Data of an event whose content is JSON.
+	// Data of an event whose content is JSON, if no number in it is too large
+	// or too exact for the Kubernetes API.
 	// +optional
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Data *apiextensionsv1.JSON `json:"data,omitempty"`
-	// Data of an event whose content is anything else, or JSON that cannot be
-	// parsed: base64.
+	// Data of any other event: base64.
 	// +optional
 	DataBase64 []byte `json:"data_base64,omitempty"`
-	// Size of the data in bytes, when it was too large to be kept. Such an
-	// event cannot be replayed unless the data is put back.
+	// Size in bytes of what was too large to be kept: the data, and attributes
+	// if they are too large by themselves. Such an event cannot be replayed
+	// unless the data is put back.
 	// +optional
 	DroppedBytes int64 `json:"droppedBytes,omitempty"`
 }

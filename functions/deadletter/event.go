@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"mime"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/cloudevents/sdk-go/v2/types"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+)
+
+const (
+	// maxStored is how much of an event, in bytes of JSON, an object holds.
+	// The API takes 1.5 MiB with everything that belongs to the object, and
+	// etcd keeps a few versions of each.
+	maxStored = 700 << 10
+	// maxAttribute is how much of an attribute, in bytes, is kept of an event
+	// whose attributes alone are larger than that, and maxExtensions of how many.
+	maxAttribute  = 1024
+	maxExtensions = 64
+)
+
+// keep makes what is stored of an event, and adds to the reason what is not.
+func keep(event cloudevents.Event, why string) (v1alpha1.CloudEvent, string) {
+	kept := attributes(event)
+	data := event.Data()
+	if len(data) <= maxStored {
+		setData(&kept, data)
+	}
+	if size(kept) <= maxStored {
+		if len(data) > maxStored {
+			return kept, dropData(&kept, data, why)
+		}
+		return kept, why
+	}
+	why = dropData(&kept, data, why)
+	if size(kept) > maxStored {
+		kept.DroppedBytes += squeeze(&kept)
+		why = reason("attributes of the event were too large to be kept; " + why)
+	}
+	return kept, why
+}
+
+func dropData(kept *v1alpha1.CloudEvent, data []byte, why string) string {
+	kept.Data, kept.DataBase64, kept.DroppedBytes = nil, nil, int64(len(data))
+	return reason(fmt.Sprintf("the data of %d bytes was too large to be kept; %s", len(data), why))
+}
+
+func size(kept v1alpha1.CloudEvent) int {
+	raw, err := json.Marshal(kept)
+	if err != nil {
+		return maxStored + 1 // Cannot be: all of it is text.
+	}
+	return len(raw)
+}
+
+// attributes copies all attributes and extensions but those that Knative added.
+func attributes(event cloudevents.Event) v1alpha1.CloudEvent {
+	kept := v1alpha1.CloudEvent{
+		ID: event.ID(), Source: event.Source(), Type: event.Type(), SpecVersion: event.SpecVersion(),
+		Subject: event.Subject(), DataSchema: event.DataSchema(), DataContentType: event.DataContentType(),
+	}
+	if t := event.Time(); !t.IsZero() {
+		kept.Time = types.FormatTime(t)
+	}
+	for name := range event.Extensions() {
+		if name == extensionCode || name == extensionReason || name == extensionDestination {
+			continue
+		}
+		if kept.Extensions == nil {
+			kept.Extensions = map[string]string{}
+		}
+		kept.Extensions[name] = text(event, name)
+	}
+	return kept
+}
+
+// squeeze makes attributes fit that are too large together, and returns how
+// many bytes that cost.
+func squeeze(kept *v1alpha1.CloudEvent) (dropped int64) {
+	short := func(s string) string {
+		to := cut(s, maxAttribute/utf8.UTFMax)
+		dropped += int64(max(0, len(s)-len(to)))
+		return to
+	}
+	for _, field := range []*string{&kept.ID, &kept.Source, &kept.Type, &kept.Subject, &kept.DataSchema, &kept.DataContentType} {
+		*field = short(*field)
+	}
+	extensions := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(kept.Extensions)) {
+		if len(name) > maxAttribute || len(extensions) == maxExtensions {
+			dropped += int64(len(name) + len(kept.Extensions[name]))
+			continue
+		}
+		extensions[name] = short(kept.Extensions[name])
+	}
+	kept.Extensions = extensions
+	return dropped
+}
+
+func setData(kept *v1alpha1.CloudEvent, data []byte) {
+	switch {
+	case len(data) == 0:
+	case isJSON(kept.DataContentType) && survives(data):
+		kept.Data = &apiextensionsv1.JSON{Raw: data}
+	default:
+		kept.DataBase64 = data
+	}
+}
+
+// isJSON tells whether data of this content type is JSON; without a type it is
+// (CloudEvents 1.0, JSON format).
+func isJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return contentType == "" || err == nil && (media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json"))
+}
+
+// maxDepth bounds how deep data kept as JSON may be nested: it must be possible
+// to look at it.
+const maxDepth = 64
+
+// survives tells whether JSON means the same after the Kubernetes API has had
+// it: the API knows numbers of 64 bits only, keeps the last of two equal names,
+// and takes a null for nothing.
+func survives(data []byte) bool {
+	if !utf8.Valid(data) || bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+		return false
+	}
+	var any any
+	if strict, err := kjson.UnmarshalStrict(data, &any); err != nil || len(strict) > 0 {
+		return false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	depth := 0
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return true // The end: that it is valid is known.
+		}
+		switch t := token.(type) {
+		case json.Number:
+			if !exact(t.String()) {
+				return false
+			}
+		case json.Delim:
+			if t == '{' || t == '[' {
+				depth++
+			} else {
+				depth--
+			}
+			if depth > maxDepth {
+				return false
+			}
+		}
+	}
+}
+
+// exact tells whether a number is the same after it was an int64 or a float64.
+func exact(number string) bool {
+	if _, err := strconv.ParseInt(number, 10, 64); err == nil {
+		return true
+	}
+	f, err := strconv.ParseFloat(number, 64)
+	if err != nil || len(number) > 40 {
+		return false
+	}
+	if f == 0 {
+		return strings.Trim(strings.FieldsFunc(number, func(r rune) bool { return r == 'e' || r == 'E' })[0], "-0.") == ""
+	}
+	is, ok := new(big.Rat).SetString(number)
+	becomes, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, 64))
+	return ok && is.Cmp(becomes) == 0
+}
+
+// restore makes the event again. The error names the field that is wrong.
+func restore(kept v1alpha1.CloudEvent) (cloudevents.Event, error) {
+	event := cloudevents.NewEvent()
+	if kept.SpecVersion != "" {
+		event.SetSpecVersion(kept.SpecVersion)
+	}
+	event.SetID(kept.ID)
+	event.SetSource(kept.Source)
+	event.SetType(kept.Type)
+	if kept.Subject != "" {
+		event.SetSubject(kept.Subject)
+	}
+	if kept.DataSchema != "" {
+		event.SetDataSchema(kept.DataSchema)
+	}
+	if kept.DataContentType != "" {
+		event.SetDataContentType(kept.DataContentType)
+	}
+	if kept.Time != "" {
+		t, err := types.ParseTime(kept.Time)
+		if err != nil {
+			return event, fmt.Errorf("spec.event.time: expected RFC 3339, got %q", kept.Time)
+		}
+		event.SetTime(t)
+	}
+	for name, value := range kept.Extensions {
+		event.SetExtension(name, value)
+	}
+	switch {
+	case kept.Data != nil && kept.DataBase64 != nil:
+		return event, errors.New("spec.event: expected data or data_base64, got both")
+	case kept.Data != nil:
+		event.DataEncoded = kept.Data.Raw
+	case kept.DataBase64 != nil:
+		event.DataEncoded = kept.DataBase64
+	case kept.DroppedBytes > 0:
+		return event, fmt.Errorf("spec.event: %d bytes were too large to be kept; put the data back to replay the event", kept.DroppedBytes)
+	}
+	if err := event.Validate(); err != nil {
+		return event, fmt.Errorf("spec.event: %s", strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return event, nil
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/cloudevents/sdk-go/v2/protocol"
+	"github.com/cloudevents/sdk-go/v2/types"
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// Extensions that Knative adds to an event when it gives it up
+// (knative.dev/eventing/pkg/kncloudevents/attributes). They are no part of the
+// event as it was published.
+const (
+	extensionCode        = "knativeerrorcode"
+	extensionReason      = "knativeerrordata"
+	extensionDestination = "knativeerrordest"
+)
+
+// What the fields of a DeadLetter hold, in characters; see its definition.
+const (
+	maxReason      = 4096
+	maxDestination = 2048
+)
+
+// storing is how long it may take to store one event.
+const storing = 20 * time.Second
+
+// Letters stores what could not be delivered.
+type Letters struct {
+	Models    *model.Client
+	Namespace string
+	// Stored is called when there is one more.
+	Stored func(ctx context.Context)
+}
+
+// Handle stores the event. Whatever keeps it from that is answered 503, so that
+// it comes again: nobody stands behind this function.
+func (l Letters) Handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
+	// Who delivers may be out of patience, and that may have been the last attempt.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storing)
+	defer cancel()
+	letter := letterOf(event)
+	letter.Namespace = l.Namespace
+	op, err := l.store(ctx, letter)
+	if err != nil {
+		return nil, function.Unavailable("the dead letter could not be stored: %s", err)
+	}
+	logging.FromContext(ctx).Warnw("Dead letter "+string(op), zap.String("name", letter.Name), zap.String("id", event.ID()),
+		zap.String("source", event.Source()), zap.String("type", event.Type()), zap.String("destination", letter.Spec.Destination),
+		zap.Int32("code", letter.Spec.Code), zap.String("reason", letter.Spec.Reason))
+	if op == model.Created {
+		l.Stored(ctx)
+	}
+	return nil, nil
+}
+
+// store creates the object. One that is there is of the same event, which has
+// failed again or was delivered twice: its code and reason are brought up to
+// date, what a human may have mended in it is not.
+func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (op model.Operation, err error) {
+	letters := model.For[*v1alpha1.DeadLetter](l.Models)
+	err = model.RetryOnConflict(ctx, func() error {
+		_, err := letters.Create(ctx, letter)
+		if err == nil {
+			op = model.Created
+			return nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		live, err := letters.Get(ctx, letter.Namespace, letter.Name)
+		if err != nil {
+			return err
+		}
+		if !live.DeletionTimestamp.IsZero() {
+			return fmt.Errorf("DeadLetter %s of the same event is being deleted", letter.Name)
+		}
+		live.Spec.Code, live.Spec.Reason = letter.Spec.Code, letter.Spec.Reason
+		_, op, err = letters.Save(ctx, live)
+		return err
+	})
+	return op, err
+}
+
+// letterOf makes the object for an event that could not be delivered.
+func letterOf(event cloudevents.Event) *v1alpha1.DeadLetter {
+	spec := v1alpha1.DeadLetterSpec{
+		Destination: cut(text(event, extensionDestination), maxDestination),
+		Code:        codeOf(text(event, extensionCode)),
+		Reason:      reasonOf(text(event, extensionReason)),
+	}
+	spec.Event, spec.Reason = keep(event, spec.Reason)
+	return &v1alpha1.DeadLetter{
+		ObjectMeta: metav1.ObjectMeta{Name: nameOf(event, text(event, extensionDestination))},
+		Spec:       spec,
+	}
+}
+
+// nameOf is the same for each delivery of an event to one destination.
+func nameOf(event cloudevents.Event, destination string) string {
+	sum := sha256.Sum256([]byte(event.Source() + "\x00" + event.ID() + "\x00" + destination))
+	return "letter-" + hex.EncodeToString(sum[:10])
+}
+
+// text is an extension as it stands in a header, empty if there is none.
+func text(event cloudevents.Event, extension string) string {
+	value, ok := event.Extensions()[extension]
+	if !ok {
+		return ""
+	}
+	s, err := types.Format(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return s
+}
+
+// codeOf reads the HTTP status. Knative writes -1 if there was no answer.
+func codeOf(s string) int32 {
+	code, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || code < 0 || code > 999 {
+		return 0
+	}
+	return int32(code)
+}
+
+// maxEncoded is how many characters of its base64 Knative keeps of an answer
+// (KnativeErrorDataExtensionMaxLength).
+const maxEncoded = 1024
+
+// reasonOf reads the body of the answer. Knative writes base64, which may be cut
+// off inside of a character; some channels write the text itself. Text that
+// happens to look like base64 hardly decodes to any.
+func reasonOf(s string) string {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return reason(s)
+	}
+	whole := raw
+	for range utf8.UTFMax - 1 {
+		if len(s) == maxEncoded && !utf8.Valid(whole) {
+			whole = whole[:len(whole)-1]
+		}
+	}
+	if utf8.Valid(whole) {
+		return reason(string(raw))
+	}
+	return reason(s)
+}
+
+// reason makes text fit for the field and for one line of kubectl's table.
+func reason(s string) string {
+	return cut(strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " "), maxReason)
+}
+
+// cut shortens to at most n characters.
+func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n])
+}
+
+// refused tells whether a status says that sending the same again is of no use:
+// what is not accepted, but not what Knative calls a passing trouble.
+func refused(code int) bool {
+	return code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// Replay syncs DeadLetters: it sends those again that spec.replay asks for.
+type Replay struct {
+	Models *model.Client
+	// Sink is where those go that have no destination; may be empty.
+	Sink string
+
+	// sinks has a function.Sink for each URL, so that connections are used again.
+	sinks sync.Map
+}
+
+var _ step.Syncer[*v1alpha1.DeadLetter] = &Replay{}
+
+// Sync sends the event as it was. The letter of an event that is accepted is
+// deleted; if the event is refused it is kept, with the new reason, and has to
+// be mended before the next attempt; without an answer it is tried again, with
+// growing waits.
+func (r *Replay) Sync(ctx context.Context, letter *v1alpha1.DeadLetter) (string, error) {
+	if !letter.Spec.Replay {
+		return "", nil
+	}
+	event, err := restore(letter.Spec.Event)
+	if err != nil {
+		return "", step.Permanent(err)
+	}
+	sink, err := r.sink(letter.Spec.Destination)
+	if err != nil {
+		return "", step.Permanent(err)
+	}
+
+	log := logging.FromContext(ctx)
+	err = sink.Send(ctx, event)
+	if err == nil {
+		log.Infow("Dead letter accepted", zap.String("event", event.ID()), zap.String("type", event.Type()))
+		return "", model.For[*v1alpha1.DeadLetter](r.Models).Delete(ctx, letter)
+	}
+	answer := new(function.RefusedError)
+	if !errors.As(err, &answer) || !refused(answer.Code) {
+		return "", fmt.Errorf("replaying: %w", err)
+	}
+	log.Warnw("Dead letter refused again", zap.String("event", event.ID()), zap.Int("code", answer.Code), zap.String("reason", answer.Reason))
+	return "", r.keep(ctx, letter, answer)
+}
+
+// keep takes the wish for a replay back and says why.
+func (r *Replay) keep(ctx context.Context, letter *v1alpha1.DeadLetter, answer *function.RefusedError) error {
+	letters := model.For[*v1alpha1.DeadLetter](r.Models)
+	return model.RetryOnConflict(ctx, func() error {
+		live, err := letters.Get(ctx, letter.Namespace, letter.Name)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if live.UID != letter.UID || live.Generation != letter.Generation {
+			return nil // It was mended meanwhile, and is due again for that.
+		}
+		live.Spec.Replay, live.Spec.Code, live.Spec.Reason = false, int32(answer.Code), reason(answer.Reason)
+		_, _, err = letters.Save(ctx, live)
+		return err
+	})
+}
+
+// Delete has nothing to do: whoever deletes a dead letter gives the event up.
+func (r *Replay) Delete(context.Context, *v1alpha1.DeadLetter) error { return nil }
+
+func (r *Replay) sink(destination string) (*function.Sink, error) {
+	if destination == "" {
+		destination = r.Sink
+	}
+	if destination == "" {
+		return nil, errors.New("spec.destination: expected the URL to send the event to, got none")
+	}
+	if u, err := url.Parse(destination); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("spec.destination: expected an http or https URL, got %q", destination)
+	}
+	if sink, ok := r.sinks.Load(destination); ok {
+		return sink.(*function.Sink), nil
+	}
+	sink, err := function.NewSink(function.SinkSettings{URL: destination}, 1)
+	if err != nil {
+		return nil, err
+	}
+	kept, _ := r.sinks.LoadOrStore(destination, sink)
+	return kept.(*function.Sink), nil
+}
