@@ -91,9 +91,9 @@ func run(ctx context.Context, env Settings, build func(ctx context.Context) (htt
 	return serve(ctx, listener, env.DrainTimeout, handler)
 }
 
-// serve serves until the context ends, then drains.
-func serve(ctx context.Context, listener net.Listener, drain time.Duration, handler http.Handler) error {
-	var stopping atomic.Bool
+// routes puts the program's handler beside the paths of the platform. While it
+// is stopping the program is alive, but not ready.
+func routes(handler http.Handler, stopping *atomic.Bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -105,9 +105,14 @@ func serve(ctx context.Context, listener net.Listener, drain time.Duration, hand
 	})
 	mux.Handle("GET /metrics", promhttp.Handler())
 	mux.Handle("/", handler)
+	return mux
+}
 
+// serve serves until the context ends, then drains.
+func serve(ctx context.Context, listener net.Listener, drain time.Duration, handler http.Handler) error {
+	var stopping atomic.Bool
 	server := &http.Server{
-		Handler:           mux,
+		Handler:           routes(handler, &stopping),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		// Requests under way keep the values of the context but outlive the

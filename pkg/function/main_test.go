@@ -1,0 +1,259 @@
+package function
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"knative.dev/pkg/logging"
+)
+
+// childMode in the environment makes the test binary a program under test.
+const childMode = "FUNCTION_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(childMode) {
+	case "":
+		os.Exit(m.Run())
+	case "serve":
+		Main("child", func(ctx context.Context) (http.Handler, error) {
+			logging.FromContext(ctx).Info("built")
+			return http.NotFoundHandler(), nil
+		})
+	case "fail":
+		Main("child", func(context.Context) (http.Handler, error) { return nil, errors.New("no set-up") })
+	}
+}
+
+// serving runs serve on a free port until the test ends it.
+type serving struct {
+	url  string
+	stop context.CancelFunc
+	done chan error
+}
+
+func newServing(t *testing.T, drain time.Duration, handler http.Handler) serving {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(logging.WithLogger(context.Background(), zap.NewNop().Sugar()))
+	s := serving{url: "http://" + listener.Addr().String(), stop: stop, done: make(chan error, 1)}
+	go func() { s.done <- serve(ctx, listener, drain, handler) }()
+	t.Cleanup(stop)
+	return s
+}
+
+// refuses waits until no new connection is taken any more.
+func (s serving) refuses(t *testing.T) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil, nil
+	})
+	if err != nil {
+		t.Fatal("it still takes connections")
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestServe(t *testing.T) {
+	s := newServing(t, time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Method+" "+r.URL.Path)
+	}))
+	tests := map[string]struct {
+		reason string
+		path   string
+		says   string
+	}{
+		"Health":  {"It lives.", "/healthz", "ok"},
+		"Ready":   {"And is ready.", "/readyz", "ok"},
+		"Metrics": {"It can be measured.", "/metrics", "go_goroutines"},
+		"Handler": {"All else is the program's.", "/any/path", "GET /any/path"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if code, body := get(t, s.url+tt.path); code != 200 || !strings.Contains(body, tt.says) {
+				t.Errorf("\n%s\ngot %d %q", tt.reason, code, body)
+			}
+		})
+	}
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Errorf("want a clean end, got %v", err)
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	var stopping atomic.Bool
+	h := routes(http.NotFoundHandler(), &stopping)
+	for _, stop := range []bool{false, true} {
+		stopping.Store(stop)
+		for path, want := range map[string]int{"/healthz": 200, "/readyz": map[bool]int{false: 200, true: 503}[stop]} {
+			if resp, body := send(t, h, httptest.NewRequest(http.MethodGet, path, nil)); resp.StatusCode != want {
+				t.Errorf("GET %s, stopping %v: want %d, got %d %q", path, stop, want, resp.StatusCode, body)
+			}
+		}
+	}
+}
+
+func TestDrain(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	var after error
+	s := newServing(t, time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-release
+		after = r.Context().Err()
+		_, _ = io.WriteString(w, "finished")
+	}))
+	type answer struct {
+		code int
+		body string
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		code, body := get(t, s.url)
+		answered <- answer{code, body}
+	}()
+	<-begun
+	s.stop()
+	s.refuses(t)
+
+	close(release)
+	if got := <-answered; got != (answer{200, "finished"}) {
+		t.Errorf("a request under way must be finished, got %+v", got)
+	}
+	if after != nil {
+		t.Errorf("its context must outlive the signal, got %v", after)
+	}
+	if err := <-s.done; err != nil {
+		t.Errorf("want a clean end, got %v", err)
+	}
+}
+
+func TestDrainTakesTooLong(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	s := newServing(t, time.Millisecond, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-release
+	}))
+	go func() {
+		if resp, err := http.Get(s.url); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	<-begun
+	s.stop()
+	if err := <-s.done; err == nil || !strings.Contains(err.Error(), "still under way after 1ms") {
+		t.Errorf("want an error that says so, got %v", err)
+	}
+}
+
+func TestListenerFails(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	if err := serve(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), listener, time.Second, http.NotFoundHandler()); err == nil {
+		t.Error("want an error")
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for _, name := range []string{"PORT", "LOG_LEVEL", "DRAIN_TIMEOUT"} {
+		t.Setenv(name, "")
+		_ = os.Unsetenv(name)
+	}
+	got, err := Env[Settings]()
+	if want := (Settings{Port: 8080, LogLevel: "info", DrainTimeout: 27 * time.Second}); err != nil || got != want {
+		t.Errorf("the defaults: want %+v, got %+v, %v", want, got, err)
+	}
+	t.Setenv("PORT", "many")
+	if _, err := Env[Settings](); err == nil || !strings.Contains(err.Error(), "PORT") {
+		t.Errorf("the error must name the variable, got %v", err)
+	}
+}
+
+func TestProgram(t *testing.T) {
+	child := func(t *testing.T, env ...string) *exec.Cmd {
+		c := exec.CommandContext(t.Context(), os.Args[0])
+		c.Env = append(os.Environ(), env...)
+		return c
+	}
+	t.Run("EndsCleanly", func(t *testing.T) {
+		c := child(t, childMode+"=serve", "PORT=0")
+		out, err := c.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && !strings.Contains(lines.Text(), `"Listening"`) {
+		}
+		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		rest, _ := io.ReadAll(out)
+		if err := c.Wait(); err != nil {
+			t.Errorf("want exit code 0 after SIGTERM, got %v\n%s", err, rest)
+		}
+	})
+	t.Run("SetUpFails", func(t *testing.T) {
+		out, err := child(t, childMode+"=fail").CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "no set-up") {
+			t.Errorf("want exit code 1 and the reason, got %v\n%s", err, out)
+		}
+	})
+	t.Run("BadSettings", func(t *testing.T) {
+		out, err := child(t, childMode+"=serve", "PORT=many").CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "PORT") {
+			t.Errorf("want exit code 1 and the variable, got %v\n%s", err, out)
+		}
+	})
+	t.Run("PortTaken", func(t *testing.T) {
+		listener, err := net.Listen("tcp", ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		out, err := child(t, childMode+"=serve", "PORT="+port).CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "listening on PORT") {
+			t.Errorf("want exit code 1 and the reason, got %v\n%s", err, out)
+		}
+	})
+}
