@@ -163,21 +163,27 @@ func (e *Engine) Handle(ctx context.Context, event cloudevents.Event) (*cloudeve
 	// The run outlives the request: a broker that has lost patience must not
 	// leave a step without its outcome stored.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
-	// The source sends no second event while one is under way, but anybody
-	// else may: those join the run that is under way, and get no reply.
-	joined := true
-	reply, err, _ := e.flights.Do(ref.GroupKind().String()+"/"+ref.Namespace+"/"+ref.Name, func() (any, error) {
-		joined = false
-		return e.reconcile(ctx, r, ref)
-	})
-	if err != nil {
-		log.Warnw("The outcome could not be stored", zap.Error(err))
-		return nil, function.Unavailable("%s", err)
+	flight := ref.GroupKind().String() + "/" + ref.Namespace + "/" + ref.Name
+	// One run at a time for each object. An event that comes while one is under
+	// way waits for its end and then looks for itself: the run may have read the
+	// object before what the event tells of, as when the source has seen the
+	// status that the run wrote last. The second run, its own or another's, has
+	// begun after the event came, so it has seen everything.
+	for range 2 {
+		joined := true
+		reply, err, _ := e.flights.Do(flight, func() (any, error) {
+			joined = false
+			return e.reconcile(ctx, r, ref)
+		})
+		if err != nil {
+			log.Warnw("The outcome could not be stored", zap.Error(err))
+			return nil, function.Unavailable("%s", err)
+		}
+		if !joined {
+			return reply.(*cloudevents.Event), nil
+		}
 	}
-	if joined {
-		return nil, nil
-	}
-	return reply.(*cloudevents.Event), nil
+	return nil, nil
 }
 
 func (e *Engine) kinds() string {

@@ -634,6 +634,34 @@ func TestConcurrentEvents(t *testing.T) {
 	}
 }
 
+func TestChangeDuringARun(t *testing.T) {
+	// Not parallel: it looks at all goroutines of the process.
+	f := newSync(t)
+	f.synced("hello")
+	i := save(f, f.instance("a"))
+	first := live(f, i).WakeEvent(model.StepSync, 1, now)
+	// The second event tells of a change that the first run has not seen, and
+	// arrives before that has ended.
+	second := make(chan answer, 1)
+	f.sync = func(ctx context.Context, _ *instance) (string, error) {
+		f.sync = nil
+		i = save(f, changed(f, i, func(o *instance) { o.Spec.HelloTo = "Arya" }))
+		event := live(f, i).WakeEvent(model.StepSync, 1, now)
+		go func() { second <- f.post(event) }()
+		return "", wait.PollUntilContextTimeout(ctx, time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			return strings.Count(string(stacks), "singleflight.(*Group).Do(") == 2, nil
+		})
+	}
+	f.wants(f.post(first), 200, typeSynced)
+	f.wants(<-second, 200, "")
+	f.wantCalls("sync Dany, sync Arya")
+	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
+		t.Errorf("the second event has to be handled too, got generation %d", got.Generation)
+	}
+}
+
 func TestSenderIsGone(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
