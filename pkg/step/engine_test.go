@@ -633,41 +633,32 @@ func TestConcurrentEvents(t *testing.T) {
 	}
 }
 
-// TestEventDuringRun: a run that has begun before an event came may not know
-// what the event is about, so its end is no answer to it.
-func TestEventDuringRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := &Engine{}
-		var runs []string // Never two at once: that is the other thing to prove.
-		run := func(name string, wait <-chan struct{}) func() {
-			return func() {
-				_, err := e.alone(model.Reference{Name: "a"}, func() (*cloudevents.Event, error) {
-					runs = append(runs, name)
-					<-wait
-					return nil, nil
-				})
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		first, later := make(chan struct{}), make(chan struct{})
-		close(later)
-		var wg sync.WaitGroup
-		wg.Go(run("first", first))
-		synctest.Wait()
-		wg.Go(run("second", later))
-		wg.Go(run("third", later))
-		synctest.Wait()
-		if len(runs) != 1 {
-			t.Fatalf("a step must not run twice at once for one object, got %v", runs)
-		}
-		close(first)
-		wg.Wait()
-		if len(runs) < 2 {
-			t.Errorf("events that came during a run must lead to another one, got %v", runs)
-		}
-	})
+func TestChangeDuringARun(t *testing.T) {
+	// Not parallel: it looks at all goroutines of the process.
+	f := newSync(t)
+	f.synced("hello")
+	i := save(f, f.instance("a"))
+	first := live(f, i).WakeEvent(model.StepSync, 1, now)
+	// The second event tells of a change that the first run has not seen, and
+	// arrives before that has ended.
+	second := make(chan answer, 1)
+	f.sync = func(ctx context.Context, _ *instance) (string, error) {
+		f.sync = nil
+		i = save(f, changed(f, i, func(o *instance) { o.Spec.HelloTo = "Arya" }))
+		event := live(f, i).WakeEvent(model.StepSync, 1, now)
+		go func() { second <- f.post(event) }()
+		return "", wait.PollUntilContextTimeout(ctx, time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			return strings.Count(string(stacks), "singleflight.(*Group).Do(") == 2, nil
+		})
+	}
+	f.wants(f.post(first), 200, typeSynced)
+	f.wants(<-second, 200, "")
+	f.wantCalls("sync Dany, sync Arya")
+	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
+		t.Errorf("the second event has to be handled too, got generation %d", got.Generation)
+	}
 }
 
 func TestSenderIsGone(t *testing.T) {

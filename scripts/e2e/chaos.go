@@ -148,12 +148,17 @@ func (s *suite) changeDuring(ctx context.Context, prefix string, deployments []a
 	if len(deployments) == 0 {
 		return fmt.Errorf("nothing to scale down")
 	}
+	isUp := false
 	up := func(ctx context.Context) error {
+		if isUp {
+			return nil
+		}
 		for _, d := range deployments {
 			if _, err := scale(ctx, &d, *d.Spec.Replicas); err != nil {
 				return err
 			}
 		}
+		isUp = true
 		return nil
 	}
 	s.onEnd(up)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
@@ -132,7 +133,7 @@ func waitInstalled(ctx context.Context) error {
 	for _, i := range installables {
 		args := []string{"wait", "--for=condition=" + i.condition, i.resources, "--all", "--timeout=180s"}
 		if i.resources == "crd" {
-			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel+"=true", "--timeout=60s"}
+			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel + "=true", "--timeout=60s"}
 		}
 		if _, err := kubectl(ctx, args...); err != nil {
 			return err
@@ -173,14 +174,27 @@ func (s *suite) installAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return expect(before == after, "generations before:\n%s\nafter:\n%s", before, after)
+	diff := cmp.Diff(before, after)
+	return expect(diff == "", "kind, name, uid and generation, -before +after:\n%s", diff)
 }
 
 // fingerprint lists what can be changed by applying, and what the controllers
-// make of it, with generations.
-func fingerprint(ctx context.Context) (string, error) {
-	return output(ctx, "", "kubectl", "get", "ksvc,revisions,deployments,services,roles,rolebindings,persistentvolumeclaims,brokers,triggers,sources", "-n", namespace,
-		"-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)
+// make of it, with generations. The autoscaler changes Deployments of
+// revisions, so those are left out.
+func fingerprint(ctx context.Context) ([]string, error) {
+	var all []string
+	for _, args := range [][]string{
+		{"ksvc,revisions,services,roles,rolebindings,persistentvolumeclaims,brokers,triggers,sources"},
+		{"deployments", "-l", "!serving.knative.dev/revision"},
+	} {
+		out, err := output(ctx, "", "kubectl", append([]string{"get", "-n", namespace,
+			"-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`}, args...)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, strings.Split(out, "\n")...)
+	}
+	return all, nil
 }
 
 // uninstall removes everything in the order of the README.
@@ -198,6 +212,9 @@ func (s *suite) uninstall(ctx context.Context) error {
 	}
 	for _, args := range [][]string{
 		{"delete", "-k", "eventing", "--ignore-not-found"},
+		// A namespace with pods in it takes minutes to go: first the pods.
+		{"delete", "-k", "config/functions", "--ignore-not-found"},
+		{"wait", "--for=delete", "pods", "-l", "serving.knative.dev/service", "--timeout=120s"},
 		{"delete", "-k", "config", "--ignore-not-found"},
 	} {
 		show("kubectl", append([]string{"-n", namespace}, args...)...)

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 
 	"knative.dev/pkg/signals"
 )
@@ -26,6 +27,7 @@ type options struct {
 	keep  bool
 	oidc  bool
 	burst int
+	only  *regexp.Regexp
 }
 
 func main() {
@@ -34,6 +36,10 @@ func main() {
 	flag.BoolVar(&o.keep, "keep", false, "do not uninstall at the end")
 	flag.BoolVar(&o.oidc, "oidc", false, "check sender identity too: turns Knative's feature authentication-oidc on for a while")
 	flag.IntVar(&o.burst, "burst", 200, "how many changes the restarts have to survive")
+	flag.Func("only", "run only the checks whose name `matches` this regular expression, on what is installed already", func(v string) (err error) {
+		o.only, err = regexp.Compile(v)
+		return err
+	})
 	flag.Parse()
 	if err := run(signals.NewContext(), o); err != nil {
 		fmt.Fprintf(os.Stderr, "\ne2e: FAILED: %v\n", err)

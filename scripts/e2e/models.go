@@ -45,21 +45,6 @@ func isTrue(status *model.Status, generation int64, condition apis.ConditionType
 		})
 }
 
-// untilStep waits until the status that a step of an instance has written is as wanted.
-func untilStep(ctx context.Context, name string, step model.Step, what string, wanted func(*model.StepStatus) bool) error {
-	return until(ctx, name+": "+what, patience, func() error {
-		i, err := instance(ctx, name)
-		if err != nil {
-			return err
-		}
-		status := i.Status.Step(step)
-		if status == nil {
-			return fmt.Errorf("%s has not run", step)
-		}
-		return expect(wanted(status), "%s: %+v", step, *status)
-	})
-}
-
 // gone waits until an object is gone.
 func gone(ctx context.Context, resource, name string) error {
 	return until(ctx, resource+" "+name+" is gone", patience, func() error {

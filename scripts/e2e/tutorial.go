@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/pkg/apis"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -75,45 +73,56 @@ func (s *suite) changed(ctx context.Context) error {
 	return s.greets(ctx, "Daenerys Targaryen", "")
 }
 
-// deferred sees three attempts, always with the same wait in between.
-func (s *suite) deferred(ctx context.Context) error {
-	var next []time.Time
-	return untilStep(ctx, "tyrion", model.StepSync, "three attempts, none of them an error", func(st *model.StepStatus) bool {
-		if st.State != model.StateDeferred || st.Code != model.CodeInProgress || st.Failures != 0 || st.NextAttempt == nil {
-			return false
+// retried sees three attempts for one guest, always with the same wait in
+// between, and meanwhile two for the other with growing waits.
+func (s *suite) retried(ctx context.Context) error {
+	var deferred, failed []attempt
+	return until(ctx, "tyrion was deferred three times, joffrey failed again, later and later", patience, func() error {
+		tyrion, err := instance(ctx, "tyrion")
+		if err != nil {
+			return err
 		}
-		if !slices.ContainsFunc(next, st.NextAttempt.Time.Equal) {
-			next = append(next, st.NextAttempt.Time)
-			fmt.Printf("    %s %d %q, next attempt at %s\n", st.State, st.Code, st.Message, st.NextAttempt.UTC().Format(time.TimeOnly))
+		joffrey, err := instance(ctx, "joffrey")
+		if err != nil {
+			return err
 		}
-		return len(next) == 3
+		deferred = observe(deferred, tyrion.Name, tyrion.Status.Sync)
+		failed = observe(failed, joffrey.Name, joffrey.Status.Sync)
+		for _, a := range deferred {
+			if a.State != model.StateDeferred || a.Code != model.CodeInProgress || a.Failures != 0 {
+				return fmt.Errorf("tyrion: expected Deferred, 0 and no failures, got %+v", a.StepStatus)
+			}
+		}
+		for i, a := range failed {
+			if a.State != model.StateFailed || a.Code != model.CodeError || a.Message != "Maybe not" {
+				return fmt.Errorf("joffrey: expected Failed, 2 and Maybe not, got %+v", a.StepStatus)
+			}
+			// A wait doubles, with some percent of jitter.
+			if i > 0 && a.wait <= failed[i-1].wait {
+				return fmt.Errorf("joffrey: expected growing waits, got %s after %s", a.wait, failed[i-1].wait)
+			}
+		}
+		return expect(len(deferred) >= 3 && len(failed) >= 2 && failed[len(failed)-1].Failures >= 4, "%d and %d attempts", len(deferred), len(failed))
 	})
 }
 
-// failing sees attempts with growing waits.
-func (s *suite) failing(ctx context.Context) error {
-	var failures int32
-	var waits []time.Duration
-	return untilStep(ctx, "joffrey", model.StepSync, "failed again, later and later", func(st *model.StepStatus) bool {
-		if st.State != model.StateFailed || st.Code != model.CodeError || !strings.Contains(st.Message, "Maybe not") || st.NextAttempt == nil {
-			return false
-		}
-		if st.Failures != failures {
-			failures = st.Failures
-			waits = append(waits, st.NextAttempt.Sub(lastFailure(st).Time))
-			fmt.Printf("    %s %d %q, failure %d, next attempt after %s\n", st.State, st.Code, st.Message, failures, waits[len(waits)-1])
-		}
-		// Seconds are all that a status has, and waits have a jitter of some
-		// percent: compare those that are far enough apart.
-		return failures >= 4 && waits[len(waits)-1] >= 6*time.Second
-	})
+// attempt is what a step wrote about one attempt, and how long it wants to wait.
+type attempt struct {
+	model.StepStatus
+	wait time.Duration
 }
 
-func lastFailure(st *model.StepStatus) metav1.Time {
-	if st.LastFailure == nil {
-		return metav1.Time{}
+// observe adds an attempt that was not seen before.
+func observe(seen []attempt, name string, st *model.StepStatus) []attempt {
+	if st == nil || st.NextAttempt == nil || len(seen) > 0 && seen[len(seen)-1].NextAttempt.Equal(st.NextAttempt) {
+		return seen
 	}
-	return *st.LastFailure
+	a := attempt{StepStatus: *st}
+	if st.LastFailure != nil {
+		a.wait = st.NextAttempt.Sub(st.LastFailure.Time)
+	}
+	fmt.Printf("    %s: %s %d %q, failures %d, next attempt at %s\n", name, st.State, st.Code, st.Message, st.Failures, st.NextAttempt.UTC().Format(time.TimeOnly))
+	return append(seen, a)
 }
 
 // policed brings the policy back, and shows it guests that come while it listens.
@@ -174,5 +183,9 @@ func (s *suite) deleted(ctx context.Context) error {
 	if _, err := kubectl(ctx, "delete", "hwsi/daenerys", "--timeout=60s"); err != nil {
 		return err
 	}
-	return s.greets(ctx, "Sansa Stark", "")
+	if err := s.greets(ctx, "Sansa Stark", ""); err != nil {
+		return err
+	}
+	_, err = kubectl(ctx, "delete", "hws/helloworld", "--timeout=60s")
+	return err
 }

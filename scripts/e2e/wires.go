@@ -2,37 +2,252 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"knative.dev/pkg/apis"
+
+	"github.com/xos-knative/synchronizer/functions/greeter/api"
+	corev1alpha1 "github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-var errTodo = errors.New("to be written")
+// instanceFor is the only instance that greets a guest.
+func instanceFor(ctx context.Context, guest string) (*v1alpha1.HelloWorldServiceInstance, error) {
+	all, err := instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(i v1alpha1.HelloWorldServiceInstance) bool { return i.Spec.HelloTo != guest })
+	if len(all) != 1 {
+		return nil, fmt.Errorf("expected one instance that greets %s, got %d", guest, len(all))
+	}
+	return &all[0], nil
+}
 
+// jsonBody are curl's arguments for a body of JSON.
+func jsonBody(method, body string) []string {
+	return []string{"-X", method, "-H", "Content-Type: application/json", "-d", body}
+}
+
+// want turns any other answer into an error.
+func want(code int, a *answer, err error) error {
+	if err == nil && a.code != code {
+		err = fmt.Errorf("expected %d, got %d %s", code, a.code, a.body)
+	}
+	return err
+}
+
+// pulled gives the greeter a greeting that no model knows, and waits for the
+// next tick of the PingSource.
 func (s *suite) pulled(ctx context.Context) error {
 	if err := needs("pull"); err != nil {
 		return err
 	}
-	return errTodo
+	greeter, err := s.greeter()
+	if err != nil {
+		return err
+	}
+	a, err := greeter.shown(ctx, "/greetings/pulled", jsonBody("PUT", `{"name": "Pulled Record", "hello_to": "Dude"}`)...)
+	if err := want(http.StatusCreated, a, err); err != nil {
+		return err
+	}
+	var name string
+	start := time.Now()
+	if err := until(ctx, "an instance for Dude exists, Ready without sync", patience, func() error {
+		i, err := instanceFor(ctx, "Dude")
+		if err != nil {
+			return err
+		}
+		name = i.Name
+		switch {
+		case i.DisplayName() != "Pulled Record":
+			return fmt.Errorf("its name is %q", i.DisplayName())
+		case !model.OptedOut(i, model.StepSync) || i.Status.Sync != nil || slices.Contains(i.Finalizers, model.StepSync.Finalizer()):
+			return fmt.Errorf("it is to be synced: %+v", i.ObjectMeta)
+		}
+		return expect(isTrue(&i.Status, i.Generation, apis.ConditionReady), "it is not Ready")
+	}); err != nil {
+		return err
+	}
+	s.measured("function pull", "from a greeting of the greeter's own until its instance is Ready (PingSource)", time.Since(start))
+	if _, err := kubectl(ctx, "get", "hwsi", name); err != nil {
+		return err
+	}
+	// Without the greeting, or pull adopts it again.
+	if a, err = greeter.shown(ctx, "/greetings/pulled", "-X", "DELETE"); err != nil || a.code/100 != 2 {
+		return fmt.Errorf("DELETE: %v %w", a, err)
+	}
+	_, err = kubectl(ctx, "delete", "hwsi/"+name, "--ignore-not-found", "--timeout=60s")
+	return err
 }
 
+// event are curl's arguments for an event as the greeter publishes it.
+func event(id, data string) []string {
+	return []string{"-H", "ce-specversion: 1.0", "-H", "ce-id: " + id, "-H", "ce-source: /e2e", "-H", "ce-type: " + api.TypeRequested,
+		"-H", "Content-Type: application/json", "-d", data}
+}
+
+// evented sends an event to the Broker as a micro-service would, twice, and
+// then has the greeter send one.
 func (s *suite) evented(ctx context.Context) error {
 	if err := needs("event"); err != nil {
 		return err
 	}
-	return errTodo
+	broker, err := s.linkToAddressable(ctx, "brokers.eventing.knative.dev", "events")
+	if err != nil {
+		return err
+	}
+	const data = `{"name": "Guest", "hello_to": "Brienne of Tarth"}`
+	a, err := broker.shown(ctx, "", event("e2e-1", data)...)
+	if err := want(http.StatusAccepted, a, err); err != nil {
+		return err
+	}
+	if err := s.greets(ctx, "Brienne of Tarth", "Arya Stark is saying hello to Brienne of Tarth"); err != nil {
+		return err
+	}
+	if err := s.untilConverged(ctx); err != nil {
+		return err
+	}
+	before, err := instanceFor(ctx, "Brienne of Tarth")
+	if err != nil {
+		return err
+	}
+	// The same again, and then one more: when that one has had its effect, so
+	// has the one before it, as far as it has any.
+	a, err = broker.shown(ctx, "", event("e2e-1", data)...)
+	if err := want(http.StatusAccepted, a, err); err != nil {
+		return err
+	}
+	greeter, err := s.greeter()
+	if err != nil {
+		return err
+	}
+	a, err = greeter.shown(ctx, "/greetings", jsonBody("POST", `{"name": "Guest of the greeter", "hello_to": "Samwell Tarly"}`)...)
+	if err := want(http.StatusCreated, a, err); err != nil {
+		return err
+	}
+	if err := until(ctx, "the greeter's own guest has an instance", patience, func() error {
+		i, err := instanceFor(ctx, "Samwell Tarly")
+		if err != nil {
+			return err
+		}
+		return expect(isTrue(&i.Status, i.Generation, apis.ConditionReady), "it is not Ready")
+	}); err != nil {
+		return err
+	}
+	after, err := instanceFor(ctx, "Brienne of Tarth")
+	if err != nil {
+		return err
+	}
+	return expect(after.ResourceVersion == before.ResourceVersion, "the second event changed the instance: %+v, then %+v", before.ObjectMeta, after.ObjectMeta)
 }
 
+// deadLettered sends an event that nobody can handle, mends and replays it.
 func (s *suite) deadLettered(ctx context.Context) error {
 	if err := needs("event", "deadletter"); err != nil {
 		return err
 	}
-	return errTodo
+	broker, err := s.linkToAddressable(ctx, "brokers.eventing.knative.dev", "events")
+	if err != nil {
+		return err
+	}
+	a, err := broker.shown(ctx, "", event("e2e-2", `{"name": "Broken", "helo_to": "Bran Stark"}`)...)
+	if err := want(http.StatusAccepted, a, err); err != nil {
+		return err
+	}
+	var name string
+	if err := until(ctx, "a DeadLetter says why", patience, func() error {
+		letters, err := get[corev1alpha1.DeadLetterList](ctx, "deadletters")
+		if err != nil {
+			return err
+		}
+		if len(letters.Items) != 1 {
+			return fmt.Errorf("%d DeadLetters", len(letters.Items))
+		}
+		l := letters.Items[0]
+		name = l.Name
+		return expect(l.Spec.Code == http.StatusUnprocessableEntity && strings.Contains(l.Spec.Reason, "hello_to"), "%+v", l.Spec)
+	}); err != nil {
+		return err
+	}
+	if _, err := kubectl(ctx, "get", "deadletters"); err != nil {
+		return err
+	}
+	if _, err := kubectl(ctx, "patch", "deadletter", name, "--type=merge", "-p",
+		`{"spec": {"event": {"data": {"name": "Mended", "helo_to": null, "hello_to": "Bran Stark"}}, "replay": true}}`); err != nil {
+		return err
+	}
+	if err := gone(ctx, "deadletters", name); err != nil {
+		return err
+	}
+	if err := s.greets(ctx, "Bran Stark", "Arya Stark is saying hello to Bran Stark"); err != nil {
+		return err
+	}
+	_, err = kubectl(ctx, "delete", "hwsi", "--all", "--timeout=60s")
+	return err
 }
 
+// recipe uploads the tutorial's TOSCA recipe as a user with a token of its own.
 func (s *suite) recipe(ctx context.Context) error {
 	if err := needs("tosca"); err != nil {
 		return err
 	}
-	return errTodo
+	if _, err := kubectl(ctx, "apply", "-f", "config/samples/tosca/rbac.yml"); err != nil {
+		return err
+	}
+	show("kubectl", "-n", namespace, "create", "token", "tosca-user")
+	token, err := output(ctx, "", "kubectl", "-n", namespace, "create", "token", "tosca-user")
+	if err != nil {
+		return err
+	}
+	tosca, err := s.linkToAddressable(ctx, "ksvc", "tosca")
+	if err != nil {
+		return err
+	}
+	const file = "config/samples/tosca/hello-world.yml"
+	if _, err := os.Stat(file); err != nil {
+		return err
+	}
+	post := []string{"-X", "POST", "--data-binary", "@" + file}
+	a, err := tosca.shown(ctx, "/run", post...)
+	if err := want(http.StatusUnauthorized, a, err); err != nil {
+		return fmt.Errorf("without a token: %w", err)
+	}
+	authorized := append(post, "-H", "Authorization: Bearer "+token)
+	fmt.Println("  and now with the token:")
+	for _, round := range []string{"created", "found and left as it is"} {
+		a, err := tosca.curl(ctx, "/run", authorized...)
+		if err := want(http.StatusOK, a, err); err != nil {
+			return err
+		}
+		fmt.Printf("    %d %s (%s)\n", a.code, a.body, round)
+		if !strings.HasPrefix(a.body, "Created models: [") {
+			return fmt.Errorf("expected Created models: [...], got %q", a.body)
+		}
+		if err := s.greets(ctx, "Daenerys Targaryen", "Jhon Snow is saying hello to Daenerys Targaryen"); err != nil {
+			return err
+		}
+	}
+	a, err = tosca.curl(ctx, "/delete", authorized...)
+	if err := want(http.StatusOK, a, err); err != nil {
+		return err
+	}
+	fmt.Printf("    %d %s\n", a.code, a.body)
+	if err := until(ctx, "its models are gone", patience, func() error {
+		out, err := output(ctx, "", "kubectl", "get", "models", "-n", namespace, "-o", "name")
+		if err != nil {
+			return err
+		}
+		return expect(out == "", "%s", out)
+	}); err != nil {
+		return err
+	}
+	_, err = kubectl(ctx, "delete", "-f", "config/samples/tosca/rbac.yml")
+	return err
 }
-
-func (s *suite) senderIdentity(ctx context.Context) error { return errTodo }
