@@ -77,9 +77,7 @@ func TestKindThatCannotBeListed(t *testing.T) {
 	var broken atomic.Pointer[string]
 	path := r.group + "/v1/owners"
 	broken.Store(&path)
-	config := r.server.Config()
-	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
-	r.config = config
+	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
 	r.start(Options{})
 	r.work(r.expect("other kinds go on", "created Thing/a policy #1", "created Thing/a sync #1")...)
 	if r.source.Ready() {
@@ -159,9 +157,7 @@ func TestAPIRestarts(t *testing.T) {
 func TestGoneWhileRedefined(t *testing.T) {
 	r := newRig(t, owners)
 	var broken atomic.Pointer[string]
-	config := r.server.Config()
-	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
-	r.config = config
+	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
 	r.start(Options{Window: 1})
 	r.create("Owner", "a", nil)
 	r.expect("new", "created Owner/a sync #1")

@@ -80,7 +80,7 @@ func TestWithEngines(t *testing.T) {
 		t.Skip("needs a Kubernetes API")
 	}
 	t.Parallel()
-	const instances, namespace = 20, "default"
+	const instances, namespace = 8, "default"
 	config := kubeapitest.Start(t, "../../config/crds")
 	models, err := model.NewClient(config, apis.NewScheme())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"path"
 	"runtime/pprof"
@@ -27,7 +28,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 		log.Fatal(err)
 	}
 	var err error
-	if api, err = kubeapi.Start(context.Background(), kubeapi.Options{CRDs: []string{"../../config/crds"}}); err != nil {
+	if api, err = kubeapi.Start(context.Background(), kubeapi.Options{}); err != nil {
 		log.Fatalf("cannot start the Kubernetes API: %v", err)
 	}
 	code := m.Run()
@@ -89,7 +89,7 @@ apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
   name: %[3]s.%[1]s
-  labels: {%[4]s: %[5]q}
+  labels: {%[4]s: %[5]q, rig: %[1]s}
   annotations: {%[6]s: %[7]q, %[8]s: %[9]q}
 spec:
   group: %[1]s
@@ -137,7 +137,7 @@ type rig struct {
 var groups atomic.Int64
 
 // newRig defines the models and does not start the source yet. The test runs
-// beside others: what they define the source sees too, in lanes of their own.
+// beside others.
 func newRig(t *testing.T, definitions ...definition) *rig {
 	t.Helper()
 	t.Parallel()
@@ -154,24 +154,33 @@ func newRigOn(t *testing.T, server *kubeapi.Server, definitions ...definition) *
 		clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)), stop: func() {},
 		events: make(chan cloudevents.Event, 100_000),
 	}
+	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return ownDefinitions{rt, r.group} })
 	var err error
-	if r.client, err = dynamic.NewForConfig(r.config); err != nil {
+	if r.client, err = dynamic.NewForConfig(server.Config()); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range definitions {
 		r.define(d)
 	}
-	t.Cleanup(func() {
-		r.stop()
-		if r.server != api {
-			return
-		}
-		// The sources of later tests have nothing to do with it.
-		for _, d := range r.defined {
-			r.label(d, "false")
-		}
-	})
+	t.Cleanup(func() { r.stop() })
 	return r
+}
+
+// ownDefinitions hides the definitions of other tests from the source, which
+// would follow all of them.
+type ownDefinitions struct {
+	http.RoundTripper
+	group string
+}
+
+func (o ownDefinitions) RoundTrip(q *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(q.URL.Path, "/customresourcedefinitions") {
+		q = q.Clone(q.Context())
+		query := q.URL.Query()
+		query.Set("labelSelector", query.Get("labelSelector")+",rig="+o.group)
+		q.URL.RawQuery = query.Encode()
+	}
+	return o.RoundTripper.RoundTrip(q)
 }
 
 // in has the rig report to a subtest, until the returned function is called.
@@ -190,7 +199,7 @@ func (r *rig) define(d definition) {
 	r.defined = append(slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind }), d)
 	// A model client believes for a minute what it has read of definitions.
 	var err error
-	if r.models, err = model.NewClient(r.config, runtime.NewScheme()); err != nil {
+	if r.models, err = model.NewClient(r.server.Config(), runtime.NewScheme()); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -222,16 +231,6 @@ func (r *rig) list(kind string) []unstructured.Unstructured {
 		r.Fatal(err)
 	}
 	return l.Items
-}
-
-// label says whether the definition is that of a model.
-func (r *rig) label(d definition, value string) {
-	r.Helper()
-	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, model.LabelModel, value)
-	_, err := r.client.Resource(model.CRDs).Patch(context.Background(), d.plural()+"."+r.group, types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		r.Error(err)
-	}
 }
 
 // start runs the source.
@@ -269,7 +268,7 @@ func (r *rig) start(options Options) {
 			r.Error("Run has not returned")
 		}
 		left := ""
-		_ = wait.PollUntilContextTimeout(context.Background(), time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		_ = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 			left = goroutines(r.group)
 			return left == "", nil
 		})
@@ -297,9 +296,6 @@ func goroutines(group string) string {
 
 // send is the sink.
 func (r *rig) send(ctx context.Context, e cloudevents.Event) error {
-	if !strings.HasPrefix(e.Source(), "/apis/"+r.group+"/") {
-		return nil // Of another test, whose models were followed for a moment.
-	}
 	r.tries.Add(1)
 	if answer := r.answer.Load(); answer != nil {
 		if err := (*answer)(ctx, e); err != nil {
