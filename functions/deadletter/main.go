@@ -24,6 +24,8 @@ type settings struct {
 	Max int `envconfig:"MAX_DEAD_LETTERS" default:"1000"`
 	// ReplaySink is the URL that dead letters without a destination are sent to.
 	ReplaySink string `envconfig:"REPLAY_SINK"`
+	// Token is sent along with replays, where destinations want to know who sends.
+	Token function.TokenSettings
 }
 
 // maxEvent is the largest event that is taken, in bytes. It is far more than an
@@ -61,7 +63,7 @@ func build(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := step.NewSyncEngine(ctx, models, []step.SyncStep{step.Sync(&Replay{Models: models, Sink: env.ReplaySink})})
+	engine, err := step.NewSyncEngine(ctx, models, []step.SyncStep{step.Sync(&Replay{Models: models, Sink: env.ReplaySink, Token: env.Token, Namespace: env.Namespace})})
 	if err != nil {
 		return nil, err
 	}

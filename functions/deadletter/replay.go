@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"knative.dev/pkg/logging"
+	"knative.dev/pkg/network"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
@@ -22,6 +24,11 @@ type Replay struct {
 	Models *model.Client
 	// Sink is where those go that have no destination; may be empty.
 	Sink string
+	// Token says who sends, to destinations in this namespace. Anybody who can
+	// write a DeadLetter says where it goes, and must not be sent our token.
+	Token function.TokenSettings
+	// Namespace that the function is in.
+	Namespace string
 
 	// sinks has a function.Sink for each URL, so that connections are used again.
 	sinks sync.Map
@@ -90,16 +97,29 @@ func (r *Replay) sink(destination string) (*function.Sink, error) {
 	if destination == "" {
 		return nil, errors.New("spec.destination: expected the URL to send the event to, got none")
 	}
-	if u, err := url.Parse(destination); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	u, err := url.Parse(destination)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("spec.destination: expected an http or https URL, got %q", destination)
 	}
 	if sink, ok := r.sinks.Load(destination); ok {
 		return sink.(*function.Sink), nil
 	}
-	sink, err := function.NewSink(function.SinkSettings{URL: destination}, 1)
+	settings := function.SinkSettings{URL: destination}
+	if inNamespace(u.Hostname(), r.Namespace) {
+		settings.Token = r.Token
+	}
+	sink, err := function.NewSink(settings, 1)
 	if err != nil {
 		return nil, err
 	}
 	kept, _ := r.sinks.LoadOrStore(destination, sink)
 	return kept.(*function.Sink), nil
+}
+
+// inNamespace tells whether a host is a Service of the namespace, such as
+// event.helloworld.svc.cluster.local.
+func inNamespace(host, namespace string) bool {
+	parts := strings.Split(host, ".")
+	return len(parts) > 2 && parts[1] == namespace && parts[2] == "svc" &&
+		(len(parts) == 3 || strings.Join(parts[3:], ".") == network.GetClusterDomainName())
 }

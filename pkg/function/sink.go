@@ -26,6 +26,8 @@ type SinkSettings struct {
 	URL string `envconfig:"K_SINK"`
 	// Overrides are added to every event: JSON like {"extensions": {"name": "value"}}.
 	Overrides Overrides `envconfig:"K_CE_OVERRIDES"`
+	// Token says who sends, where sinks want to know.
+	Token TokenSettings
 }
 
 // Overrides is duckv1.CloudEventOverrides as an environment variable.
@@ -98,6 +100,9 @@ func (s *Sink) Send(ctx context.Context, event cloudevents.Event) error {
 	}
 	if err := cehttp.WriteRequest(binding.WithForceBinary(ctx), binding.ToMessage(&event), req); err != nil {
 		return fmt.Errorf("encoding the event: %w", err)
+	}
+	if err := s.settings.Token.Authorize(req); err != nil {
+		return err
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {

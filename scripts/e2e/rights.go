@@ -47,7 +47,7 @@ var allowed = map[string]map[string]string{
 		"customresourcedefinitions.apiextensions.k8s.io": "get list watch",
 		"deadletters.core.xos-knative.dev":               "create delete get list patch",
 		"deadletters.core.xos-knative.dev/status":        "update",
-		"events":                                         "create",
+		"events": "create",
 	},
 	"tosca": {},
 }

@@ -21,6 +21,7 @@ import (
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/greeter/store"
+	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
 // Config of a Publisher, read from the environment by envconfig.
@@ -30,6 +31,9 @@ type Config struct {
 
 	// Overrides is JSON, as a SinkBinding sets it: {"extensions": {"name": "value"}} are added to every event.
 	Overrides string `envconfig:"K_CE_OVERRIDES"`
+
+	// Token says who sends, where sinks want to know.
+	Token function.TokenSettings
 
 	// Source is the source attribute of the events.
 	Source string `envconfig:"EVENT_SOURCE" default:"/greeter"`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/functions/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/greeter/store"
+	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
 // partitionKey is the CloudEvents extension by which an ordered broker keeps the order of the events of a greeting.
@@ -27,12 +28,13 @@ type sender struct {
 	source     string
 	timeout    time.Duration
 	extensions map[string]string
+	token      function.TokenSettings
 	client     *http.Client
 }
 
 func newSender(c Config, extensions map[string]string) *sender {
 	return &sender{
-		sink: c.Sink, source: c.Source, timeout: c.Timeout, extensions: extensions,
+		sink: c.Sink, source: c.Source, timeout: c.Timeout, extensions: extensions, token: c.Token,
 		client: &http.Client{
 			Transport: newTransport(c.Workers),
 			// A redirect can turn the POST into a GET, whose 200 says nothing about the event.
@@ -73,6 +75,9 @@ func (s *sender) send(ctx context.Context, e store.Entry) error {
 	}
 	if err := cehttp.WriteRequest(binding.WithForceBinary(ctx), binding.ToMessage(&event), req); err != nil {
 		return fmt.Errorf("cannot encode the event: %w", err)
+	}
+	if err := s.token.Authorize(req); err != nil {
+		return err
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
