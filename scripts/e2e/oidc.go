@@ -2,9 +2,184 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	"knative.dev/pkg/apis"
 )
 
-var errTodo = errors.New("to be written")
+// oidcFeature is the key of Knative's ConfigMap config-features that turns sender identity on.
+const oidcFeature = "authentication-oidc"
 
-func (s *suite) senderIdentity(ctx context.Context) error { return errTodo }
+// senderIdentity turns Knative's feature on, installs the overlay, and sees
+// that events of the Triggers and sources get in, and nobody else's.
+func (s *suite) senderIdentity(ctx context.Context) error {
+	before, err := output(ctx, "", "kubectl", "get", "configmap", "config-features", "-n", "knative-eventing", "-o", "jsonpath={.data."+oidcFeature+"}")
+	if err != nil {
+		return err
+	}
+	if before == "" {
+		before = "disabled"
+	}
+	s.onEnd(func(ctx context.Context) error { return setFeature(ctx, before) })
+	if err := setFeature(ctx, "enabled"); err != nil {
+		return err
+	}
+	if err := applyOverlay(ctx, "config/overlays/oidc"); err != nil {
+		return err
+	}
+	if err := waitInstalled(ctx); err != nil {
+		return err
+	}
+	if err := until(ctx, "Brokers announce an audience, Triggers have an account, senders a token", patience, func() error { return identities(ctx) }); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{s.identifiedEvents, s.strangersRefused} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	// Back to where the check began, in the order of an uninstallation.
+	if _, err := kubectl(ctx, "delete", "models", "--all", "--timeout=90s"); err != nil {
+		return err
+	}
+	if err := setFeature(ctx, before); err != nil {
+		return err
+	}
+	for _, folder := range []string{"config", "eventing"} {
+		if _, err := s.koApply(ctx, folder); err != nil {
+			return err
+		}
+	}
+	return waitInstalled(ctx)
+}
+
+func setFeature(ctx context.Context, value string) error {
+	args := []string{"patch", "configmap", "config-features", "-n", "knative-eventing", "--type=merge", "-p",
+		fmt.Sprintf(`{"data": {%q: %q}}`, oidcFeature, value)}
+	show("kubectl", args...)
+	_, err := output(ctx, "", "kubectl", args...)
+	return err
+}
+
+func applyOverlay(ctx context.Context, overlay string) error {
+	show("sh", "-c", "kubectl kustomize "+overlay+" | ko apply -f -")
+	rendered, err := output(ctx, "", "kubectl", "kustomize", overlay)
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, rendered, "ko", "apply", "-f", "-")
+	return err
+}
+
+// identities tells whether Knative has given everybody what sender identity takes.
+func identities(ctx context.Context) error {
+	brokers, err := get[eventingv1.BrokerList](ctx, "brokers.eventing.knative.dev")
+	if err != nil {
+		return err
+	}
+	for _, b := range brokers.Items {
+		if b.Status.Address == nil || b.Status.Address.Audience == nil {
+			return fmt.Errorf("broker %s has no audience", b.Name)
+		}
+	}
+	triggers, err := get[eventingv1.TriggerList](ctx, "triggers.eventing.knative.dev")
+	if err != nil {
+		return err
+	}
+	for _, t := range triggers.Items {
+		if t.Status.Auth == nil || t.Status.Auth.ServiceAccountName == nil || t.Status.SubscriberAudience == nil {
+			return fmt.Errorf("trigger %s has no account or audience", t.Name)
+		}
+	}
+	for _, selector := range []string{"app=greeter", sourcePods} {
+		pods, err := get[corev1.PodList](ctx, "pods", "-l", selector)
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 || !hasVolume(&pods.Items[0], "oidc-token") {
+			return fmt.Errorf("%d pods of %s, expected one with a token", len(pods.Items), selector)
+		}
+	}
+	return nil
+}
+
+func hasVolume(pod *corev1.Pod, name string) bool {
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// identifiedEvents sees all ways of events work with tokens.
+func (s *suite) identifiedEvents(ctx context.Context) error {
+	if err := apply(ctx, newService("identified", "Jhon Snow"), newInstance("identified", "Ygritte", "identified")); err != nil {
+		return err
+	}
+	if err := s.greets(ctx, "Ygritte", "Jhon Snow is saying hello to Ygritte"); err != nil {
+		return err
+	}
+	if err := until(ctx, "the instance is Ready: sync and policy have run", patience, func() error {
+		i, err := instance(ctx, "identified")
+		if err != nil {
+			return err
+		}
+		return expect(isTrue(&i.Status, i.Generation, apis.ConditionReady), "it is not: %+v", i.Status.Conditions)
+	}); err != nil {
+		return err
+	}
+	greeter, err := s.greeter()
+	if err != nil {
+		return err
+	}
+	a, err := greeter.shown(ctx, "/greetings", jsonBody("POST", `{"name": "Identified guest", "hello_to": "Tormund"}`)...)
+	if err := want(http.StatusCreated, a, err); err != nil {
+		return err
+	}
+	return s.greets(ctx, "Tormund", "Jhon Snow is saying hello to Tormund")
+}
+
+// strangersRefused sends to function sync what its Trigger did not send.
+func (s *suite) strangersRefused(ctx context.Context) error {
+	const audience = "serving.knative.dev/service/" + namespace + "/sync"
+	function, err := s.linkToAddressable(ctx, "ksvc", "sync")
+	if err != nil {
+		return err
+	}
+	send := []string{"-X", "POST", "-H", "ce-specversion: 1.0", "-H", "ce-id: e2e", "-H", "ce-source: /e2e", "-H", "ce-type: dev.xos-knative.e2e.nothing"}
+	for _, stranger := range []struct {
+		what, account, audience string
+		code                    int
+	}{
+		{"without a token", "", "", http.StatusUnauthorized},
+		{"a token for another audience", "sync-oidc-eventing.knative.dev-trigger", "somebody-else", http.StatusUnauthorized},
+		{"another account's token", "policy", audience, http.StatusForbidden},
+		// It gets in, and is told that its event is none.
+		{"the Trigger's token", "sync-oidc-eventing.knative.dev-trigger", audience, http.StatusUnprocessableEntity},
+	} {
+		args := send
+		if stranger.account != "" {
+			token, err := output(ctx, "", "kubectl", "create", "token", stranger.account, "-n", namespace, "--audience="+stranger.audience)
+			if err != nil {
+				return err
+			}
+			args = append(args[:len(args):len(args)], "-H", "Authorization: Bearer "+token)
+		}
+		a, err := function.curl(ctx, "/", args...)
+		if err := want(stranger.code, a, err); err != nil {
+			return fmt.Errorf("%s: %w", stranger.what, err)
+		}
+		fmt.Printf("    %s: %d %s\n", stranger.what, a.code, strings.TrimSpace(a.body))
+	}
+	broker, err := s.linkToAddressable(ctx, "brokers.eventing.knative.dev", "events")
+	if err != nil {
+		return err
+	}
+	a, err := broker.shown(ctx, "", event("e2e-3", `{"name": "Nobody", "hello_to": "Night King"}`)...)
+	return want(http.StatusUnauthorized, a, err)
+}
