@@ -27,6 +27,14 @@ test: lint ## Run all checks and tests
 	go test $(RACE) ./...
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
 
+.PHONY: e2e
+e2e: ## Check everything on the cluster of KUBECONFIG, images go to KO_DOCKER_REPO; ARGS='-h' lists the flags
+	go run ./scripts/e2e $(ARGS)
+
+.PHONY: images
+images: ## Build all images with ko, for amd64 and arm64, and print their sizes
+	go run ./scripts/images $(ARGS)
+
 .PHONY: generate
 generate: ## Make deep copies and CRDs from the Go types
 	scripts/generate.sh

@@ -204,8 +204,16 @@ func (s *suite) deadLettered(ctx context.Context) error {
 	if err := s.greets(ctx, "Bran Stark", "Arya Stark is saying hello to Bran Stark"); err != nil {
 		return err
 	}
-	_, err = kubectl(ctx, "delete", "hwsi", "--all", "--timeout=60s")
-	return err
+	for _, guest := range []string{"Brienne of Tarth", "Samwell Tarly", "Bran Stark"} {
+		i, err := instanceFor(ctx, guest)
+		if err != nil {
+			return err
+		}
+		if _, err := kubectl(ctx, "delete", "hwsi/"+i.Name, "--timeout=60s"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recipe uploads the tutorial's TOSCA recipe as a user with a token of its own.
