@@ -7,17 +7,13 @@ package outbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"k8s.io/client-go/util/workqueue"
-	duckv1 "knative.dev/pkg/apis/duck/v1"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/greeter/store"
@@ -26,14 +22,8 @@ import (
 
 // Config of a Publisher, read from the environment by envconfig.
 type Config struct {
-	// Sink is the URL that events are sent to, as a SinkBinding sets it. Without one they stay in the outbox.
-	Sink string `envconfig:"K_SINK"`
-
-	// Overrides is JSON, as a SinkBinding sets it: {"extensions": {"name": "value"}} are added to every event.
-	Overrides string `envconfig:"K_CE_OVERRIDES"`
-
-	// Token says who sends, where sinks want to know.
-	Token function.TokenSettings
+	// Sink is where events are sent to, as a SinkBinding sets it. Without one they stay in the outbox.
+	Sink function.SinkSettings
 
 	// Source is the source attribute of the events.
 	Source string `envconfig:"EVENT_SOURCE" default:"/greeter"`
@@ -56,7 +46,7 @@ const (
 // A Publisher empties the outbox of a store.
 type Publisher struct {
 	store  *store.Store
-	sender *sender
+	sink   *function.Sink // nil if there is none
 	config Config
 	log    *zap.SugaredLogger
 	waits  *backoff
@@ -83,29 +73,23 @@ func New(ctx context.Context, s *store.Store, c Config) (*Publisher, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	overrides := duckv1.CloudEventOverrides{}
-	if c.Overrides != "" {
-		if err := json.Unmarshal([]byte(c.Overrides), &overrides); err != nil {
-			return nil, fmt.Errorf(`K_CE_OVERRIDES: expected JSON like {"extensions": {"name": "value"}}: %w`, err)
+	if c.Sink.URL != "" {
+		sink, err := function.NewSink(c.Sink, c.Workers)
+		if err != nil {
+			return nil, err
 		}
+		p.sink = sink
 	}
-	p.sender = newSender(c, overrides.Extensions)
 
 	// What every event has in common is checked now: found out later, it would hold up all of them for ever.
-	if _, err := p.sender.event(store.Entry{GreetingID: "check", AcceptedAt: time.Unix(0, 0)}); err != nil {
-		return nil, fmt.Errorf("K_CE_OVERRIDES, EVENT_SOURCE: do not make a valid event: %w", err)
+	if _, err := p.event(store.Entry{GreetingID: "check", AcceptedAt: time.Unix(0, 0)}); err != nil {
+		return nil, fmt.Errorf("EVENT_SOURCE: does not make a valid event: %w", err)
 	}
 	return p, nil
 }
 
 func (c Config) validate() error {
 	var errs []error
-	if c.Sink != "" {
-		u, err := url.Parse(c.Sink)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			errs = append(errs, fmt.Errorf("K_SINK: expected an http or https URL, got %q", c.Sink))
-		}
-	}
 	if c.Workers < 1 {
 		errs = append(errs, fmt.Errorf("PUBLISH_WORKERS: expected 1 or more, got %d", c.Workers))
 	}
@@ -117,7 +101,7 @@ func (c Config) validate() error {
 
 // Notify that a line has a new entry. It does not block.
 func (p *Publisher) Notify(line store.Line) {
-	if p.config.Sink != "" {
+	if p.sink != nil {
 		p.queue.Add(line)
 	}
 }
@@ -125,7 +109,7 @@ func (p *Publisher) Notify(line store.Line) {
 // Run publishes what is in the outbox and what comes into it until ctx is done. Events that are under way then are sent again by
 // the next Run.
 func (p *Publisher) Run(ctx context.Context) {
-	if p.config.Sink == "" {
+	if p.sink == nil {
 		p.log.Warnw("K_SINK is not set: greetings that users ask for stay in the outbox until the greeter is started with a sink")
 		return
 	}
@@ -175,7 +159,7 @@ func (p *Publisher) next(ctx context.Context) bool {
 		return true
 	}
 
-	if err := p.sender.send(ctx, *entry); err != nil {
+	if err := p.send(ctx, *entry); err != nil {
 		if ctx.Err() != nil {
 			return false
 		}
@@ -220,17 +204,11 @@ func (p *Publisher) succeeded() {
 		return
 	}
 	p.wasDown, p.recovery = false, time.Now()
-	p.log.Infow("The sink accepts events again", "sink", p.config.Sink)
+	p.log.Infow("The sink accepts events again", "sink", p.config.Sink.URL)
 
 	// What waits does so because of the sink, most of it for no reason of its own: no need to sit that out.
 	p.waits.forgetDebt()
 	if err := p.addAll(); err != nil {
 		p.log.Errorw("Cannot read what waits in the outbox", "error", err)
 	}
-}
-
-func newTransport(workers int) *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost = workers
-	return t
 }

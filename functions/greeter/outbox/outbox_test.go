@@ -22,6 +22,7 @@ import (
 	"github.com/xos-knative/synchronizer/functions/greeter/greetertest"
 	"github.com/xos-knative/synchronizer/functions/greeter/outbox"
 	"github.com/xos-knative/synchronizer/functions/greeter/store"
+	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
 // A sink records what it accepts. It refuses what refuse says, with a status that is not 0.
@@ -106,7 +107,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 func config(url string) outbox.Config {
-	return outbox.Config{Sink: url, Source: "/greeter", Workers: 8, Timeout: 10 * time.Second}
+	return outbox.Config{Sink: function.SinkSettings{URL: url}, Source: "/greeter", Workers: 8, Timeout: 10 * time.Second}
 }
 
 // run a publisher until stop is called or the test ends.
@@ -158,7 +159,7 @@ func TestEvent(t *testing.T) {
 
 	s := greetertest.OpenStore(t)
 	c := config(srv.URL)
-	c.Overrides = `{"extensions":{"cluster":"north","tier":"1"}}`
+	c.Sink.Overrides.Extensions = map[string]string{"cluster": "north", "tier": "1"}
 	p, _ := run(t, s, c)
 	g, e := accept(t, s, "Greeting of Arya", "Arya")
 	p.Notify(e.Line())
@@ -396,13 +397,10 @@ func TestConfig(t *testing.T) {
 		change func(*outbox.Config)
 		want   string
 	}{
-		"Sink":          {"an address is no URL", func(c *outbox.Config) { c.Sink = "broker:80" }, "K_SINK: expected an http or https URL"},
-		"Overrides":     {"not JSON", func(c *outbox.Config) { c.Overrides = "quack" }, "K_CE_OVERRIDES: expected JSON like"},
-		"OverrideName":  {"no event could have it", func(c *outbox.Config) { c.Overrides = `{"extensions":{"a-b":"c"}}` }, "K_CE_OVERRIDES, EVENT_SOURCE: do not make a valid event"},
-		"OverrideEmpty": {"no event could have it", func(c *outbox.Config) { c.Overrides = `{"extensions":{"":"c"}}` }, "K_CE_OVERRIDES, EVENT_SOURCE: do not make a valid event"},
-		"Source":        {"required by CloudEvents", func(c *outbox.Config) { c.Source = "" }, "K_CE_OVERRIDES, EVENT_SOURCE: do not make a valid event"},
-		"Workers":       {"nothing would ever be published", func(c *outbox.Config) { c.Workers = 0 }, "PUBLISH_WORKERS: expected 1 or more"},
-		"Timeout":       {"nothing could ever be published", func(c *outbox.Config) { c.Timeout = 0 }, "PUBLISH_TIMEOUT: expected more than 0"},
+		"Sink":    {"an address is no URL", func(c *outbox.Config) { c.Sink.URL = "broker:80" }, "K_SINK: expected an http or https URL"},
+		"Source":  {"required by CloudEvents", func(c *outbox.Config) { c.Source = "" }, "EVENT_SOURCE: does not make a valid event"},
+		"Workers": {"nothing would ever be published", func(c *outbox.Config) { c.Workers = 0 }, "PUBLISH_WORKERS: expected 1 or more"},
+		"Timeout": {"nothing could ever be published", func(c *outbox.Config) { c.Timeout = 0 }, "PUBLISH_TIMEOUT: expected more than 0"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,25 @@
+package systemtest
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestLinks keeps the programs small: what only the local runner needs must
+// not find its way into them.
+func TestLinks(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "./functions/...")
+	list.Dir = root
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range strings.Lines(string(out)) {
+		for _, heavy := range []string{"knative.dev/eventing/", "k8s.io/apiserver/", "go.etcd.io/etcd/", "github.com/xos-knative/synchronizer/pkg/local"} {
+			if strings.HasPrefix(pkg, heavy) {
+				t.Errorf("a program links %s", strings.TrimSpace(pkg))
+			}
+		}
+	}
+}
