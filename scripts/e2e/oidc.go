@@ -17,6 +17,11 @@ const oidcFeature = "authentication-oidc"
 // senderIdentity turns Knative's feature on, installs the overlay, and sees
 // that events of the Triggers and sources get in, and nobody else's.
 func (s *suite) senderIdentity(ctx context.Context) error {
+	// An instance without an owner is given to the only service; those of the
+	// checks before are many.
+	if _, err := kubectl(ctx, "delete", "models", "--all", "--timeout=90s"); err != nil {
+		return err
+	}
 	before, err := output(ctx, "", "kubectl", "get", "configmap", "config-features", "-n", "knative-eventing", "-o", "jsonpath={.data."+oidcFeature+"}")
 	if err != nil {
 		return err
