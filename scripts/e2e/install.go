@@ -37,6 +37,12 @@ func (s *suite) empty(ctx context.Context) error {
 	if !s.force {
 		return fmt.Errorf("namespace %s exists already: remove it as the README says, or run with ARGS=-force, which deletes it and all models in it", namespace)
 	}
+	// What a check has left that failed may not be able to clean up behind its models.
+	for _, folder := range []string{"config", "eventing"} {
+		if _, err := s.koApply(ctx, folder); err != nil {
+			return err
+		}
+	}
 	if err := s.uninstall(ctx); err != nil {
 		return err
 	}
