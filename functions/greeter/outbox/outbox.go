@@ -190,7 +190,7 @@ func (p *Publisher) failed(e store.Entry, err error) {
 		return
 	}
 	p.reported = time.Now()
-	p.log.Warnw("The sink does not accept an event, trying again", "sink", p.config.Sink, "greeting", e.GreetingID, "name", e.Request.Name,
+	p.log.Warnw("The sink does not accept an event, trying again", "sink", p.config.Sink.URL, "greeting", e.GreetingID, "name", e.Request.Name,
 		"failuresInARow", p.failures, "error", err)
 }
 
