@@ -146,7 +146,20 @@ func (s *suite) identifiedEvents(ctx context.Context) error {
 	if err := want(http.StatusCreated, a, err); err != nil {
 		return err
 	}
-	return s.greets(ctx, "Tormund", "Jhon Snow is saying hello to Tormund")
+	if err := s.greets(ctx, "Tormund", "Jhon Snow is saying hello to Tormund"); err != nil {
+		return err
+	}
+	// The publisher is somebody of the namespace with a token for the Broker; the
+	// dead letter comes with the Trigger's, the replay with the function's own.
+	broker, err := get[eventingv1.Broker](ctx, "brokers.eventing.knative.dev", "events")
+	if err != nil {
+		return err
+	}
+	token, err := output(ctx, "", "kubectl", "create", "token", "greeter", "-n", namespace, "--audience="+*broker.Status.Address.Audience)
+	if err != nil {
+		return err
+	}
+	return s.replayed(ctx, "Jhon Snow", "Hodor", "-H", "Authorization: Bearer "+token)
 }
 
 // strangersRefused sends to function sync what its Trigger did not send.
