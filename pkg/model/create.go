@@ -15,12 +15,21 @@ func (m Models[T]) Create(ctx context.Context, obj T) (T, error) {
 	if err != nil {
 		return none, err
 	}
+	t, err := m.create(ctx, k, obj)
+	if err != nil {
+		return none, fmt.Errorf("creating %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), err)
+	}
+	return t, nil
+}
+
+func (m Models[T]) create(ctx context.Context, k *Kind, obj T) (T, error) {
+	var none T
 	u, err := toUnstructured(k, obj)
 	if err != nil {
 		return none, err
 	}
 	if u, err = m.client.resource(k, obj.GetNamespace()).Create(ctx, u, metav1.CreateOptions{}); err != nil {
-		return none, fmt.Errorf("creating %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), err)
+		return none, err
 	}
 	return Typed[T](u)
 }

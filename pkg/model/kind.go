@@ -158,10 +158,10 @@ func (s *Snapshot) Deleting() bool { return !s.DeletionTimestamp.IsZero() }
 func (s *Snapshot) Carries(step Step) bool { return slices.Contains(s.Finalizers, step.Finalizer()) }
 
 // Paused tells whether all steps are held back.
-func (s *Snapshot) Paused() bool { return set(s.Annotations, AnnotationPaused) }
+func (s *Snapshot) Paused() bool { return Paused(s) }
 
 // OptedOut tells whether the step is kept away from the object.
-func (s *Snapshot) OptedOut(step Step) bool { return set(s.Annotations, step.OptOut()) }
+func (s *Snapshot) OptedOut(step Step) bool { return OptedOut(s, step) }
 
 // set reads a switch among annotations: there, and not "false".
 func set(annotations map[string]string, key string) bool {

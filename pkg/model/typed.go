@@ -156,14 +156,7 @@ func (m Models[T]) save(ctx context.Context, k *Kind, obj T) (T, Operation, erro
 	resource := m.client.resource(k, obj.GetNamespace())
 	live, err := resource.Get(ctx, obj.GetName(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) && obj.GetResourceVersion() == "" {
-		u, err := toUnstructured(k, obj)
-		if err != nil {
-			return none, "", err
-		}
-		if u, err = resource.Create(ctx, u, metav1.CreateOptions{}); err != nil {
-			return none, "", err
-		}
-		t, err := Typed[T](u)
+		t, err := m.create(ctx, k, obj)
 		return t, Created, err
 	}
 	if err != nil {
