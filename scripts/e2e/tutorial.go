@@ -9,6 +9,7 @@ import (
 	"knative.dev/pkg/apis"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
 const sample = "config/samples/hello-world.yml"
@@ -94,12 +95,18 @@ func (s *suite) retried(ctx context.Context) error {
 			}
 		}
 		for i, a := range failed {
-			if a.State != model.StateFailed || a.Code != model.CodeError || a.Message != "Maybe not" {
-				return fmt.Errorf("joffrey: expected Failed, 2 and Maybe not, got %+v", a.StepStatus)
+			if a.State != model.StateFailed || a.Code != model.CodeError || a.Message != "Maybe not" || a.Failures < 1 {
+				return fmt.Errorf("joffrey: expected Failed, 2, Maybe not and a count of failures, got %+v", a.StepStatus)
 			}
-			// A wait doubles, with some percent of jitter.
-			if i > 0 && a.wait <= failed[i-1].wait {
-				return fmt.Errorf("joffrey: expected growing waits, got %s after %s", a.wait, failed[i-1].wait)
+			// Attempts may be missed between two looks, so each is held against
+			// its own wait: doubled with every failure, at most a tenth of jitter,
+			// and both ends of it stored as whole seconds.
+			shortest := min(step.FailedMax, step.FailedInterval<<(a.Failures-1))
+			if longest := shortest + shortest/10 + 2*time.Second; a.wait < shortest || a.wait > longest {
+				return fmt.Errorf("joffrey: expected a wait of %s to %s after failure %d, got %s", shortest, longest, a.Failures, a.wait)
+			}
+			if i > 0 && a.Failures <= failed[i-1].Failures {
+				return fmt.Errorf("joffrey: expected more failures than %d, got %d", failed[i-1].Failures, a.Failures)
 			}
 		}
 		return expect(len(deferred) >= 3 && len(failed) >= 2 && failed[len(failed)-1].Failures >= 4, "%d and %d attempts", len(deferred), len(failed))
