@@ -74,7 +74,7 @@ func (s *suite) killFunctions(ctx context.Context) error {
 
 // restarts has everything that a change passes through restarted during a burst.
 func (s *suite) restarts(ctx context.Context) error {
-	stop := s.watchMemory(ctx)
+	stop := s.watchUsage(ctx)
 	defer stop()
 	start := time.Now()
 	changes := make(chan error, 1)

@@ -47,7 +47,7 @@ func checks(o options) []check {
 	if o.oidc {
 		list = append(list, check{"Sender identity: only the Trigger's events get in", (*suite).senderIdentity})
 	}
-	list = append(list, check{"Memory and image sizes", (*suite).sizes})
+	list = append(list, check{"Memory, CPU and image sizes", (*suite).sizes})
 	if !o.keep {
 		list = append(list, check{"Uninstall leaves nothing behind", (*suite).uninstall})
 	}

@@ -52,7 +52,7 @@ func run(ctx context.Context, o options) error {
 	if err := prerequisites(); err != nil {
 		return err
 	}
-	s := &suite{options: o, peak: map[string]uint64{}}
+	s := &suite{options: o, peak: map[string]usage{}}
 	defer s.closeLinks()
 	err := s.runAll(ctx, checks(o))
 	// Whatever happened, Knative is left as it was found.

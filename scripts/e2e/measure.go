@@ -93,21 +93,24 @@ func (s *suite) latency(ctx context.Context) error {
 	return nil
 }
 
+// usage is what one container needs.
+type usage struct{ workingSetBytes, nanoCores uint64 }
+
 // summary is the part of kubelet's answer that is used.
 type summary struct {
 	Pods []struct {
 		PodRef     struct{ Name, Namespace string }
-		Memory     struct{ WorkingSetBytes uint64 }
 		Containers []struct {
 			Name   string
+			CPU    struct{ UsageNanoCores uint64 }
 			Memory struct{ WorkingSetBytes uint64 }
 		}
 	}
 }
 
-// sampleMemory notes the peaks of the containers of the project; kubelet
-// itself looks every ten seconds or so.
-func (s *suite) sampleMemory(ctx context.Context) error {
+// sampleUsage notes the peaks of the containers of the project; kubelet itself
+// looks every ten seconds or so, and says what CPU was used since.
+func (s *suite) sampleUsage(ctx context.Context) error {
 	nodes, err := output(ctx, "", "kubectl", "get", "nodes", "-o", "name")
 	if err != nil {
 		return err
@@ -139,7 +142,8 @@ func (s *suite) sampleMemory(ctx context.Context) error {
 			for _, c := range p.Containers {
 				// A sidecar of Knative is not the function's doing.
 				if c.Name != "queue-proxy" {
-					s.peak[name] = max(s.peak[name], c.Memory.WorkingSetBytes)
+					peak := s.peak[name]
+					s.peak[name] = usage{max(peak.workingSetBytes, c.Memory.WorkingSetBytes), max(peak.nanoCores, c.CPU.UsageNanoCores)}
 				}
 			}
 		}
@@ -148,24 +152,26 @@ func (s *suite) sampleMemory(ctx context.Context) error {
 	return nil
 }
 
-// watchMemory samples until it is stopped.
-func (s *suite) watchMemory(ctx context.Context) (stop func()) {
+// watchUsage samples until it is stopped.
+func (s *suite) watchUsage(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		wait.UntilWithContext(ctx, func(ctx context.Context) { _ = s.sampleMemory(ctx) }, 3*time.Second)
+		wait.UntilWithContext(ctx, func(ctx context.Context) { _ = s.sampleUsage(ctx) }, 3*time.Second)
 	}()
 	return func() { cancel(); <-done }
 }
 
-// sizes reports the memory that was seen and the size of the images.
+// sizes reports the usage that was seen and the size of the images.
 func (s *suite) sizes(ctx context.Context) error {
-	if err := s.sampleMemory(ctx); err != nil {
+	if err := s.sampleUsage(ctx); err != nil {
 		return fmt.Errorf("%w: the nodes do not tell: %w", errSkipped, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.peak)) {
-		s.note(name, "memory, largest working set seen", fmt.Sprintf("%.0f MiB", float64(s.peak[name])/(1<<20)))
+		peak := s.peak[name]
+		s.note(name, "memory, largest working set seen", fmt.Sprintf("%.0f MiB", float64(peak.workingSetBytes)/(1<<20)))
+		s.note(name, "CPU, most used between two looks of the kubelet", fmt.Sprintf("%.0f m", float64(peak.nanoCores)/1e6))
 	}
 	nodes, err := get[corev1.NodeList](ctx, "nodes")
 	if err != nil {

@@ -26,8 +26,8 @@ type suite struct {
 
 	// mu protects following.
 	mu sync.Mutex
-	// peak is the largest working set seen, in bytes, by program.
-	peak map[string]uint64
+	// peak is the most that a container was seen to use, by program.
+	peak map[string]usage
 }
 
 // onEnd has something undone at the end, also of a run that failed.

@@ -54,8 +54,8 @@ func (s *suite) pulled(ctx context.Context) error {
 		return err
 	}
 	a, err := greeter.shown(ctx, "/greetings/pulled", jsonBody("PUT", `{"name": "Pulled Record", "hello_to": "Dude"}`)...)
-	if err != nil || a.code/100 != 2 {
-		return fmt.Errorf("PUT: %v %w", a, err)
+	if err := want(http.StatusCreated, a, err); err != nil {
+		return err
 	}
 	schedule, err := output(ctx, "", "kubectl", "get", "pingsource", "pull", "-n", namespace, "-o", "jsonpath={.spec.schedule}")
 	if err != nil {
@@ -87,8 +87,9 @@ func (s *suite) pulled(ctx context.Context) error {
 		return err
 	}
 	// Without the greeting, or pull adopts it again.
-	if a, err = greeter.shown(ctx, "/greetings/pulled", "-X", "DELETE"); err != nil || a.code/100 != 2 {
-		return fmt.Errorf("DELETE: %v %w", a, err)
+	a, err = greeter.shown(ctx, "/greetings/pulled", "-X", "DELETE")
+	if err := want(http.StatusNoContent, a, err); err != nil {
+		return err
 	}
 	if _, err := kubectl(ctx, "delete", "hwsi/"+name, "--ignore-not-found", "--timeout=60s"); err != nil {
 		return err
