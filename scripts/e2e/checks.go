@@ -26,6 +26,7 @@ func checks(o options) []check {
 		{"Install: ko apply, everything gets Ready", (*suite).install},
 		{"A second ko apply changes nothing", (*suite).installAgain},
 		{"Pod Security restricted is enforced and kept", (*suite).podSecurity},
+		{"The greeter's network policy means whom it should", (*suite).networkPolicy},
 		{"Each account may do what it needs, and nothing else", (*suite).rights},
 		{"At rest only the model source and the greeter have pods", (*suite).rest},
 		{"Cold and warm latency of each function", (*suite).latency},
@@ -44,8 +45,10 @@ func checks(o options) []check {
 		{"A change made while the source is down", (*suite).withoutSource},
 		{"A change made while the broker is down", (*suite).withoutBroker},
 	}
-	if o.oidc {
-		list = append(list, check{"Sender identity: only the Trigger's events get in", (*suite).senderIdentity})
+	if o.overlays {
+		list = append(list,
+			check{"A second installation in another namespace", (*suite).elsewhere},
+			check{"Sender identity: only the Trigger's events get in", (*suite).senderIdentity})
 	}
 	list = append(list, check{"Memory, CPU and image sizes", (*suite).sizes})
 	if !o.keep {

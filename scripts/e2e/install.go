@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,8 +18,9 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// volume is the StorageClass and PersistentVolume of a cluster without any.
-const volume = "greeter-e2e"
+// storageClass is what a cluster gets that has no default: its volumes are
+// folders of this machine.
+const storageClass = "greeter-e2e"
 
 // empty checks that there is a cluster with Knative, and room for us.
 func (s *suite) empty(ctx context.Context) error {
@@ -27,15 +29,20 @@ func (s *suite) empty(ctx context.Context) error {
 			return fmt.Errorf("the cluster lacks Knative Serving or Eventing: %w", err)
 		}
 	}
-	found, err := kubectl(ctx, "get", "namespace", namespace, "--ignore-not-found", "-o", "name")
+	found, err := kubectl(ctx, "get", "namespace", namespace, second, "--ignore-not-found", "-o", "name")
 	if err != nil {
 		return err
 	}
 	if found == "" {
-		return s.provideVolume(ctx)
+		return provideVolume(ctx, namespace)
 	}
 	if !s.force {
-		return fmt.Errorf("namespace %s exists already: remove it as the README says, or run with ARGS=-force, which deletes it and all models in it", namespace)
+		return fmt.Errorf("there is already %s: remove it as the README says, or run with ARGS=-force, which deletes it and all models in it", strings.ReplaceAll(found, "\n", " and "))
+	}
+	if strings.Contains(found, second) {
+		if err := removeElsewhere(ctx); err != nil {
+			return err
+		}
 	}
 	// What a check has left that failed may not be able to clean up behind its models.
 	for _, folder := range []string{"config", "eventing"} {
@@ -46,23 +53,23 @@ func (s *suite) empty(ctx context.Context) error {
 	if err := s.uninstall(ctx); err != nil {
 		return err
 	}
-	return s.provideVolume(ctx)
+	return provideVolume(ctx, namespace)
 }
 
-// provideVolume makes a volume for the greeter if the cluster has no default
-// StorageClass: a folder on the node.
-func (s *suite) provideVolume(ctx context.Context) error {
+// provideVolume makes a volume for the greeter of a namespace if the cluster
+// has no default StorageClass of its own: a folder on the node.
+func provideVolume(ctx context.Context, ns string) error {
 	classes, err := get[storagev1.StorageClassList](ctx, "storageclasses")
 	if err != nil {
 		return err
 	}
 	if slices.ContainsFunc(classes.Items, func(c storagev1.StorageClass) bool {
-		return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true"
+		return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" && c.Name != storageClass
 	}) {
 		return nil
 	}
 	fmt.Println("  The cluster has no default StorageClass: the greeter gets a folder of this machine, which has to be the node.")
-	dir, err := os.MkdirTemp("", volume+"-")
+	dir, err := os.MkdirTemp("", storageClass+"-")
 	if err != nil {
 		return err
 	}
@@ -72,11 +79,11 @@ func (s *suite) provideVolume(ctx context.Context) error {
 	}
 	// The class binds when the pod is scheduled: a claim that is bound while the
 	// scheduler looks at the pod can leave the pod unscheduled for minutes.
-	_, err = kubectlStdin(ctx, fmt.Sprintf(storage, volume, dir), "apply", "-f", "-")
+	_, err = kubectlStdin(ctx, fmt.Sprintf(storage, storageClass, ns, dir), "apply", "-f", "-")
 	return err
 }
 
-// storage is a class of one volume, of a name and a folder.
+// storage is a class and a volume of it: of a name, a namespace and a folder.
 const storage = `apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: {name: %[1]s, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}
@@ -85,29 +92,39 @@ volumeBindingMode: WaitForFirstConsumer
 ---
 apiVersion: v1
 kind: PersistentVolume
-metadata: {name: %[1]s}
+metadata: {name: %[1]s-%[2]s}
 spec:
   accessModes: [ReadWriteOnce]
   capacity: {storage: 1Gi}
   persistentVolumeReclaimPolicy: Retain
   storageClassName: %[1]s
-  hostPath: {path: %[2]s, type: Directory}
+  hostPath: {path: %[3]s, type: Directory}
 `
 
-// removeVolume removes what provideVolume made, in this run or an earlier one.
-func removeVolume(ctx context.Context) error {
-	dir, err := output(ctx, "", "kubectl", "get", "persistentvolume", volume, "--ignore-not-found", "-o", "jsonpath={.spec.hostPath.path}")
+// removeVolumes removes what provideVolume made, in this run or an earlier one.
+func removeVolumes(ctx context.Context) error {
+	volumes, err := get[corev1.PersistentVolumeList](ctx, "persistentvolumes")
 	if err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "delete", "persistentvolume/"+volume, "storageclass/"+volume, "--ignore-not-found"); err != nil {
-		return err
+	args := []string{"delete", "--ignore-not-found", "storageclass/" + storageClass}
+	var dirs []string
+	for _, v := range volumes.Items {
+		if v.Spec.StorageClassName != storageClass || v.Spec.HostPath == nil {
+			continue
+		}
+		args = append(args, "persistentvolume/"+v.Name)
+		// Only ever a folder that was made for this purpose.
+		if dir := v.Spec.HostPath.Path; strings.HasPrefix(filepath.Base(dir), storageClass+"-") {
+			dirs = append(dirs, dir)
+		}
 	}
-	// Only ever a folder that was made for this purpose.
-	if strings.HasPrefix(filepath.Base(dir), volume+"-") {
-		return os.RemoveAll(dir)
+	_, err = kubectl(ctx, args...)
+	errs := []error{err}
+	for _, dir := range dirs {
+		errs = append(errs, os.RemoveAll(dir))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // installables wait for their condition after an install.
@@ -128,16 +145,17 @@ func (s *suite) install(ctx context.Context) error {
 		}
 	}
 	start := time.Now()
-	if err := waitInstalled(ctx); err != nil {
+	if err := waitInstalled(ctx, namespace); err != nil {
 		return err
 	}
 	s.measured("install", "from the end of ko apply until everything is Ready", time.Since(start))
 	return nil
 }
 
-func waitInstalled(ctx context.Context) error {
+// waitInstalled waits until everything of a namespace is as it should be.
+func waitInstalled(ctx context.Context, ns string) error {
 	for _, i := range installables {
-		args := []string{"wait", "--for=condition=" + i.condition, i.resources, "--all", "--timeout=180s"}
+		args := []string{"wait", "-n", ns, "--for=condition=" + i.condition, i.resources, "--all", "--timeout=180s"}
 		if i.resources == "crd" {
 			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel + "=true", "--timeout=60s"}
 		}
@@ -228,7 +246,7 @@ func (s *suite) uninstall(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := removeVolume(ctx); err != nil {
+	if err := removeVolumes(ctx); err != nil {
 		return err
 	}
 	return until(ctx, "nothing is left", patience, func() error { return leftovers(ctx) })
@@ -253,7 +271,7 @@ func leftovers(ctx context.Context) error {
 	var left []string
 	for _, o := range list.Items {
 		name := o.Metadata.Name
-		if name == namespace || name == volume || strings.Contains(name, "xos-knative.dev") || strings.HasPrefix(name, "synchronizer-") || o.Spec.ClaimRef.Namespace == namespace {
+		if name == namespace || name == second || strings.HasPrefix(name, storageClass) || strings.Contains(name, "xos-knative.dev") || strings.HasPrefix(name, "synchronizer-") || o.Spec.ClaimRef.Namespace == namespace {
 			left = append(left, o.Kind+" "+name)
 		}
 	}

@@ -48,13 +48,13 @@ func (s *suite) linkTo(address string) (*link, error) {
 }
 
 // linkToAddressable makes a link to the address that a resource announces.
-func (s *suite) linkToAddressable(ctx context.Context, resource, name string) (*link, error) {
+func (s *suite) linkToAddressable(ctx context.Context, ns, resource, name string) (*link, error) {
 	var addressable struct {
 		Status struct {
 			Address duckv1.Addressable `json:"address"`
 		} `json:"status"`
 	}
-	out, err := output(ctx, "", "kubectl", "get", resource, name, "-n", namespace, "-o", "json")
+	out, err := output(ctx, "", "kubectl", "get", resource, name, "-n", ns, "-o", "json")
 	if err != nil {
 		return nil, err
 	}

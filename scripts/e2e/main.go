@@ -23,18 +23,18 @@ import (
 
 // options are the flags.
 type options struct {
-	force bool
-	keep  bool
-	oidc  bool
-	burst int
-	only  *regexp.Regexp
+	force    bool
+	keep     bool
+	overlays bool
+	burst    int
+	only     *regexp.Regexp
 }
 
 func main() {
 	var o options
 	flag.BoolVar(&o.force, "force", false, "remove an installation that is there already, with all its models")
 	flag.BoolVar(&o.keep, "keep", false, "do not uninstall at the end")
-	flag.BoolVar(&o.oidc, "oidc", false, "check sender identity too: turns Knative's feature authentication-oidc on for a while")
+	flag.BoolVar(&o.overlays, "overlays", false, "check a second installation in another namespace and sender identity too: turns Knative's feature authentication-oidc on for a while")
 	flag.IntVar(&o.burst, "burst", 200, "how many changes the restarts have to survive")
 	flag.Func("only", "run only the checks whose name `matches` this regular expression, on what is installed already", func(v string) (err error) {
 		o.only, err = regexp.Compile(v)

@@ -57,7 +57,7 @@ func (s *suite) latency(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		l, err := s.linkToAddressable(ctx, "ksvc", name)
+		l, err := s.linkToAddressable(ctx, namespace, "ksvc", name)
 		if err != nil {
 			return err
 		}

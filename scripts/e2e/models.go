@@ -174,7 +174,7 @@ func apply(ctx context.Context, objects ...any) error {
 	return err
 }
 
-func newService(name, from string) any {
+func newService(name, from string) map[string]any {
 	return map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "HelloWorldService",
 		"metadata": map[string]any{"name": name, "namespace": namespace},
@@ -182,7 +182,7 @@ func newService(name, from string) any {
 	}
 }
 
-func newInstance(name, to, owner string) any {
+func newInstance(name, to, owner string) map[string]any {
 	return map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "HelloWorldServiceInstance",
 		"metadata": map[string]any{"name": name, "namespace": namespace},

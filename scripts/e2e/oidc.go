@@ -36,7 +36,7 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 	if err := applyOverlay(ctx, "config/overlays/oidc"); err != nil {
 		return err
 	}
-	if err := waitInstalled(ctx); err != nil {
+	if err := waitInstalled(ctx, namespace); err != nil {
 		return err
 	}
 	if err := until(ctx, "Brokers announce an audience, Triggers have an account, senders a token", patience, func() error { return identities(ctx) }); err != nil {
@@ -59,7 +59,7 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 			return err
 		}
 	}
-	return waitInstalled(ctx)
+	return waitInstalled(ctx, namespace)
 }
 
 func setFeature(ctx context.Context, value string) error {
@@ -165,7 +165,7 @@ func (s *suite) identifiedEvents(ctx context.Context) error {
 // strangersRefused sends to function sync what its Trigger did not send.
 func (s *suite) strangersRefused(ctx context.Context) error {
 	const audience = "serving.knative.dev/service/" + namespace + "/sync"
-	function, err := s.linkToAddressable(ctx, "ksvc", "sync")
+	function, err := s.linkToAddressable(ctx, namespace, "ksvc", "sync")
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (s *suite) strangersRefused(ctx context.Context) error {
 		}
 		fmt.Printf("    %s: %d %s\n", stranger.what, a.code, strings.TrimSpace(a.body))
 	}
-	broker, err := s.linkToAddressable(ctx, "brokers.eventing.knative.dev", "events")
+	broker, err := s.linkToAddressable(ctx, namespace, "brokers.eventing.knative.dev", "events")
 	if err != nil {
 		return err
 	}

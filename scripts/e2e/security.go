@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // podSecurity checks that the namespace enforces the standard, and that no pod
@@ -35,4 +40,73 @@ func (s *suite) podSecurity(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// networkPolicy checks that the greeter's policy means the pods it is meant
+// for, whatever labels Knative gives them. Whether it is enforced is up to the
+// cluster's network; many a small cluster does not.
+func (s *suite) networkPolicy(ctx context.Context) error {
+	policy, err := get[networkingv1.NetworkPolicy](ctx, "networkpolicy", "greeter")
+	if err != nil {
+		return err
+	}
+	protected, err := podsOf(ctx, &policy.Spec.PodSelector)
+	if err != nil {
+		return err
+	}
+	if got := programs(protected); !slices.Equal(got, []string{"greeter"}) {
+		return fmt.Errorf("the policy protects %v, expected the greeter only", got)
+	}
+	var admitted []string
+	for _, rule := range policy.Spec.Ingress {
+		for _, peer := range rule.From {
+			if peer.NamespaceSelector != nil {
+				continue // Users of other namespaces: not ours.
+			}
+			pods, err := podsOf(ctx, peer.PodSelector)
+			if err != nil {
+				return err
+			}
+			admitted = append(admitted, programs(pods)...)
+		}
+		for _, port := range rule.Ports {
+			if !slices.ContainsFunc(protected[0].Spec.Containers, func(c corev1.Container) bool {
+				return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == port.Port.String() })
+			}) {
+				return fmt.Errorf("the policy admits to port %s, which the greeter lacks", port.Port)
+			}
+		}
+	}
+	slices.Sort(admitted)
+	fmt.Printf("    of the namespace's programs, %v may talk to the greeter\n", admitted)
+	return expect(slices.Equal(admitted, []string{"pull", "sync"}), "the policy admits %v, expected pull and sync", admitted)
+}
+
+// podsOf are the pods that a selector means, as their Deployments would make
+// them: a function at zero has none.
+func podsOf(ctx context.Context, selector *metav1.LabelSelector) ([]corev1.Pod, error) {
+	means, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return nil, err
+	}
+	deployments, err := get[appsv1.DeploymentList](ctx, "deployments")
+	if err != nil {
+		return nil, err
+	}
+	var pods []corev1.Pod
+	for _, d := range deployments.Items {
+		if template := d.Spec.Template; means.Matches(labels.Set(template.Labels)) {
+			pods = append(pods, corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec})
+		}
+	}
+	return pods, nil
+}
+
+// programs are those of the pods, in their order.
+func programs(pods []corev1.Pod) []string {
+	var all []string
+	for i := range pods {
+		all = append(all, programOf(&pods[i]))
+	}
+	return all
 }

@@ -12,8 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// namespace of the example, as in config/.
-const namespace = "helloworld"
+const (
+	// namespace of the example, as in config/.
+	namespace = "helloworld"
+	// second is that of config/overlays/namespace.
+	second = "greetings"
+)
 
 // patience is how long a check waits for anything, unless it says otherwise.
 const patience = 2 * time.Minute

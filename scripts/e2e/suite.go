@@ -121,7 +121,15 @@ func atRest(ctx context.Context) error {
 func (s *suite) diagnose(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	fmt.Println("\n=== The state after the failure")
+	for _, ns := range []string{namespace, second} {
+		if found, err := output(ctx, "", "kubectl", "get", "namespace", ns, "--ignore-not-found", "-o", "name"); found != "" || err != nil {
+			diagnoseNamespace(ctx, ns)
+		}
+	}
+}
+
+func diagnoseNamespace(ctx context.Context, ns string) {
+	fmt.Printf("\n=== The state of namespace %s after the failure\n", ns)
 	for _, args := range [][]string{
 		{"get", "pods", "-o", "wide"},
 		{"get", "ksvc,brokers,triggers,sources,deployments"},
@@ -131,8 +139,8 @@ func (s *suite) diagnose(ctx context.Context) {
 		{"logs", "-l", "serving.knative.dev/service", "-c", "user-container", "--tail", "20", "--prefix"},
 		{"logs", "-l", "app=greeter", "--tail", "20"},
 	} {
-		show("kubectl", append([]string{"-n", namespace}, args...)...)
-		out, err := output(ctx, "", "kubectl", append([]string{"-n", namespace}, args...)...)
+		show("kubectl", append([]string{"-n", ns}, args...)...)
+		out, err := output(ctx, "", "kubectl", append([]string{"-n", ns}, args...)...)
 		if lines := strings.Split(out, "\n"); len(lines) > 60 {
 			out = strings.Join(lines[:60], "\n") + fmt.Sprintf("\n... %d more lines", len(lines)-60)
 		}

@@ -115,7 +115,7 @@ func (s *suite) evented(ctx context.Context) error {
 	if err := needs("event"); err != nil {
 		return err
 	}
-	broker, err := s.linkToAddressable(ctx, "brokers.eventing.knative.dev", "events")
+	broker, err := s.linkToAddressable(ctx, namespace, "brokers.eventing.knative.dev", "events")
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (s *suite) deadLettered(ctx context.Context) error {
 // replayed sends an event that nobody can handle, mends and replays it, until
 // the guest is greeted. Broker events may want more headers.
 func (s *suite) replayed(ctx context.Context, from, guest string, headers ...string) error {
-	broker, err := s.linkToAddressable(ctx, "brokers.eventing.knative.dev", "events")
+	broker, err := s.linkToAddressable(ctx, namespace, "brokers.eventing.knative.dev", "events")
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (s *suite) recipe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tosca, err := s.linkToAddressable(ctx, "ksvc", "tosca")
+	tosca, err := s.linkToAddressable(ctx, namespace, "ksvc", "tosca")
 	if err != nil {
 		return err
 	}
