@@ -29,6 +29,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -475,6 +476,7 @@ func TestSettings(t *testing.T) {
 		"None":        {"MAX_DEAD_LETTERS", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			kubeapitest.LeadTo(t, kubeapitest.Shared(t))
 			t.Setenv("NAMESPACE", "ns")
 			t.Setenv(env[0], env[1])
 			if env[1] == "" {

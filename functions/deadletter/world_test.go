@@ -5,8 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,40 +13,18 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	"github.com/google/uuid"
-	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
-	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-// run starts the API that all tests share, and leads functions to it.
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "deadletter")
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	server, err := kubeapi.Start(context.Background(), kubeapi.Options{Dir: dir, CRDs: []string{"../../config/crds"}})
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = server.Stop() }()
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := server.WriteKubeconfig(kubeconfig); err != nil {
-		panic(err)
-	}
-	if err := os.Setenv("KUBECONFIG", kubeconfig); err != nil {
-		panic(err)
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
 }
 
 // world is the function over HTTP, in a namespace of its own, with a subscriber
@@ -64,26 +40,20 @@ type world struct {
 
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
-	w := &world{t: t, ns: "ns-" + uuid.NewString(), subscriber: newSubscriber(t)}
+	w := &world{t: t, ns: kubeapitest.Namespace(t), subscriber: newSubscriber(t)}
 	t.Setenv("NAMESPACE", w.ns)
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		t.Setenv(name, value)
 	}
+	api := kubeapitest.Shared(t)
+	kubeapitest.LeadTo(t, api)
 	handler, err := build(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(rw, r.WithContext(logging.WithLogger(r.Context(), zap.NewNop().Sugar())))
-	}))
-	t.Cleanup(srv.Close)
-	w.url = srv.URL
-	config, err := function.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w.models, err = model.NewClient(config, apis.NewScheme()); err != nil {
+	w.url = functiontest.Serve(t, handler)
+	if w.models, err = model.NewClient(api.Config(), apis.NewScheme()); err != nil {
 		t.Fatal(err)
 	}
 	w.letters = model.For[*v1alpha1.DeadLetter](w.models)

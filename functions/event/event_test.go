@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,43 +11,21 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
-	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
-	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-// run starts the API that all tests share, and leads functions to it.
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "event")
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	server, err := kubeapi.Start(context.Background(), kubeapi.Options{Dir: dir, CRDs: []string{"../../config/crds"}})
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = server.Stop() }()
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := server.WriteKubeconfig(kubeconfig); err != nil {
-		panic(err)
-	}
-	if err := os.Setenv("KUBECONFIG", kubeconfig); err != nil {
-		panic(err)
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
 }
 
 type instance = v1alpha1.HelloWorldServiceInstance
@@ -64,26 +40,27 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ns: "ns-" + uuid.NewString()}
+	api := kubeapitest.Shared(t)
+	kubeapitest.LeadTo(t, api)
+	w := serve(t)
+	models, err := model.NewClient(api.Config(), apis.NewScheme())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.instances = model.For[*instance](models)
+	return w
+}
+
+// serve serves the function, whatever API KUBECONFIG leads to.
+func serve(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, ns: kubeapitest.Namespace(t)}
 	t.Setenv("NAMESPACE", w.ns)
 	handler, err := build(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(rw, r.WithContext(logging.WithLogger(r.Context(), zap.NewNop().Sugar())))
-	}))
-	t.Cleanup(srv.Close)
-	w.url = srv.URL
-	config, err := function.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	models, err := model.NewClient(config, apis.NewScheme())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.instances = model.For[*instance](models)
+	w.url = functiontest.Serve(t, handler)
 	return w
 }
 
@@ -309,7 +286,7 @@ func TestAPIAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", kubeconfig)
-	w := newWorld(t)
+	w := serve(t)
 	if got := w.send(`{"name":"a","hello_to":"b"}`); got.Code != 503 || !strings.Contains(got.Body, "connection refused") {
 		t.Errorf("an API that is away comes back: want 503, got %+v", got)
 	}

@@ -6,18 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/greeter/api"
@@ -26,7 +22,9 @@ import (
 	"github.com/xos-knative/synchronizer/functions/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -46,31 +44,15 @@ type world struct {
 	url       string
 }
 
-// config reaches the API that all tests share.
-var config *rest.Config
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "pull")
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	server, err := kubeapi.Start(context.Background(), kubeapi.Options{Dir: dir, CRDs: []string{"../../config/crds"}})
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = server.Stop() }()
-	config = server.Config()
-	return m.Run()
+func TestMain(m *testing.M) {
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ns: "ns-" + uuid.NewString(), greeter: greetertest.Start(t)}
+	w := &world{t: t, ns: kubeapitest.Namespace(t), greeter: greetertest.Start(t)}
 	var err error
-	if w.models, err = model.NewClient(config, apis.NewScheme()); err != nil {
+	if w.models, err = model.NewClient(kubeapitest.Shared(t).Config(), apis.NewScheme()); err != nil {
 		t.Fatal(err)
 	}
 	w.instances = model.For[*instance](w.models)
@@ -85,11 +67,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(rw, r.WithContext(logging.WithLogger(r.Context(), zap.NewNop().Sugar())))
-	}))
-	t.Cleanup(srv.Close)
-	w.url = srv.URL
+	w.url = functiontest.Serve(t, handler)
 	return w
 }
 

@@ -1,7 +1,6 @@
 package model_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,47 +13,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/rest"
 
 	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// server is the one Kubernetes API of all tests, started by the first that
-// needs it; each test works in a namespace of its own.
-var server = sync.OnceValues(func() (*kubeapi.Server, error) {
-	s, err := kubeapi.Start(context.Background(), kubeapi.Options{CRDs: []string{"../../config/crds", "testdata"}})
-	started = s
-	return s, err
-})
-
-// started is the server, nil if no test has needed it.
-var started *kubeapi.Server
-
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if started != nil {
-		_ = started.Stop()
-	}
-	os.Exit(code)
-}
-
-func api(t testing.TB) *kubeapi.Server {
-	t.Helper()
-	s, err := server()
-	if err != nil {
-		t.Fatalf("cannot start the Kubernetes API: %v", err)
-	}
-	return s
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds", "testdata"}})
 }
 
 // newClient makes a client; wraps change how it talks to the API.
 func newClient(t testing.TB, wraps ...func(http.RoundTripper) http.RoundTripper) *model.Client {
 	t.Helper()
-	config := api(t).Config()
+	config := kubeapitest.Shared(t).Config()
 	for _, w := range wraps {
 		config.Wrap(w)
 	}
@@ -81,13 +56,7 @@ var namespaces sync.Map
 
 // namespaceOf is the test's own namespace, another one in each run of it.
 func namespaceOf(t testing.TB) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(t.Name()))
-	namespace, _ := namespaces.LoadOrStore(t, name+"-"+utilrand.String(5))
+	namespace, _ := namespaces.LoadOrStore(t, kubeapitest.Namespace(t))
 	return namespace.(string)
 }
 
@@ -191,7 +160,7 @@ spec:
 	if err := os.WriteFile(file, []byte(crd), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := api(t).ApplyCRDs(t.Context(), file); err != nil {
+	if err := kubeapitest.Shared(t).ApplyCRDs(t.Context(), file); err != nil {
 		t.Fatal(err)
 	}
 	return &model.Kind{GVK: boxVersion.WithKind(kind), Resource: strings.ToLower(kind) + "s"}

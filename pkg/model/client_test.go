@@ -20,6 +20,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -91,7 +92,7 @@ func TestKindsAreReadOnce(t *testing.T) {
 }
 
 func TestNoType(t *testing.T) {
-	c, err := model.NewClient(api(t).Config(), apis.NewScheme())
+	c, err := model.NewClient(kubeapitest.Shared(t).Config(), apis.NewScheme())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func TestSetStep(t *testing.T) {
 	})
 	t.Run("OwnFieldsKept", func(t *testing.T) {
 		b := save(t, c, box(t, "a"))
-		d, err := dynamic.NewForConfig(api(t).Config())
+		d, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -447,7 +448,7 @@ func TestDependents(t *testing.T) {
 
 	// A model of another group, without a selectable field.
 	k := define(t, "Guest")
-	d, err := dynamic.NewForConfig(api(t).Config())
+	d, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
 	if err != nil {
 		t.Fatal(err)
 	}

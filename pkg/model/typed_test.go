@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -169,7 +170,7 @@ func TestSave(t *testing.T) {
 
 func TestSaveKeepsUnknownFields(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	d, err := dynamic.NewForConfig(api(t).Config())
+	d, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
 	if err != nil {
 		t.Fatal(err)
 	}

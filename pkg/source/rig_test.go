@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log"
 	"net/http"
-	"os"
 	"path"
 	"runtime/pprof"
 	"slices"
@@ -36,36 +35,23 @@ import (
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
 // patience bounds every wait for what has to come, on a slow, busy machine.
 const patience = 30 * time.Second
 
-// api is the one API server of the package's tests. What a test defines in it
-// has an API group of its own.
-var api *kubeapi.Server
-
+// TestMain has the tests share one API server. What a test defines in it has
+// an API group of its own.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if testing.Short() {
-		os.Exit(m.Run())
-	}
 	// A definition takes 2 s until the API server takes objects of it; tests
 	// wait for that side by side.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		log.Fatal(err)
 	}
-	var err error
-	if api, err = kubeapi.Start(context.Background(), kubeapi.Options{}); err != nil {
-		log.Fatalf("cannot start the Kubernetes API: %v", err)
-	}
-	code := m.Run()
-	if err := api.Stop(); err != nil {
-		log.Printf("cannot stop the Kubernetes API: %v", err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	kubeapitest.Main(m, kubeapi.Options{})
 }
 
 // definition is a model of a test. Its objects may look like anything.
@@ -141,7 +127,7 @@ var groups atomic.Int64
 func newRig(t *testing.T, definitions ...definition) *rig {
 	t.Helper()
 	t.Parallel()
-	return newRigOn(t, api, definitions...)
+	return newRigOn(t, kubeapitest.Shared(t), definitions...)
 }
 
 func newRigOn(t *testing.T, server *kubeapi.Server, definitions ...definition) *rig {

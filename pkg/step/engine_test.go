@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	corev1alpha1 "github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -969,11 +970,7 @@ func TestModels(t *testing.T) {
 	if _, err := Models(nil); err == nil || !strings.Contains(err.Error(), "KUBECONFIG") {
 		t.Errorf("want an error that says where the API is looked for, got %v", err)
 	}
-	newFixture(t)
-	if err := started.WriteKubeconfig(dir + "/config"); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBECONFIG", dir+"/config")
+	kubeapitest.LeadTo(t, kubeapitest.Shared(t))
 	models, err := Models(nil)
 	if err != nil {
 		t.Fatal(err)

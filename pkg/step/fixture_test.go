@@ -5,21 +5,18 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"go.uber.org/zap"
-	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	clocktesting "k8s.io/utils/clock/testing"
-	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -28,23 +25,8 @@ type (
 	instance = v1alpha1.HelloWorldServiceInstance
 )
 
-// api is the one Kubernetes API of all tests, started by the first that needs
-// it; each test works in a namespace of its own.
-var api = sync.OnceValues(func() (*kubeapi.Server, error) {
-	s, err := kubeapi.Start(context.Background(), kubeapi.Options{CRDs: []string{"../../config/crds"}})
-	started = s
-	return s, err
-})
-
-// started is the API, nil if no test has needed it.
-var started *kubeapi.Server
-
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if started != nil {
-		_ = started.Stop()
-	}
-	os.Exit(code)
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -121,21 +103,17 @@ func (s serviceSyncer) Delete(context.Context, *service) error {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	server, err := api()
-	if err != nil {
-		t.Fatalf("cannot start the Kubernetes API: %v", err)
-	}
-	models, err := model.NewClient(server.Config(), apis.NewScheme())
+	models, err := model.NewClient(kubeapitest.Shared(t).Config(), apis.NewScheme())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{T: t, models: models, namespace: namespaceFor(t), clock: clocktesting.NewFakePassiveClock(now)}
+	return &fixture{T: t, models: models, namespace: kubeapitest.Namespace(t), clock: clocktesting.NewFakePassiveClock(now)}
 }
 
 // client is the engine's way to the API.
 func (f *fixture) client() *model.Client {
 	f.Helper()
-	config := started.Config()
+	config := kubeapitest.Shared(f).Config()
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			if f.before != nil {
@@ -180,23 +158,7 @@ func (f *fixture) serve(e *Engine) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	quiet := logging.WithLogger(context.Background(), zap.NewNop().Sugar())
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(w, r.WithContext(logging.WithLogger(r.Context(), logging.FromContext(quiet))))
-	}))
-	f.Cleanup(server.Close)
-	f.engine, f.url = e, server.URL
-}
-
-// namespaceFor makes a namespace for a test, another one in each run of it.
-func namespaceFor(t *testing.T) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(t.Name()))
-	return name + "-" + utilrand.String(5)
+	f.engine, f.url = e, functiontest.Serve(f, handler)
 }
 
 func (f *fixture) service(name string) *service {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/tosca/server"
 	. "github.com/xos-knative/synchronizer/pkg/tosca/toscatest"
 )
@@ -607,7 +608,7 @@ spec:
   versions:
   - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {name: {type: string}, maxSpeed: {type: integer}}}}}}}
 `
-	if err := api.ApplyCRDDocuments(t.Context(), []byte(crd)); err != nil {
+	if err := kubeapitest.Shared(t).ApplyCRDDocuments(t.Context(), []byte(crd)); err != nil {
 		t.Fatal(err)
 	}
 	w.run(text).want(t, "now", 200, "Created models: ['g']")

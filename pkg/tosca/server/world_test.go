@@ -3,30 +3,26 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/tosca/server"
 )
 
@@ -46,24 +42,12 @@ const (
 	resident = "resident-token" // everything in namespaces, nothing outside: no CRDs
 )
 
-// api is one real API for all tests; each has a namespace of its own.
-var api *kubeapi.Server
-
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		s, err := kubeapi.Start(context.Background(), kubeapi.Options{
-			CRDs:       []string{"../../../config/crds", "../testdata/crds"},
-			Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
-			Authorizer: authorizer.AuthorizerFunc(authorize),
-		})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "cannot start the Kubernetes API:", err)
-			return 1
-		}
-		api = s
-		defer func() { _ = s.Stop() }()
-		return m.Run()
-	}())
+	kubeapitest.Main(m, kubeapi.Options{
+		CRDs:       []string{"../../../config/crds", "../testdata/crds"},
+		Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
+		Authorizer: authorizer.AuthorizerFunc(authorize),
+	})
 }
 
 func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
@@ -92,14 +76,10 @@ type world struct {
 	disturb func(w http.ResponseWriter, r *http.Request) bool
 }
 
-var notLabel = regexp.MustCompile(`[^a-z0-9]+`)
-
 func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	t.Helper()
-	w := &world{t: t, tokens: map[string]bool{}}
-	w.namespace = strings.Trim(notLabel.ReplaceAllString(strings.ToLower(t.Name()), "-"), "-")
-	w.namespace = w.namespace[:min(len(w.namespace), 60)]
-	admin, err := dynamic.NewForConfig(api.Config())
+	w := &world{t: t, namespace: kubeapitest.Namespace(t), tokens: map[string]bool{}}
+	admin, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,22 +93,16 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(handler)
-	s.Config.BaseContext = func(net.Listener) context.Context {
-		return logging.WithLogger(context.Background(), zap.NewNop().Sugar())
-	}
-	s.Start()
-	t.Cleanup(s.Close)
-	w.url = s.URL
+	w.url = functiontest.Serve(t, handler)
 	return w
 }
 
 func (w *world) startProxy() *httptest.Server {
-	transport, err := rest.TransportFor(rest.AnonymousClientConfig(api.Config()))
+	transport, err := rest.TransportFor(rest.AnonymousClientConfig(kubeapitest.Shared(w.t).Config()))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	target, err := url.Parse(api.URL())
+	target, err := url.Parse(kubeapitest.Shared(w.t).URL())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,4 +1,5 @@
-// Package kubeapitest gives tests a Kubernetes API of their own.
+// Package kubeapitest gives tests a Kubernetes API, of their own (Start) or one
+// for all tests of a package (Main).
 package kubeapitest
 
 import (
