@@ -19,11 +19,8 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	if err := waitInstalled(ctx, second); err != nil {
 		return err
 	}
-	for _, o := range []map[string]any{newService("elsewhere", "Jhon Snow"), newInstance("elsewhere", "Meera Reed", "elsewhere")} {
-		o["metadata"].(map[string]any)["namespace"] = second
-		if err := apply(ctx, o); err != nil {
-			return err
-		}
+	if err := applyIn(ctx, second, newService("elsewhere", "Jhon Snow"), newInstance("elsewhere", "Meera Reed", "elsewhere")); err != nil {
+		return err
 	}
 	broker, err := s.linkToAddressable(ctx, second, "brokers.eventing.knative.dev", "events")
 	if err != nil {

@@ -164,28 +164,32 @@ func (s *suite) untilConverged(ctx context.Context) error {
 
 // apply applies models that are made here.
 func apply(ctx context.Context, objects ...any) error {
+	return applyIn(ctx, namespace, objects...)
+}
+
+func applyIn(ctx context.Context, ns string, objects ...any) error {
 	// A List is one document, so that kubectl needs no file.
 	list := map[string]any{"apiVersion": "v1", "kind": "List", "items": objects}
 	b, err := json.Marshal(list)
 	if err != nil {
 		return err
 	}
-	_, err = kubectlStdin(ctx, string(b), "apply", "-f", "-")
+	_, err = kubectlStdin(ctx, string(b), "apply", "-n", ns, "-f", "-")
 	return err
 }
 
-func newService(name, from string) map[string]any {
+func newService(name, from string) any {
 	return map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "HelloWorldService",
-		"metadata": map[string]any{"name": name, "namespace": namespace},
+		"metadata": map[string]any{"name": name},
 		"spec":     map[string]any{"helloFrom": from},
 	}
 }
 
-func newInstance(name, to, owner string) map[string]any {
+func newInstance(name, to, owner string) any {
 	return map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "HelloWorldServiceInstance",
-		"metadata": map[string]any{"name": name, "namespace": namespace},
+		"metadata": map[string]any{"name": name},
 		"spec":     map[string]any{"helloTo": to, "owner": map[string]any{"name": owner}},
 	}
 }

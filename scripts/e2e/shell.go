@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,13 +49,16 @@ func output(ctx context.Context, stdin, name string, args ...string) (string, er
 	return strings.TrimSpace(stdout.String()), err
 }
 
-// kubectl shows and runs a command in the namespace of the example.
+// kubectl shows and runs a command, in the namespace of the example unless it
+// names another.
 func kubectl(ctx context.Context, args ...string) (string, error) {
 	return kubectlStdin(ctx, "", args...)
 }
 
 func kubectlStdin(ctx context.Context, stdin string, args ...string) (string, error) {
-	args = append([]string{"-n", namespace}, args...)
+	if !slices.Contains(args, "-n") {
+		args = append([]string{"-n", namespace}, args...)
+	}
 	show("kubectl", args...)
 	out, err := output(ctx, stdin, "kubectl", args...)
 	if lines := strings.Split(out, "\n"); out != "" && len(lines) <= 12 {
