@@ -62,8 +62,10 @@ func (s *suite) elsewhere(ctx context.Context) error {
 func removeElsewhere(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"delete", "models", "-n", second, "--all", "--timeout=90s"},
+		{"delete", "sources,triggers,brokers.eventing.knative.dev,ksvc,deployments", "-n", second, "--all", "--timeout=120s"},
+		{"wait", "pods", "-n", second, "--all", "--for=delete", "--timeout=120s"},
 		{"delete", "namespace", second, "--timeout=120s"},
-		{"delete", "clusterrolebinding", "synchronizer-model-definitions-" + second},
+		{"delete", "clusterrolebinding", "synchronizer-model-definitions-" + second, "--ignore-not-found"},
 	} {
 		if _, err := kubectl(ctx, args...); err != nil {
 			return err
