@@ -58,13 +58,14 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	return removeElsewhere(ctx)
 }
 
-// removeElsewhere removes the second installation as the overlay says.
+// removeElsewhere removes the second installation, or what is left of it, as
+// the overlay says.
 func removeElsewhere(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"delete", "models", "-n", second, "--all", "--timeout=90s"},
 		{"delete", "sources,triggers,brokers.eventing.knative.dev,ksvc,deployments", "-n", second, "--all", "--timeout=120s"},
 		{"wait", "pods", "-n", second, "--all", "--for=delete", "--timeout=120s"},
-		{"delete", "namespace", second, "--timeout=120s"},
+		{"delete", "namespace", second, "--ignore-not-found", "--timeout=120s"},
 		{"delete", "clusterrolebinding", "synchronizer-model-definitions-" + second, "--ignore-not-found"},
 	} {
 		if _, err := kubectl(ctx, args...); err != nil {

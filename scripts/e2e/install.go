@@ -39,16 +39,14 @@ func (s *suite) empty(ctx context.Context) error {
 	if !s.force {
 		return fmt.Errorf("there is already %s: remove it as the README says, or run with ARGS=-force, which deletes it and all models in it", strings.ReplaceAll(found, "\n", " and "))
 	}
-	if strings.Contains(found, second) {
-		if err := removeElsewhere(ctx); err != nil {
-			return err
-		}
-	}
 	// What a check has left that failed may not be able to clean up behind its models.
 	for _, folder := range []string{"config", "eventing"} {
 		if _, err := s.koApply(ctx, folder); err != nil {
 			return err
 		}
+	}
+	if err := removeElsewhere(ctx); err != nil {
+		return err
 	}
 	if err := s.uninstall(ctx); err != nil {
 		return err
