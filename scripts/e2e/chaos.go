@@ -41,7 +41,7 @@ func (s *suite) killFunctions(ctx context.Context) error {
 	go func() { changes <- s.change(ctx, "killed", 60) }()
 	for round := range 3 {
 		// A kill that finds no pod proves nothing.
-		if err := until(ctx, fmt.Sprintf("functions work, round %d", round+1), patience, func() error {
+		if err := until(ctx, fmt.Sprintf("functions work, round %d", round+1), func() error {
 			pods, err := get[corev1.PodList](ctx, "pods", "-l", "serving.knative.dev/service", "--field-selector=status.phase=Running")
 			if err != nil {
 				return err
@@ -79,7 +79,7 @@ func (s *suite) restarts(ctx context.Context) error {
 	start := time.Now()
 	changes := make(chan error, 1)
 	go func() { changes <- s.change(ctx, "burst", s.burst) }()
-	if err := until(ctx, "the first models of the burst are synced", patience, func() error {
+	if err := until(ctx, "the first models of the burst are synced", func() error {
 		all, err := services(ctx)
 		if err != nil {
 			return err
@@ -166,7 +166,7 @@ func (s *suite) changeDuring(ctx context.Context, prefix string, deployments []a
 		if _, err := scale(ctx, &d, 0); err != nil {
 			return err
 		}
-		if err := until(ctx, d.Name+" has no pods", patience, func() error {
+		if err := until(ctx, d.Name+" has no pods", func() error {
 			pods, err := get[corev1.PodList](ctx, "pods", "-n", d.Namespace, "-l", selectorOf(&d))
 			if err != nil {
 				return err

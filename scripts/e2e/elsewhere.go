@@ -34,7 +34,7 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := until(ctx, "the second greeter greets a model and an event", patience, func() error {
+	if err := until(ctx, "the second greeter greets a model and an event", func() error {
 		a, err := greeter.curl(ctx, "/greetings")
 		if err := want(http.StatusOK, a, err); err != nil {
 			return err
@@ -48,7 +48,7 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "wait", "-n", second, "hwsi", "--all", "--for=condition=Ready", "--timeout=60s"); err != nil {
+	if _, err := kubectl(ctx, "wait", "-n", second, "hwsi", "--all", "--for=condition=Ready", timeout); err != nil {
 		return err
 	}
 	// Neither the first greeter nor the first models have noticed.
@@ -62,10 +62,10 @@ func (s *suite) elsewhere(ctx context.Context) error {
 // the overlay says.
 func removeElsewhere(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"delete", "models", "-n", second, "--all", "--timeout=90s"},
-		{"delete", "sources,triggers,brokers.eventing.knative.dev,ksvc,deployments", "-n", second, "--all", "--timeout=120s"},
-		{"wait", "pods", "-n", second, "--all", "--for=delete", "--timeout=120s"},
-		{"delete", "namespace", second, "--ignore-not-found", "--timeout=120s"},
+		{"delete", "models", "-n", second, "--all", timeout},
+		{"delete", "sources,triggers,brokers.eventing.knative.dev,ksvc,deployments", "-n", second, "--all", timeout},
+		{"wait", "pods", "-n", second, "--all", "--for=delete", timeout},
+		{"delete", "namespace", second, "--ignore-not-found", timeout},
 		{"delete", "clusterrolebinding", "synchronizer-model-definitions-" + second, "--ignore-not-found"},
 	} {
 		if _, err := kubectl(ctx, args...); err != nil {

@@ -153,9 +153,9 @@ func (s *suite) install(ctx context.Context) error {
 // waitInstalled waits until everything of a namespace is as it should be.
 func waitInstalled(ctx context.Context, ns string) error {
 	for _, i := range installables {
-		args := []string{"wait", "-n", ns, "--for=condition=" + i.condition, i.resources, "--all", "--timeout=180s"}
+		args := []string{"wait", "-n", ns, "--for=condition=" + i.condition, i.resources, "--all", timeout}
 		if i.resources == "crd" {
-			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel + "=true", "--timeout=60s"}
+			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel + "=true", timeout}
 		}
 		if _, err := kubectl(ctx, args...); err != nil {
 			return err
@@ -228,7 +228,7 @@ func (s *suite) uninstall(ctx context.Context) error {
 		return err
 	}
 	if definitions != "" { // Else there are no models, and no such category.
-		if _, err := kubectl(ctx, "delete", "models", "--all", "--timeout=90s"); err != nil {
+		if _, err := kubectl(ctx, "delete", "models", "--all", timeout); err != nil {
 			return err
 		}
 	}
@@ -236,7 +236,7 @@ func (s *suite) uninstall(ctx context.Context) error {
 		{"delete", "-k", "eventing", "--ignore-not-found"},
 		// A namespace with pods in it takes minutes to go: first the pods.
 		{"delete", "-k", "config/functions", "--ignore-not-found"},
-		{"wait", "--for=delete", "pods", "-l", "serving.knative.dev/service", "--timeout=120s"},
+		{"wait", "--for=delete", "pods", "-l", "serving.knative.dev/service", timeout},
 		{"delete", "-k", "config", "--ignore-not-found"},
 	} {
 		show("kubectl", append([]string{"-n", namespace}, args...)...)
@@ -247,7 +247,7 @@ func (s *suite) uninstall(ctx context.Context) error {
 	if err := removeVolumes(ctx); err != nil {
 		return err
 	}
-	return until(ctx, "nothing is left", patience, func() error { return leftovers(ctx) })
+	return until(ctx, "nothing is left", func() error { return leftovers(ctx) })
 }
 
 // leftovers looks for anything of ours.

@@ -47,7 +47,7 @@ func isTrue(status *model.Status, generation int64, condition apis.ConditionType
 
 // gone waits until an object is gone.
 func gone(ctx context.Context, resource, name string) error {
-	return until(ctx, resource+" "+name+" is gone", patience, func() error {
+	return until(ctx, resource+" "+name+" is gone", func() error {
 		out, err := output(ctx, "", "kubectl", "get", resource, name, "-n", namespace, "--ignore-not-found", "-o", "name")
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func (s *suite) greeter() (*link, error) {
 
 // greets waits until the greeter says exactly this to a guest; empty: nothing.
 func (s *suite) greets(ctx context.Context, guest, message string) error {
-	return until(ctx, fmt.Sprintf("the greeter says %q to %s", message, guest), patience, func() error {
+	return until(ctx, fmt.Sprintf("the greeter says %q to %s", message, guest), func() error {
 		all, err := s.greetings(ctx)
 		if err != nil {
 			return err
@@ -157,7 +157,7 @@ func (s *suite) converged(ctx context.Context) error {
 
 // untilConverged waits for converged.
 func (s *suite) untilConverged(ctx context.Context) error {
-	return until(ctx, "all models are Ready and the greeter has exactly what they declare", 2*patience, func() error {
+	return until(ctx, "all models are Ready and the greeter has exactly what they declare", func() error {
 		return s.converged(ctx)
 	})
 }

@@ -19,7 +19,7 @@ const oidcFeature = "authentication-oidc"
 func (s *suite) senderIdentity(ctx context.Context) error {
 	// An instance without an owner is given to the only service; those of the
 	// checks before are many.
-	if _, err := kubectl(ctx, "delete", "models", "--all", "--timeout=90s"); err != nil {
+	if _, err := kubectl(ctx, "delete", "models", "--all", timeout); err != nil {
 		return err
 	}
 	before, err := output(ctx, "", "kubectl", "get", "configmap", "config-features", "-n", "knative-eventing", "-o", "jsonpath={.data."+oidcFeature+"}")
@@ -39,7 +39,7 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 	if err := waitInstalled(ctx, namespace); err != nil {
 		return err
 	}
-	if err := until(ctx, "Brokers announce an audience, Triggers have an account, senders a token", patience, func() error { return identities(ctx) }); err != nil {
+	if err := until(ctx, "Brokers announce an audience, Triggers have an account, senders a token", func() error { return identities(ctx) }); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context) error{s.identifiedEvents, s.strangersRefused} {
@@ -48,7 +48,7 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 		}
 	}
 	// Back to where the check began, in the order of an uninstallation.
-	if _, err := kubectl(ctx, "delete", "models", "--all", "--timeout=90s"); err != nil {
+	if _, err := kubectl(ctx, "delete", "models", "--all", timeout); err != nil {
 		return err
 	}
 	if err := setFeature(ctx, before); err != nil {
@@ -129,7 +129,7 @@ func (s *suite) identifiedEvents(ctx context.Context) error {
 	if err := s.greets(ctx, "Ygritte", "Jhon Snow is saying hello to Ygritte"); err != nil {
 		return err
 	}
-	if err := until(ctx, "the instance is Ready: sync and policy have run", patience, func() error {
+	if err := until(ctx, "the instance is Ready: sync and policy have run", func() error {
 		i, err := instance(ctx, "identified")
 		if err != nil {
 			return err

@@ -20,8 +20,11 @@ const (
 	second = "greetings"
 )
 
-// patience is how long a check waits for anything, unless it says otherwise.
-const patience = 2 * time.Minute
+// patience is how long a check waits for anything: a slow cluster is no failure.
+const patience = 4 * time.Minute
+
+// timeout is the patience of kubectl.
+const timeout = "--timeout=4m"
 
 // show prints a command as a user would type it.
 func show(name string, args ...string) {
@@ -82,10 +85,10 @@ func get[T any](ctx context.Context, args ...string) (*T, error) {
 
 // until waits until the condition returns no error; what that error says last
 // is why the wait failed.
-func until(ctx context.Context, what string, timeout time.Duration, condition func() error) error {
+func until(ctx context.Context, what string, condition func() error) error {
 	start := time.Now()
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		last = condition()
 		return last == nil, nil
 	})

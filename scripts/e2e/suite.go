@@ -108,7 +108,7 @@ var always = []string{"greeter", "modelsource"}
 
 // atRest waits until only those that always run have pods.
 func atRest(ctx context.Context) error {
-	return until(ctx, "only the model source and the greeter have pods", 4*time.Minute, func() error {
+	return until(ctx, "only the model source and the greeter have pods", func() error {
 		names, err := running(ctx)
 		if err != nil {
 			return err

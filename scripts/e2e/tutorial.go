@@ -34,7 +34,7 @@ func (s *suite) greeted(ctx context.Context) error {
 	if _, err := kubectl(ctx, "apply", "-f", sample); err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "wait", "--for=condition=Synced", "hws/helloworld", "hwsi/daenerys", "--timeout=60s"); err != nil {
+	if _, err := kubectl(ctx, "wait", "--for=condition=Synced", "hws/helloworld", "hwsi/daenerys", timeout); err != nil {
 		return err
 	}
 	i, err := instance(ctx, "daenerys")
@@ -45,7 +45,7 @@ func (s *suite) greeted(ctx context.Context) error {
 		return fmt.Errorf("daenerys: expected state OK and code 1, got %s and %d", st.State, st.Code)
 	}
 	const says = "Jhon Snow is saying hello to Daenerys Targaryen"
-	if err := until(ctx, "the log of function sync says "+says, patience, func() error {
+	if err := until(ctx, "the log of function sync says "+says, func() error {
 		log, err := output(ctx, "", "kubectl", "logs", "-n", namespace, "-l", "serving.knative.dev/service=sync", "-c", "user-container", "--tail=-1")
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func (s *suite) changed(ctx context.Context) error {
 // between, and meanwhile two for the other with growing waits.
 func (s *suite) retried(ctx context.Context) error {
 	var deferred, failed []attempt
-	return until(ctx, "tyrion was deferred three times, joffrey failed again, later and later", patience, func() error {
+	return until(ctx, "tyrion was deferred three times, joffrey failed again, later and later", func() error {
 		tyrion, err := instance(ctx, "tyrion")
 		if err != nil {
 			return err
@@ -137,7 +137,7 @@ func (s *suite) policed(ctx context.Context) error {
 	if _, err := s.koApply(ctx, "eventing"); err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "wait", "--for=condition=Ready", "trigger/policy", "--timeout=60s"); err != nil {
+	if _, err := kubectl(ctx, "wait", "--for=condition=Ready", "trigger/policy", timeout); err != nil {
 		return err
 	}
 	for _, name := range []string{"tyrion", "joffrey"} {
@@ -187,12 +187,12 @@ func (s *suite) deleted(ctx context.Context) error {
 		return fmt.Errorf("daenerys is not Ready: %+v", i.Status)
 	}
 	// kubectl waits until the object is gone, and that is when delete_record has run.
-	if _, err := kubectl(ctx, "delete", "hwsi/daenerys", "--timeout=60s"); err != nil {
+	if _, err := kubectl(ctx, "delete", "hwsi/daenerys", timeout); err != nil {
 		return err
 	}
 	if err := s.greets(ctx, "Sansa Stark", ""); err != nil {
 		return err
 	}
-	_, err = kubectl(ctx, "delete", "hws/helloworld", "--timeout=60s")
+	_, err = kubectl(ctx, "delete", "hws/helloworld", timeout)
 	return err
 }

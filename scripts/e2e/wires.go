@@ -66,7 +66,7 @@ func (s *suite) pulled(ctx context.Context) error {
 	}
 	var name string
 	start := time.Now()
-	if err := until(ctx, "an instance for Dude exists, Ready without sync", patience, func() error {
+	if err := until(ctx, "an instance for Dude exists, Ready without sync", func() error {
 		i, err := instanceFor(ctx, "Dude")
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (s *suite) pulled(ctx context.Context) error {
 	if err := want(http.StatusNoContent, a, err); err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "delete", "hwsi/"+name, "--ignore-not-found", "--timeout=60s"); err != nil {
+	if _, err := kubectl(ctx, "delete", "hwsi/"+name, "--ignore-not-found", timeout); err != nil {
 		return err
 	}
 	return reschedule(ctx, schedule)
@@ -148,7 +148,7 @@ func (s *suite) evented(ctx context.Context) error {
 	if err := want(http.StatusCreated, a, err); err != nil {
 		return err
 	}
-	if err := until(ctx, "the greeter's own guest has an instance", patience, func() error {
+	if err := until(ctx, "the greeter's own guest has an instance", func() error {
 		i, err := instanceFor(ctx, "Samwell Tarly")
 		if err != nil {
 			return err
@@ -178,7 +178,7 @@ func (s *suite) deadLettered(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := kubectl(ctx, "delete", "hwsi/"+i.Name, "--timeout=60s"); err != nil {
+		if _, err := kubectl(ctx, "delete", "hwsi/"+i.Name, timeout); err != nil {
 			return err
 		}
 	}
@@ -197,7 +197,7 @@ func (s *suite) replayed(ctx context.Context, from, guest string, headers ...str
 		return err
 	}
 	var name string
-	if err := until(ctx, "a DeadLetter says why", patience, func() error {
+	if err := until(ctx, "a DeadLetter says why", func() error {
 		letters, err := get[corev1alpha1.DeadLetterList](ctx, "deadletters")
 		if err != nil {
 			return err
@@ -270,7 +270,7 @@ func (s *suite) recipe(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("    %d %s\n", a.code, a.body)
-	if err := until(ctx, "its models are gone", patience, func() error {
+	if err := until(ctx, "its models are gone", func() error {
 		out, err := output(ctx, "", "kubectl", "get", "models", "-n", namespace, "-o", "name")
 		if err != nil {
 			return err

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +15,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"knative.dev/pkg/signals"
 )
 
@@ -99,16 +100,20 @@ func (i image) check(name string) error {
 
 // build runs ko and reads what it made.
 func build(ctx context.Context, name, dir string) ([]image, error) {
-	layout, sboms := filepath.Join(dir, "oci"), filepath.Join(dir, "sbom")
+	oci, sboms := filepath.Join(dir, "oci"), filepath.Join(dir, "sbom")
 	if err := os.MkdirAll(sboms, 0o755); err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "ko", "build", "--push=false", "--sbom=spdx", "--sbom-dir="+sboms,
-		"--platform="+strings.Join(platforms, ","), "--oci-layout-path="+layout, "./functions/"+name)
+		"--platform="+strings.Join(platforms, ","), "--oci-layout-path="+oci, "./functions/"+name)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	images, err := walk(layout, "index.json")
+	index, err := layout.ImageIndexFromPath(oci)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	images, err := imagesOf(index)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -122,70 +127,53 @@ func build(ctx context.Context, name, dir string) ([]image, error) {
 	return images, nil
 }
 
-// document is an index, a manifest or a configuration of the OCI image format.
-type document struct {
-	Manifests []descriptor
-	Config    json.RawMessage
-	Layers    []descriptor
-
-	OS           string
-	Architecture string
-}
-
-type descriptor struct {
-	Digest string
-	Size   int64
-}
-
-// path of the blob in a layout.
-func (d descriptor) path() string {
-	return filepath.Join("blobs", strings.Replace(d.Digest, ":", string(filepath.Separator), 1))
-}
-
-// walk finds the images below an index or manifest.
-func walk(layout, path string) ([]image, error) {
-	doc, err := read(layout, path)
+// imagesOf finds the images below an index.
+func imagesOf(index v1.ImageIndex) ([]image, error) {
+	manifest, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
 	}
 	var all []image
-	for _, m := range doc.Manifests {
-		images, err := walk(layout, m.path())
+	for _, d := range manifest.Manifests {
+		if d.MediaType.IsIndex() {
+			below, err := index.ImageIndex(d.Digest)
+			if err != nil {
+				return nil, err
+			}
+			images, err := imagesOf(below)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, images...)
+			continue
+		}
+		found, err := index.Image(d.Digest)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, images...)
+		i, err := describe(found)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
 	}
-	if len(doc.Layers) == 0 {
-		return all, nil
-	}
-	var config descriptor
-	if err := json.Unmarshal(doc.Config, &config); err != nil {
-		return nil, err
-	}
-	i := image{size: config.Size}
-	for _, l := range doc.Layers {
-		i.size += l.Size
-	}
-	conf, err := read(layout, config.path())
-	if err != nil {
-		return nil, err
-	}
-	var settings struct{ User string }
-	if err := json.Unmarshal(conf.Config, &settings); err != nil {
-		return nil, err
-	}
-	i.platform, i.user = conf.OS+"/"+conf.Architecture, settings.User
-	return append(all, i), nil
+	return all, nil
 }
 
-func read(layout, path string) (*document, error) {
-	content, err := os.ReadFile(filepath.Join(layout, path))
+func describe(i v1.Image) (image, error) {
+	manifest, err := i.Manifest()
 	if err != nil {
-		return nil, err
+		return image{}, err
 	}
-	var doc document
-	return &doc, json.Unmarshal(content, &doc)
+	config, err := i.ConfigFile()
+	if err != nil {
+		return image{}, err
+	}
+	size := manifest.Config.Size
+	for _, l := range manifest.Layers {
+		size += l.Size
+	}
+	return image{platform: config.OS + "/" + config.Architecture, size: size, user: config.Config.User}, nil
 }
 
 // compile shows that the program could be built for the platform.
