@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -177,7 +178,30 @@ func versions(ctx context.Context) (string, error) {
 		"-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.resourceVersion}{"\n"}{end}`)
 }
 
-// deleted deletes a model while no function has a pod.
+// woken applies a model while no function has a pod.
+func (s *suite) woken(ctx context.Context) error {
+	start := time.Now()
+	if err := apply(ctx, newInstance("woken", "Gilly", "helloworld")); err != nil {
+		return err
+	}
+	if _, err := kubectl(ctx, "wait", "--for=condition=Ready", "hwsi/woken", timeout); err != nil {
+		return err
+	}
+	s.measured("a model", "from kubectl apply until Ready, all functions at zero before", time.Since(start))
+	awake, err := running(ctx)
+	if err != nil {
+		return err
+	}
+	// Function pull has its own clock, which may tick just now.
+	awake = slices.DeleteFunc(awake, func(program string) bool { return program == "pull" })
+	if want := []string{"greeter", "modelsource", "policy", "sync"}; !slices.Equal(awake, want) {
+		return fmt.Errorf("expected pods of %v, got %v", want, awake)
+	}
+	_, err = kubectl(ctx, "delete", "hwsi/woken", timeout)
+	return err
+}
+
+// deleted deletes a model, and then what it depended on.
 func (s *suite) deleted(ctx context.Context) error {
 	i, err := instance(ctx, "daenerys")
 	if err != nil {
