@@ -24,7 +24,7 @@ demo: ## Run the hello-world example from beginning to end and check it
 test: lint ## Run all checks and tests
 	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
 	scripts/generate.sh --check
-	go test $(RACE) ./...
+	go test $(RACE) -timeout 30m ./...
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
 
 .PHONY: e2e

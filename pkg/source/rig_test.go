@@ -40,7 +40,7 @@ import (
 )
 
 // patience bounds every wait for what has to come, on a slow, busy machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // TestMain has the tests share one API server. What a test defines in it has
 // an API group of its own.

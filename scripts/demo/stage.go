@@ -34,7 +34,7 @@ const (
 	// namespace of the example.
 	namespace = "helloworld"
 	// patience is how long the demo waits for anything.
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 // stage is the running system with what the acts need: what a user does with

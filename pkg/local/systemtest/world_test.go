@@ -31,7 +31,7 @@ const (
 	// namespace of the example.
 	namespace = "helloworld"
 	// patience is how long a test waits for anything.
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 // bin has all programs, built once.
