@@ -94,11 +94,14 @@ func (s *Source) pump(ctx context.Context, l *lane) {
 // launch sends the event for k, if the step is still due. The caller holds mu.
 func (s *Source) launch(ctx context.Context, l *lane, k key) {
 	f := s.tracked[k]
-	o := s.object(k.kind, k.Namespace, k.Name)
-	if f == nil || o == nil || !f.pending || f.uid != o.UID {
-		return // Done or gone while it waited.
+	if f == nil || !f.pending {
+		return // Done while it waited.
 	}
-	f.pending = false
+	f.pending = false // Also if nothing is sent now: what is not in the lane must be able to come back.
+	o := s.object(k.kind, k.Namespace, k.Name)
+	if o == nil || f.uid != o.UID {
+		return // Gone while it waited, or looked at again when its kind is known again.
+	}
 	n, known := s.neighbours(o)
 	now := s.options.Clock.Now()
 	verdict := model.Due(k.step, o, n, now)

@@ -49,6 +49,13 @@ func document(data []byte) (*yaml.Node, *Error) {
 	if len(data) > MaxBytes {
 		return nil, &Error{Name: TooLarge, Message: fmt.Sprintf("the recipe has %d bytes; at most %d are taken", len(data), MaxBytes)}
 	}
+	marks := 0
+	for _, mark := range []byte("\n:,[{") {
+		marks += bytes.Count(data, []byte{mark})
+	}
+	if marks > MaxMarks {
+		return nil, &Error{Name: TooLarge, Message: fmt.Sprintf("the recipe has %d line ends, colons, commas and opening brackets; at most %d are taken", marks, MaxMarks)}
+	}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, &Error{Name: SyntaxError, Message: "the recipe is empty"}
 	}
@@ -111,6 +118,9 @@ func (p *parser) refuseUnsafe(n *yaml.Node, depth int) {
 	refuse := func(format string, args ...any) {
 		p.fail(&Error{Name: SyntaxError, Line: n.Line, Column: n.Column, Message: fmt.Sprintf(format, args...)})
 	}
+	if len(p.errs) == MaxErrors {
+		return
+	}
 	if depth > MaxDepth {
 		// Once is enough: everything beside it is as deep.
 		if !p.tooDeep {
@@ -141,7 +151,7 @@ func (p *parser) refuseUnsafe(n *yaml.Node, depth int) {
 
 func (p *parser) refuseKeys(m *yaml.Node) {
 	seen := make(map[string]int, len(m.Content)/2)
-	for i := 0; i+1 < len(m.Content); i += 2 {
+	for i := 0; i+1 < len(m.Content) && len(p.errs) < MaxErrors; i += 2 {
 		k := m.Content[i]
 		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" || k.Tag == "!!null" {
 			p.fail(&Error{Name: SyntaxError, Line: k.Line, Column: k.Column, Message: "a key must be a plain word"})

@@ -7,6 +7,11 @@ const (
 	// MaxBytes is the size of a recipe: 1 MiB, as much as Kubernetes would take for one object by default.
 	MaxBytes = 1 << 20
 
+	// MaxMarks is how many of YAML's marks (line ends, colons, commas, opening brackets and braces) a recipe may have,
+	// wherever they stand. Each can begin a value, for which yaml.v3 takes some 200 bytes before it can be looked at.
+	// The largest recipe of MaxNodes has some 30 for each.
+	MaxMarks = 200_000
+
 	// MaxNodes is how many node templates one recipe may have.
 	MaxNodes = 5000
 

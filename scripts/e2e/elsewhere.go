@@ -62,6 +62,7 @@ func (s *suite) elsewhere(ctx context.Context) error {
 // the overlay says.
 func removeElsewhere(ctx context.Context) error {
 	for _, args := range [][]string{
+		{"delete", "pingsource/pull", "trigger/event", "-n", second, "--ignore-not-found"},
 		{"delete", "models", "-n", second, "--all", timeout},
 		{"delete", "sources,triggers,brokers.eventing.knative.dev,ksvc,deployments", "-n", second, "--all", timeout},
 		{"wait", "pods", "-n", second, "--all", "--for=delete", timeout},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -219,12 +220,37 @@ func fingerprint(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
+// uninstallBusy uninstalls while the greeter has a greeting that function pull
+// would adopt again and again.
+func (s *suite) uninstallBusy(ctx context.Context) error {
+	greeter, err := s.greeter()
+	if err != nil {
+		return err
+	}
+	a, err := greeter.shown(ctx, "/greetings/left", jsonBody("PUT", `{"name": "Left", "hello_to": "Rickon Stark"}`)...)
+	if err := want(http.StatusCreated, a, err); err != nil {
+		return err
+	}
+	if err := reschedule(ctx, "* * * * * *"); err != nil {
+		return err
+	}
+	if err := until(ctx, "pull has adopted it", func() error { _, err := instanceFor(ctx, "Rickon Stark"); return err }); err != nil {
+		return err
+	}
+	return s.uninstall(ctx)
+}
+
 // uninstall removes everything in the order of the README.
 func (s *suite) uninstall(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	definitions, err := output(ctx, "", "kubectl", "get", "crd", "-l", model.LabelModel+"=true", "-o", "name")
 	if err != nil {
+		return err
+	}
+	// What makes models goes first: a model of later would lose its functions
+	// before it was cleaned up, and hold back its definition for ever.
+	if _, err := kubectl(ctx, "delete", "pingsource/pull", "trigger/event", "--ignore-not-found"); err != nil {
 		return err
 	}
 	if definitions != "" { // Else there are no models, and no such category.

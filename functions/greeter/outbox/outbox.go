@@ -31,8 +31,10 @@ type Config struct {
 	// Workers is the number of events that are under way at once.
 	Workers int `envconfig:"PUBLISH_WORKERS" default:"8"`
 
-	// Timeout is how long the sink may take to answer. A synchronous Broker answers after its subscribers did.
-	Timeout time.Duration `envconfig:"PUBLISH_TIMEOUT" default:"30s"`
+	// Timeout is how long the sink may take to answer. A synchronous Broker answers after its subscribers did, or after
+	// it has given up on them and has kept the event as a dead letter: with the retries of eventing/events-broker.yaml
+	// that is 6 times 30 s, 15.5 s of waits between them, and the dead letter. Who hangs up before cancels all of it.
+	Timeout time.Duration `envconfig:"PUBLISH_TIMEOUT" default:"4m"`
 }
 
 const (

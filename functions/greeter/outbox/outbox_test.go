@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -174,7 +175,7 @@ func TestEvent(t *testing.T) {
 			"Ce-Id":           {g.ID + "/1"},
 			"Ce-Subject":      {g.ID},
 			"Ce-Time":         {g.CreatedAt.Format(time.RFC3339Nano)},
-			"Ce-Partitionkey": {g.ID},
+			"Ce-Partitionkey": {fmt.Sprintf("%x", sha256.Sum256([]byte("Greeting of Arya")))}, // the same for all of this name
 			"Ce-Cluster":      {"north"},
 			"Ce-Tier":         {"1"},
 		},

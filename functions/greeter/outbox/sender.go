@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -10,7 +11,8 @@ import (
 	"github.com/xos-knative/synchronizer/functions/greeter/store"
 )
 
-// partitionKey is the CloudEvents extension by which an ordered broker keeps the order of the events of a greeting.
+// partitionKey is the CloudEvents extension by which an ordered broker keeps the order of events: here of those of a
+// line, as the outbox does.
 const partitionKey = "partitionkey"
 
 // event that tells of the entry. The same entry always gives the same event, so that who gets it twice can see that.
@@ -21,7 +23,8 @@ func (p *Publisher) event(e store.Entry) (cloudevents.Event, error) {
 	event.SetSource(p.config.Source)
 	event.SetSubject(e.GreetingID)
 	event.SetTime(e.AcceptedAt)
-	event.SetExtension(partitionKey, e.GreetingID)
+	line := e.Line()
+	event.SetExtension(partitionKey, hex.EncodeToString(line[:]))
 	if err := event.SetData(cloudevents.ApplicationJSON, e.Request); err != nil {
 		return event, err
 	}

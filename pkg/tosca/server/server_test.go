@@ -516,6 +516,9 @@ func TestWait(t *testing.T) {
 		})
 	}
 	text := Recipe(Widget("a") + "\n" + Widget("b") + "\nm: {type: tosca.nodes.Maker}")
+	w.send("POST", "/run?wait=30s", Recipe(Widget("unsynced", "    no_sync: true\n"))).want(t, "what no step will touch is ready when it is there", 200, "Created models: ['unsynced']")
+	w.send("POST", "/delete?wait=30s", Recipe(Widget("unsynced"))).want(t, "and gone when it is gone", 200, "Deleted models: ['unsynced']")
+
 	set := func(name string, status map[string]any) {
 		w.change(widgets, name, func(o map[string]any) { o["status"] = status })
 	}

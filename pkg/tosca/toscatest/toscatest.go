@@ -11,6 +11,7 @@ import (
 const (
 	maxBytes = 1 << 20
 	maxNodes = 5000
+	maxMarks = 200_000
 	maxDepth = 32
 )
 
@@ -55,6 +56,7 @@ func BadRecipes() map[string]Bad {
 		"NUL":            {"NUL is no text, even inside of UTF-8", "a: \x00b", []string{"SyntaxError: the recipe is binary"}},
 		"TooLarge":       {"Size is bounded", strings.Repeat("#", maxBytes+1), []string{"TooLargeError: the recipe has 1048577 bytes"}},
 		"TooManyNodes":   {"So is the number of nodes", Recipe(many.String()), []string{"TooLargeError: line 4: the recipe has 5001 nodes"}},
+		"TooManyMarks":   {"So is what a few bytes can hold: each of these would be two values", "{" + strings.Repeat("a,", maxMarks) + "}", []string{"TooLargeError: the recipe has 200001 line ends, colons, commas and opening brackets"}},
 		"Tab":            {"A tab gets words of its own, since nobody sees it", "a:\n\tb: 1\n", []string{"SyntaxError: line 2: a tab is used to indent"}},
 		"NotYAML":        {"The line of a syntax error is told", "a: b\nc: [\n", []string{"SyntaxError: line 2: "}},
 		"Scalar":         {"A recipe is a map", "hello\n", []string{"TypeMismatchError: line 1: the recipe is the string \"hello\"; expected a map"}},

@@ -102,8 +102,8 @@ func (s *Step) unready(o *unstructured.Unstructured) string {
 		return gone
 	case o.GetDeletionTimestamp() != nil:
 		return "it is being deleted"
-	case len(s.Node.Type.Steps) == 0:
-		return ""
+	case !slices.ContainsFunc(s.Node.Type.Steps, func(step model.Step) bool { return !model.OptedOut(o, step) }):
+		return "" // No step will ever write a status.
 	}
 	observed, _, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
 	ready := condition(o)
