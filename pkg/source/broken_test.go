@@ -1,12 +1,16 @@
 package source
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/zap/zaptest/observer"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -177,4 +181,45 @@ func TestGoneWhileRedefined(t *testing.T) {
 	r.create("Owner", "b", nil)
 	broken.Store(nil)
 	r.work(r.expect("what is gone does not keep its place", "created Owner/b sync #1")...)
+}
+
+// TestWaitingWhileRedefined has a lane go on while it knows no objects.
+func TestWaitingWhileRedefined(t *testing.T) {
+	r := newRig(t, owners)
+	var broken atomic.Pointer[string]
+	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
+	r.answerWith(func(context.Context, cloudevents.Event) error { return errDown })
+	r.create("Owner", "a", nil)
+	r.create("Owner", "b", nil)
+	r.start(Options{Window: 1})
+	waiting := func(n int) func() bool {
+		return func() bool {
+			return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 1 && l.sending == 0 && len(l.waiting) == n })
+		}
+	}
+	r.await("both to wait for the sink", waiting(2))
+
+	path := r.group + "/v1/owners"
+	broken.Store(&path)
+	changed := owners
+	changed.dependsOn = "Elsewhere=spec.elsewhere"
+	r.define(changed)
+	r.await("the model to be followed anew", func() bool {
+		r.source.mu.Lock()
+		defer r.source.mu.Unlock()
+		w := r.source.kinds[r.groupKind("Owner")]
+		return len(w.DependsOn) == 1 && !w.synced
+	})
+	r.answer.Store(nil)
+	r.clock.Step(time.Second)
+	r.await("the lane to have found nothing", waiting(0))
+
+	broken.Store(nil)
+	got := map[string]bool{}
+	for len(got) < 2 {
+		e := r.next()
+		got[e.Subject()] = true
+		r.work(e)
+	}
+	r.quiet("both are synced")
 }
