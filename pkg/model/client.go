@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -93,6 +94,9 @@ func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, crd); err != nil {
 			continue
 		}
+		if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
+			continue // The API does not serve it, so there are no objects of it.
+		}
 		if k, err := ParseKind(crd); err == nil {
 			kinds = append(kinds, k)
 		}
@@ -147,10 +151,14 @@ func (c *Client) each(ctx context.Context, k *Kind, namespace string, options me
 }
 
 // Neighbours finds what [Due] has to know beside the object: what it depends
-// on, and, if it is being deleted, what depends on it.
-func (c *Client) Neighbours(ctx context.Context, obj *Snapshot) (Neighbours, error) {
+// on, and, for a sync of an object that is being deleted, what depends on it.
+// The latter takes the right to list every kind that may.
+func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (Neighbours, error) {
 	var n Neighbours
 	if obj.Deleting() {
+		if step != StepSync {
+			return n, nil // Deleted whatever depends on it.
+		}
 		dependents, err := c.Dependents(ctx, obj)
 		n.Dependents = dependents
 		return n, err
@@ -305,11 +313,14 @@ var errDeleting = errors.New("the object is being deleted")
 func IsDeleting(err error) bool { return errors.Is(err, errDeleting) }
 
 // RemoveFinalizer takes the step's finalizer from the object, so that it can go
-// once the others are gone too. It tells whether this was the last finalizer of
-// a step. An object that is gone already is no error.
+// once the others are gone too, and with it those of steps that its kind has
+// lost: nobody else would. It tells whether this was the last finalizer of a
+// step. An object that is gone already is no error.
 func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) (last bool, err error) {
 	u, err := c.finalizers(ctx, obj, "removing", func(u *unstructured.Unstructured) ([]string, error) {
-		return slices.DeleteFunc(slices.Clone(u.GetFinalizers()), func(f string) bool { return f == step.Finalizer() }), nil
+		return slices.DeleteFunc(slices.Clone(u.GetFinalizers()), func(f string) bool {
+			return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !obj.Kind.Has(s)) })
+		}), nil
 	})
 	if apierrors.IsNotFound(err) {
 		return false, nil

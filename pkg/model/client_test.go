@@ -120,7 +120,7 @@ func TestAPIErrors(t *testing.T) {
 		"Neighbours": func() error {
 			i := object(instances, "a")
 			i.Refs = []string{"hello"}
-			_, err := c.Neighbours(ctx, i)
+			_, err := c.Neighbours(ctx, model.StepSync, i)
 			return err
 		},
 	}
@@ -412,7 +412,7 @@ func TestNeighbours(t *testing.T) {
 			}
 			obj := &model.Snapshot{Kind: tt.kind, Refs: []string{tt.ref}}
 			obj.Namespace, obj.Name = namespaceOf(t), "self"
-			got, err := c.Neighbours(ctx, obj)
+			got, err := c.Neighbours(ctx, model.StepSync, obj)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -476,13 +476,13 @@ func TestDependents(t *testing.T) {
 	}
 
 	// Only what is being deleted has to ask for its dependents.
-	n, err := c.Neighbours(ctx, live(t, c, hello))
+	n, err := c.Neighbours(ctx, model.StepSync, live(t, c, hello))
 	if err != nil || len(n.Dependents) > 0 {
 		t.Errorf("got %+v, %v", n, err)
 	}
 	gone := live(t, c, hello)
 	gone.DeletionTimestamp = &metav1.Time{Time: now}
-	n, err = newClient(t).Neighbours(ctx, gone)
+	n, err = newClient(t).Neighbours(ctx, model.StepSync, gone)
 	if err != nil {
 		t.Fatal(err)
 	}

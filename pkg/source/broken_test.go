@@ -211,7 +211,7 @@ func TestWaitingWhileRedefined(t *testing.T) {
 		return len(w.DependsOn) == 1 && !w.synced
 	})
 	r.answer.Store(nil)
-	r.clock.Step(time.Second)
+	r.step(time.Second)
 	r.await("the lane to have found nothing", waiting(0))
 
 	broken.Store(nil)

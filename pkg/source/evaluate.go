@@ -28,8 +28,12 @@ type flight struct {
 type sent struct {
 	// status of the step when the event was sent. Any other one acknowledges it.
 	status *model.StepStatus
-	// expires is when the event is taken for lost; zero until the sink has taken it.
-	expires time.Time
+	// taken is when the sink took it, zero before, and expires when the event is
+	// sent again if nothing acknowledges it.
+	taken, expires time.Time
+	// late: it has had its visibility timeout and does not count in its lane any
+	// more. That it is sent again later and later must not keep others waiting.
+	late bool
 }
 
 // acknowledged tells whether the step has handled the event, as the object shows.
@@ -71,20 +75,29 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 	verdict := model.Due(k.step, o, n, now)
 	if f != nil && f.generation != o.Generation {
 		// There is a new generation to count attempts for. What is in flight
-		// stays so: the step must not run twice at once.
+		// stays so, as the step must not run twice at once, but no longer than
+		// if it were the first.
 		f.generation, f.attempts = o.Generation, 0
+		if f.sent != nil && !f.sent.taken.IsZero() {
+			f.sent.expires = earlier(f.sent.expires, f.sent.taken.Add(s.options.Visibility))
+		}
 	}
 
 	if f != nil && f.sent != nil {
 		switch {
 		case f.sent.acknowledged(k.step, o):
 			f.lost = 0
-		case f.sent.expires.IsZero():
+		case f.sent.taken.IsZero():
 			return // Looked at again when the sink has answered.
 		case now.Before(f.sent.expires):
 			// Also if it is not due any more: the step may be running, and if
 			// it became due again it would run twice at once.
-			s.queue.AddAfter(k, f.sent.expires.Sub(now))
+			late := f.sent.taken.Add(s.options.Visibility)
+			if !now.Before(late) {
+				s.yield(ctx, k, f.sent)
+				late = f.sent.expires
+			}
+			s.queue.AddAfter(k, earlier(late, f.sent.expires).Sub(now))
 			return
 		case verdict.Due():
 			f.lost++
@@ -116,4 +129,11 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 		s.lane(k).push(k)
 	}
 	s.pump(ctx, s.lane(k))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

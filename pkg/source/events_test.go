@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/json"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func (r *rig) settled() (names []string) {
 		status.Generation = 1
 		for _, e := range r.expect("new", "created Item/"+name+" sync #1") {
 			o, step := r.live(e)
-			n, err := r.models.Neighbours(r.Context(), o)
+			n, err := r.models.Neighbours(r.Context(), model.StepSync, o)
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -262,7 +263,7 @@ func TestChangedWhileInFlight(t *testing.T) {
 	r.expect("changed", "updated Owner/a sync #1")
 	r.update("Owner", "a", fields{"@" + model.AnnotationPaused: "true"})
 	r.quiet("paused")
-	r.clock.Step(30 * time.Second)
+	r.step(30 * time.Second)
 	r.await("the event to be given up", func() bool {
 		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.inFlight == 0 })
 	})
@@ -280,22 +281,73 @@ func TestVisibilityTimeout(t *testing.T) {
 	var last []cloudevents.Event
 	for i, timeout := range []time.Duration{30 * time.Second, 60 * time.Second, 100 * time.Second, 100 * time.Second} {
 		r.taken("Owner")
-		r.clock.Step(timeout - time.Millisecond)
+		r.step(timeout - time.Millisecond)
 		r.quiet("not before the timeout")
-		r.clock.Step(time.Millisecond)
+		r.step(time.Millisecond)
 		last = r.expect("not acknowledged: sent again, with the next attempt number", "created Owner/a sync #"+itoa(i+2))
 	}
 	r.taken("Owner")
 	r.work(last...)
 	r.quiet("acknowledged")
-	r.clock.Step(time.Hour)
+	r.step(time.Hour)
 	r.quiet("for good")
 
 	r.update("Owner", "a", fields{"spec.color": "red"})
 	r.expect("changed", "updated Owner/a sync #1")
 	r.taken("Owner")
-	r.clock.Step(30 * time.Second)
+	r.step(30 * time.Second)
 	r.work(r.expect("after an acknowledgement the timeout is short again", "updated Owner/a sync #2")...)
+}
+
+// TestNobodyHandles has what handles events away for longer than the visibility timeout.
+func TestNobodyHandles(t *testing.T) {
+	r := newRig(t, owners)
+	for _, name := range []string{"a", "b", "c"} {
+		r.create("Owner", name, nil)
+	}
+	r.start(Options{Window: 2, Visibility: 30 * time.Second, MaxVisibility: 10 * time.Minute})
+	two := func(waiting int) map[string]string {
+		t.Helper()
+		attempts := map[string]string{}
+		for range 2 {
+			e := r.next()
+			attempts[e.Subject()] = path.Base(e.ID())
+		}
+		r.await("the window to be full", func() bool {
+			return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.inFlight == 2 && l.sending == 0 && len(l.waiting) == waiting })
+		})
+		return attempts
+	}
+	two(1)
+	r.step(30 * time.Second)
+	again := ""
+	for name, attempt := range two(1) {
+		if attempt == "2" {
+			again = name
+		}
+	}
+	if again == "" {
+		t.Fatal("expected the one that has waited, and one of the others again")
+	}
+	r.step(30 * time.Second)
+	other := ""
+	for name, attempt := range two(0) {
+		if name == again || attempt != "2" {
+			t.Errorf("the second event of %s has 60 s, but makes room after 30 s: expected the second of the others, got %s of %s", again, attempt, name)
+		}
+		other = name
+	}
+
+	r.step(30 * time.Second)
+	third := r.expect("the 60 s are over", "created Owner/"+again+" sync #3")
+	r.taken("Owner")
+	r.update("Owner", other, fields{"spec.color": "red"})
+	changed := r.expect("a new generation does not wait for the longer timeout of the old one", "created Owner/"+other+" sync #1")
+	r.taken("Owner")
+	r.work(third[0], changed[0])
+	r.step(30 * time.Second)
+	r.work(r.next())
+	r.quiet("all are synced")
 }
 
 // taken waits until the source knows that the sink has taken what it was sent.
@@ -315,9 +367,9 @@ func TestRetry(t *testing.T) {
 		r.settle(e[0], &model.StepStatus{State: model.StateFailed, Failures: int32(attempt + 1),
 			NextAttempt: metaTime(r.clock.Now().Add(time.Duration(w) * time.Second))})
 		r.quiet("it waits for its next attempt")
-		r.clock.Step(time.Duration(w)*time.Second - time.Millisecond)
+		r.step(time.Duration(w)*time.Second - time.Millisecond)
 		r.quiet("not before its time")
-		r.clock.Step(time.Millisecond)
+		r.step(time.Millisecond)
 		e = r.expect("at its time, to the second", "updated Owner/a sync #"+itoa(attempt+2))
 		r.taken("Owner")
 	}
@@ -326,7 +378,7 @@ func TestRetry(t *testing.T) {
 	r.stop()
 	r.start(Options{})
 	r.quiet("it waits for its next attempt")
-	r.clock.Step(time.Minute)
+	r.step(time.Minute)
 	r.work(r.expect("at its time", "updated Owner/a sync #6")...)
 	r.quiet("done")
 }

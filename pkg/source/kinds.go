@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -161,7 +162,7 @@ func (s *Source) define(ctx context.Context, obj any) {
 		s.undefine(ctx, obj)
 		return
 	}
-	if !established(crd) {
+	if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
 		return // The API does not serve it yet; an update will tell when.
 	}
 	gk := kind.GVK.GroupKind()
@@ -202,15 +203,6 @@ func (s *Source) define(ctx context.Context, obj any) {
 			s.enqueueAround(w)
 		}
 	})
-}
-
-func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
-	for _, c := range crd.Status.Conditions {
-		if c.Type == apiextensionsv1.Established {
-			return c.Status == apiextensionsv1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // undefine stops following a model.

@@ -48,7 +48,8 @@ type laneKey struct {
 type lane struct {
 	laneKey
 	waiting []key
-	// inFlight counts the events that are sent or being sent and not acknowledged.
+	// inFlight counts the events that are sent or being sent and not
+	// acknowledged, as far as they are not late.
 	inFlight int
 	// sending counts the sends that the sink has not answered yet.
 	sending int
@@ -148,8 +149,9 @@ func (s *Source) taken(k key, l *lane, round int, f *flight, flying *sent) {
 		return // Acknowledged already, or the object is gone.
 	}
 	visibility := min(s.options.MaxVisibility, s.options.Visibility<<min(f.lost, 10))
-	flying.expires = s.options.Clock.Now().Add(visibility)
-	s.queue.AddAfter(k, visibility)
+	flying.taken = s.options.Clock.Now()
+	flying.expires = flying.taken.Add(visibility)
+	s.queue.AddAfter(k, s.options.Visibility)
 }
 
 // refused puts an event that the sink did not take back into its lane, at the
@@ -173,9 +175,18 @@ func (s *Source) land(ctx context.Context, k key, f *flight) {
 	if f.sent == nil {
 		return
 	}
+	s.yield(ctx, k, f.sent)
 	f.sent = nil
+	inFlight.WithLabelValues(string(k.step), k.kind.Kind).Dec()
+}
+
+// yield gives the place of an event in its lane to another one. The caller holds mu.
+func (s *Source) yield(ctx context.Context, k key, flying *sent) {
+	if flying.late {
+		return
+	}
+	flying.late = true
 	l := s.lane(k)
 	l.inFlight--
-	inFlight.WithLabelValues(string(k.step), k.kind.Kind).Dec()
 	s.pump(ctx, l)
 }

@@ -86,7 +86,7 @@ func TestWindowIsFreedByLostEvents(t *testing.T) {
 	r.await("the third to wait", func() bool {
 		return r.lane("Owner", model.StepSync, func(l *lane) bool { return len(l.waiting) == 1 && l.sending == 0 })
 	})
-	r.clock.Step(30 * time.Second)
+	r.step(30 * time.Second)
 	second := r.receive(2, "Owner", model.StepSync)
 	if names(second)["c"] != 1 {
 		t.Errorf("the one that has waited goes before those that come again, got %s and %s", line(second[0]), line(second[1]))
@@ -118,7 +118,7 @@ func TestSinkDown(t *testing.T) {
 		})
 	}
 	waits(1)
-	r.clock.Step(450 * time.Millisecond)
+	r.step(450 * time.Millisecond)
 	waits(1)
 	first := r.tries.Load()
 	if first > window {
@@ -127,7 +127,7 @@ func TestSinkDown(t *testing.T) {
 	const rounds = 9
 	for i := range rounds {
 		// At most the wait after so many rounds, jitter included.
-		r.clock.Step(min(30*time.Second, time.Duration(float64(500*time.Millisecond<<i)*1.2)))
+		r.step(min(30*time.Second, time.Duration(float64(500*time.Millisecond<<i)*1.2)))
 		waits(i + 2)
 	}
 	if got := r.tries.Load(); got != first+rounds {
@@ -137,7 +137,7 @@ func TestSinkDown(t *testing.T) {
 	r.work(r.expect("another lane goes on", "created Thing/a policy #1", "created Thing/a sync #1")...)
 
 	r.answer.Store(nil)
-	r.clock.Step(30 * time.Second)
+	r.step(30 * time.Second)
 	got := map[string]int{}
 	for len(got) < objects {
 		e := r.next()
@@ -167,7 +167,7 @@ func TestSinkFails(t *testing.T) {
 		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 1 && l.sending == 0 })
 	})
 	r.answer.Store(nil)
-	r.clock.Step(time.Second)
+	r.step(time.Second)
 	b := r.expect("one that is in flight is no reason to wait", "created Owner/b sync #2")
 	r.work(a[0], b[0])
 	r.quiet("done")
@@ -201,7 +201,7 @@ func TestSinkHangs(t *testing.T) {
 	if got := r.tries.Load() - 2; got != window {
 		t.Errorf("expected a window (%d) of tries, got %d", window, got)
 	}
-	r.clock.Step(time.Second)
+	r.step(time.Second)
 	r.await("a single one to try", func() bool { return hanging.Load() == 1 })
 	r.await("the lane to give up again", func() bool {
 		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 2 && l.sending == 0 })
@@ -211,7 +211,7 @@ func TestSinkHangs(t *testing.T) {
 	}
 
 	r.answer.Store(nil)
-	r.clock.Step(2 * time.Second)
+	r.step(2 * time.Second)
 	for range objects {
 		r.work(r.receive(1, "Owner", model.StepSync)...)
 	}
@@ -262,8 +262,8 @@ func TestAcknowledgedBeforeAnswer(t *testing.T) {
 	r.await("the answer", func() bool {
 		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.sending == 0 && l.refused == 1 })
 	})
-	r.clock.Step(time.Second)
+	r.step(time.Second)
 	r.work(r.expect("the lane goes on", "created Owner/b sync #1")...)
-	r.clock.Step(time.Minute)
+	r.step(time.Minute)
 	r.quiet("an event that was acknowledged is not sent again, whatever the answer")
 }

@@ -60,7 +60,7 @@ func (r *rig) synced(kind, name string) bool {
 	if err != nil {
 		r.Fatal(err)
 	}
-	n, err := r.models.Neighbours(r.Context(), o)
+	n, err := r.models.Neighbours(r.Context(), model.StepSync, o)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestOwnerOfNone(t *testing.T) {
 func (r *rig) request(kind, name, want string) cloudevents.Event {
 	r.Helper()
 	r.update(kind, name, fields{"@" + model.AnnotationRequestedAt: want})
-	r.clock.Step(30 * time.Second)
+	r.step(30 * time.Second)
 	return r.expect("asked for", want)[0]
 }
 

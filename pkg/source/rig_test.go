@@ -294,6 +294,13 @@ func (r *rig) send(ctx context.Context, e cloudevents.Event) error {
 
 func (r *rig) answerWith(answer Send) { r.answer.Store(&answer) }
 
+// step lets time pass. The queue may just be setting a timer by the time before;
+// what is added makes it look at the clock again.
+func (r *rig) step(d time.Duration) {
+	r.clock.Step(d)
+	r.source.queue.AddAfter(key{}, time.Nanosecond)
+}
+
 // await waits for a condition.
 func (r *rig) await(what string, condition func() bool) {
 	r.Helper()
@@ -526,7 +533,7 @@ func (r *rig) work(events ...cloudevents.Event) {
 	ctx := context.Background()
 	for _, e := range events {
 		o, step := r.live(e)
-		n, err := r.models.Neighbours(ctx, o)
+		n, err := r.models.Neighbours(ctx, step, o)
 		if err != nil {
 			r.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	corev1alpha1 "github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
@@ -400,6 +401,61 @@ func TestCleanUp(t *testing.T) {
 	}
 }
 
+// TestForbiddenDependents has a function lack the right to see what may depend on its object.
+func TestForbiddenDependents(t *testing.T) {
+	t.Parallel()
+	f := newSync(t)
+	s := save(f, f.service("hello"))
+	f.wants(wake(f, s), 200, typeSynced)
+	f.took()
+	remove(f, s)
+	f.before = func(r *http.Request) error {
+		if strings.HasSuffix(r.URL.Path, "/helloworldserviceinstances") {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "helloworldserviceinstances"}, "", errors.New("nobody has said so"))
+		}
+		return nil
+	}
+	f.wants(wake(f, s), 200, "dev.xos-knative.model.sync.failed")
+	f.wantCalls("")
+	// What is missing must be seen, and looked for again.
+	if got := wantStatus(f, s, model.StateFailed, "helloworldserviceinstances is forbidden"); got.NextAttempt == nil {
+		t.Errorf("want a next attempt, got %+v", got)
+	}
+	f.before = nil
+	f.clock.SetTime(now.Add(time.Minute))
+	f.wants(wake(f, s), 200, typeReaped)
+	f.wantCalls("delete service")
+}
+
+// TestClockBehind has the clock of the function's node be behind that of the model source's.
+func TestClockBehind(t *testing.T) {
+	t.Parallel()
+	f := newSync(t)
+	f.synced("hello")
+	i := save(f, f.instance("a"))
+	f.sync = func(context.Context, *instance) (string, error) { return "", Deferred("later") }
+	f.wants(wake(f, i), 200, typeDeferred)
+	next := wantStatus(f, i, model.StateDeferred).NextAttempt.Time
+	f.sync = nil
+	f.took()
+
+	f.clock.SetTime(next.Add(-maxSkew - time.Millisecond))
+	f.wants(wake(f, i), 200, "")
+	f.wantCalls("")
+	f.clock.SetTime(next.Add(-maxSkew))
+	reads := 0
+	f.before = func(r *http.Request) error {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/a") {
+			if reads++; reads == 2 {
+				f.clock.SetTime(next) // The engine has waited that long.
+			}
+		}
+		return nil
+	}
+	f.wants(wake(f, i), 200, typeSynced)
+	f.wantCalls("sync Dany")
+}
+
 func TestReapedIsToldOnce(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
@@ -499,6 +555,32 @@ func TestRemovedByForceWhileTheStepRuns(t *testing.T) {
 		f.sync = func(context.Context, *instance) (string, error) { force(f, i); return "", nil }
 		f.wants(wake(f, i), 200, "")
 		f.wantCalls("sync Dany, delete Dany")
+	})
+	t.Run("UndoneLater", func(t *testing.T) {
+		t.Parallel()
+		f := newSync(t)
+		f.synced("hello")
+		i := save(f, f.instance("a"))
+		f.sync = func(context.Context, *instance) (string, error) { force(f, i); return "", nil }
+		f.clean = func(context.Context, *instance) error { f.clean = nil; return errors.New("backend down") }
+		f.wants(wake(f, i), 200, "")
+		f.wantCalls("sync Dany, delete Dany, delete Dany")
+	})
+	t.Run("NotServed", func(t *testing.T) {
+		t.Parallel()
+		f := newSync(t)
+		f.synced("hello")
+		i := save(f, f.instance("a"))
+		ran := false
+		f.sync = func(context.Context, *instance) (string, error) { ran = true; return "", nil }
+		f.before = func(r *http.Request) error {
+			if ran && strings.HasSuffix(r.URL.Path, "/a") {
+				r.URL.Path = strings.Replace(r.URL.Path, "/v1alpha1/", "/v1/", 1) // As if that version were served no longer.
+			}
+			return nil
+		}
+		f.wants(wake(f, i), 503, "", "could not find the requested resource")
+		f.wantCalls("sync Dany") // A 404 for the kind does not say that the object is gone.
 	})
 	t.Run("Recreated", func(t *testing.T) {
 		t.Parallel()

@@ -219,7 +219,7 @@ func (f *fixture) synced(name string) *service {
 func (f *fixture) acknowledge(s *model.Snapshot, step model.Step, state model.State) {
 	f.Helper()
 	part := &model.StepStatus{Generation: s.Generation, State: state, Message: "by another run"}
-	n, err := f.models.Neighbours(f.Context(), s)
+	n, err := f.models.Neighbours(f.Context(), step, s)
 	if err != nil {
 		f.Fatal(err)
 	}
