@@ -276,6 +276,14 @@ func TestFinalizers(t *testing.T) {
 		}
 	}
 
+	t.Run("LostStep", func(t *testing.T) {
+		s := service(t, "lost")
+		s.Finalizers = []string{"example.com/theirs", model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
+		remove(t, live(t, c, save(t, c, s)), model.StepSync, true)
+		if got := live(t, c, s).Finalizers; !slices.Equal(got, []string{"example.com/theirs"}) {
+			t.Errorf("nothing polices services any more, so the finalizer of that step goes, too: got %v", got)
+		}
+	})
 	t.Run("Life", func(t *testing.T) {
 		i := instance(t, "a", "hello")
 		i.Finalizers = []string{"example.com/theirs"}

@@ -1,12 +1,12 @@
 package model
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"reflect"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 )
 
 // Object is a typed model, for example *v1alpha1.HelloWorldService.
@@ -175,14 +174,17 @@ func (m Models[T]) save(ctx context.Context, k *Kind, obj T) (T, Operation, erro
 	if err != nil {
 		return none, "", err
 	}
-	if bytes.Equal(patch, []byte("{}")) {
+	if len(patch) == 0 {
 		return current, Unchanged, nil
 	}
-	patch, err = withVersion(patch, live.GetResourceVersion())
+	if err := unstructured.SetNestedField(patch, live.GetResourceVersion(), "metadata", "resourceVersion"); err != nil {
+		return none, "", err
+	}
+	raw, err := json.Marshal(patch)
 	if err != nil {
 		return none, "", err
 	}
-	u, err := resource.Patch(ctx, obj.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
+	u, err := resource.Patch(ctx, obj.GetName(), types.MergePatchType, raw, metav1.PatchOptions{})
 	if err != nil {
 		return none, "", err
 	}
@@ -221,7 +223,7 @@ func toUnstructured(k *Kind, obj runtime.Object) (*unstructured.Unstructured, er
 }
 
 // mergePatch is what makes current like wanted, as a JSON merge patch.
-func mergePatch[T Object](k *Kind, current, wanted T) ([]byte, error) {
+func mergePatch[T Object](k *Kind, current, wanted T) (map[string]any, error) {
 	from, err := toUnstructured(k, current)
 	if err != nil {
 		return nil, err
@@ -239,15 +241,33 @@ func mergePatch[T Object](k *Kind, current, wanted T) ([]byte, error) {
 		}
 		to.SetFinalizers(from.GetFinalizers())
 	}
-	original, err := json.Marshal(userFields(from))
-	if err != nil {
-		return nil, err
+	return difference(userFields(from), userFields(to)), nil
+}
+
+// difference is the JSON merge patch (RFC 7396) from one map to another, empty
+// if they are equal. (jsonmergepatch of apimachinery works on decoded JSON, in
+// which all numbers are floats: it would round an int64 beyond 2^53.)
+func difference(from, to map[string]any) map[string]any {
+	patch := map[string]any{}
+	for key := range from {
+		if _, ok := to[key]; !ok {
+			patch[key] = nil
+		}
 	}
-	modified, err := json.Marshal(userFields(to))
-	if err != nil {
-		return nil, err
+	for key, value := range to {
+		before, ok := from[key]
+		beforeMap, both := before.(map[string]any)
+		valueMap, is := value.(map[string]any)
+		switch {
+		case both && is:
+			if inner := difference(beforeMap, valueMap); len(inner) > 0 {
+				patch[key] = inner
+			}
+		case !ok || !equality.Semantic.DeepEqual(before, value):
+			patch[key] = value
+		}
 	}
-	return jsonmergepatch.CreateThreeWayJSONMergePatch(original, modified, original)
+	return patch
 }
 
 // userFields leaves out what the API server writes.
@@ -266,18 +286,4 @@ func userFields(u *unstructured.Unstructured) map[string]any {
 	}
 	fields["metadata"] = metadata
 	return fields
-}
-
-func withVersion(patch []byte, version string) ([]byte, error) {
-	var fields map[string]any
-	if err := json.Unmarshal(patch, &fields); err != nil {
-		return nil, err
-	}
-	metadata, _ := fields["metadata"].(map[string]any)
-	if metadata == nil {
-		metadata = map[string]any{}
-	}
-	metadata["resourceVersion"] = version
-	fields["metadata"] = metadata
-	return json.Marshal(fields)
 }

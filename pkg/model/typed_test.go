@@ -205,6 +205,21 @@ func TestSaveKeepsUnknownFields(t *testing.T) {
 	}
 }
 
+// TestSaveLargeNumbers has numbers that a float64 cannot tell apart.
+func TestSaveLargeNumbers(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	for _, size := range []int{1 << 53, 1<<53 + 1, 1<<53 + 2, 1<<62 + 1} {
+		b := box(t, "a")
+		b.Spec.Size = size
+		if _, op, err := model.For[*Box](c).Save(ctx, b); op == model.Unchanged || err != nil {
+			t.Errorf("%d: got %s, %v", size, op, err)
+		}
+		if got, err := model.For[*Box](c).Get(ctx, b.Namespace, "a"); err != nil || got.Spec.Size != size {
+			t.Errorf("want %d, got %+v, %v", size, got, err)
+		}
+	}
+}
+
 func TestSaveConcurrently(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
 	models := model.For[*v1alpha1.HelloWorldService](c)
