@@ -25,7 +25,7 @@ test: lint ## Run all checks and tests
 	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
 	scripts/generate.sh --check
 	go test $(RACE) -timeout 30m ./...
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 10s -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
 
 .PHONY: e2e
 e2e: ## Check everything on the cluster of KUBECONFIG, images go to KO_DOCKER_REPO; ARGS='-h' lists the flags

@@ -14,6 +14,7 @@ import (
 	"github.com/xos-knative/synchronizer/functions/greeter/greetertest"
 	"github.com/xos-knative/synchronizer/functions/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -313,6 +314,9 @@ func TestTrouble(t *testing.T) {
 			models, greetings := w.all(), w.greetings()
 
 			w.greeter.Misbehave(tc.fault)
+			if name == "Slow" {
+				w.url = w.serve(time.Second)
+			}
 			code, _, body := w.tick()
 			if code != 503 || !strings.Contains(body, tc.want) || strings.Contains(body, "\n") {
 				t.Errorf("%s: want 503 with one line about %q, got %d %s", tc.reason, tc.want, code, body)
@@ -396,17 +400,21 @@ func TestMany(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for name, env := range map[string]map[string]string{
-		"NoNamespace": {"GREETER_URL": "http://greeter"},
-		"NoGreeter":   {"NAMESPACE": "helloworld"},
-		"BadGreeter":  {"NAMESPACE": "helloworld", "GREETER_URL": "greeter"},
+	for name, tc := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"NoNamespace": {map[string]string{"GREETER_URL": "http://greeter"}, "NAMESPACE"},
+		"NoGreeter":   {map[string]string{"NAMESPACE": "helloworld"}, "GREETER_URL"},
+		"BadGreeter":  {map[string]string{"NAMESPACE": "helloworld", "GREETER_URL": "greeter"}, "GREETER_URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for key, value := range env {
+			kubeapitest.LeadTo(t, kubeapitest.Shared(t))
+			for key, value := range tc.env {
 				t.Setenv(key, value)
 			}
-			if _, err := build(t.Context()); err == nil {
-				t.Error("want an error that names the variable, got none")
+			if _, err := build(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("want an error that names %s, got %v", tc.want, err)
 			}
 		})
 	}

@@ -59,16 +59,22 @@ func newWorld(t *testing.T) *world {
 	if w.sync, err = step.NewSyncEngine(t.Context(), w.models, []step.SyncStep{step.Sync(serviceSync{}), step.Sync(instanceSync{w})}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.New(w.greeter.URL, client.WithHTTPClient(&http.Client{Timeout: time.Second}))
+	w.url = w.serve(time.Minute)
+	return w
+}
+
+// serve serves the function, with a limit for each answer of the greeter.
+func (w *world) serve(timeout time.Duration) string {
+	w.t.Helper()
+	c, err := client.New(w.greeter.URL, client.WithHTTPClient(&http.Client{Timeout: timeout}))
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	handler, err := step.NewPullEngine(Greetings{Models: w.models, Greeter: c, Namespace: w.ns}).HTTP()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	w.url = functiontest.Serve(t, handler)
-	return w
+	return functiontest.Serve(w.t, handler)
 }
 
 // serviceSync and instanceSync stand for function sync.

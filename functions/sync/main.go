@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/xos-knative/synchronizer/functions/greeter/client"
@@ -27,7 +28,7 @@ func build(ctx context.Context) (http.Handler, error) {
 	}
 	greeter, err := client.New(env.GreeterURL)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("GREETER_URL: %w", err)
 	}
 	models, err := step.Models(apis.NewScheme())
 	if err != nil {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -179,6 +180,11 @@ func TestDefinitions(t *testing.T) {
 	r.quiet("done")
 	later.steps = "policy"
 	r.define(later)
+	r.await("the source to know it", func() bool {
+		r.source.mu.Lock()
+		defer r.source.mu.Unlock()
+		return slices.Equal(r.source.kinds[r.groupKind("Later")].Steps, []model.Step{model.StepPolicy})
+	})
 	r.quiet("a model loses a step")
 	r.update("Later", "a", fields{"spec.color": "green"})
 	r.work(r.expect("its other step goes on", "updated Later/a policy #1")...)

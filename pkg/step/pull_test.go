@@ -113,7 +113,11 @@ func TestPullEngine(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			handler, err := step.NewPullEngine(tc.pull, step.WithDeadline(50*time.Millisecond)).HTTP()
+			deadline := time.Minute
+			if name == "Deadline" {
+				deadline = 50 * time.Millisecond
+			}
+			handler, err := step.NewPullEngine(tc.pull, step.WithDeadline(deadline)).HTTP()
 			url := serve(t, handler, err)
 			if tc.eventType == "" {
 				tc.eventType = step.EventPing

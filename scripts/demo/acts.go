@@ -142,13 +142,13 @@ func (s *stage) recipe(ctx context.Context) error {
 	}
 	tosca := s.system.FunctionURL(namespace, "tosca")
 	header := http.Header{"Authorization": {"Bearer " + s.system.Config().BearerToken}}
-	if err := s.curl(ctx, http.MethodPost, tosca+"/run?wait=30s", header, string(recipe), "Created models: ['constraints', 'service', 'serviceinstance']"); err != nil {
+	if err := s.curl(ctx, http.MethodPost, tosca+"/run?wait=3m", header, string(recipe), "Created models: ['constraints', 'service', 'serviceinstance']"); err != nil {
 		return err
 	}
 	if err := s.greets(ctx, "Jhon Snow is saying hello to Daenerys Targaryen"); err != nil {
 		return err
 	}
-	if err := s.curl(ctx, http.MethodPost, tosca+"/delete?wait=30s", header, string(recipe), "Deleted models: ['serviceinstance', 'service', 'constraints']"); err != nil {
+	if err := s.curl(ctx, http.MethodPost, tosca+"/delete?wait=3m", header, string(recipe), "Deleted models: ['serviceinstance', 'service', 'constraints']"); err != nil {
 		return err
 	}
 	return s.greets(ctx)

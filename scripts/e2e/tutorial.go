@@ -141,6 +141,10 @@ func (s *suite) policed(ctx context.Context) error {
 	if _, err := kubectl(ctx, "wait", "--for=condition=Ready", "trigger/policy", timeout); err != nil {
 		return err
 	}
+	// What was sent to nobody is sent again after minutes, or by a new source at once.
+	if err := kill(ctx, namespace, sourcePods); err != nil {
+		return err
+	}
 	for _, name := range []string{"tyrion", "joffrey"} {
 		if err := gone(ctx, "helloworldserviceinstances", name); err != nil {
 			return err

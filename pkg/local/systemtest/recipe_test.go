@@ -87,9 +87,9 @@ func TestRecipes(t *testing.T) {
 		w := start(t, local.Options{Dir: dir})
 		w.until("only the greeted one is left", func() bool { v := w.versions(); return len(v) == 1 && v[greeted] != "" })
 		w.untilReady(greeted)
-		w.recipe("/run?wait=30s", "hello-world.yml")
+		w.recipe("/run?wait=3m", "hello-world.yml")
 
-		if got := w.recipe("/delete?wait=30s", "hello-world.yml"); got != "Deleted models: ['serviceinstance', 'service', 'constraints']" {
+		if got := w.recipe("/delete?wait=3m", "hello-world.yml"); got != "Deleted models: ['serviceinstance', 'service', 'constraints']" {
 			t.Errorf("deletion: %s", got)
 		}
 		w.greets()

@@ -534,8 +534,8 @@ func TestWait(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w.send("POST", "/run?wait=1s", text).want(t, "what is not, and why", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
-Not ready after at most 1s:
+	w.send("POST", "/run?wait=5s", text).want(t, "what is not, and why", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
+Not ready after at most 5s:
   node "a", Widget NS/a: Ready is False: Failed: Maybe not
   node "b", Widget NS/b: it was deleted in the meantime
 `, "NS", w.namespace))
@@ -548,14 +548,14 @@ Not ready after at most 1s:
 	changed := strings.Replace(text, "count: 1", "count: 2", 1)
 	w.send("POST", "/run?wait=300ms", changed, "Accept", "application/json").want(t, "Ready of an older generation is not ready, and one without status neither", 504,
 		`{"created":["a","b","m"],"models":[...`)
-	w.send("POST", "/run?wait=300ms", changed).want(t, "the same as text", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
-Not ready after at most 300ms:
+	w.send("POST", "/run?wait=3s", changed).want(t, "the same as text", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
+Not ready after at most 3s:
   node "a", Widget NS/a: its generation 2 is not handled yet
   node "b", Widget NS/b: no step has handled it yet (generation 1)
 `, "NS", w.namespace))
 
-	w.send("POST", "/delete?wait=300ms", text).want(t, "a deletion waits for finalizers", 504, strings.ReplaceAll(`Deleted models: ['m', 'b', 'a']
-Not gone after at most 300ms:
+	w.send("POST", "/delete?wait=3s", text).want(t, "a deletion waits for finalizers", 504, strings.ReplaceAll(`Deleted models: ['m', 'b', 'a']
+Not gone after at most 3s:
   node "a", Widget NS/a: it is still there, held by: example.com/hold
 `, "NS", w.namespace))
 	step(func() {
