@@ -180,8 +180,9 @@ func cut(s string, n int) string {
 	return string([]rune(s)[:n])
 }
 
-// refused tells whether a status says that sending the same again is of no use:
-// what is not accepted, but not what Knative calls a passing trouble.
+// refused tells whether a status says that sending the same again is of no use.
+// Knative's SelectiveRetry tries 404 and 409 again, a few times; a replay is
+// tried for ever, and a destination that is not there any more does not come.
 func refused(code int) bool {
 	return code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
 }

@@ -79,7 +79,7 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 		// if it were the first.
 		f.generation, f.attempts = o.Generation, 0
 		if f.sent != nil && !f.sent.taken.IsZero() {
-			f.sent.expires = earlier(f.sent.expires, f.sent.taken.Add(s.options.Visibility))
+			f.sent.expires = f.sent.taken.Add(s.options.Visibility)
 		}
 	}
 
@@ -92,12 +92,12 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 		case now.Before(f.sent.expires):
 			// Also if it is not due any more: the step may be running, and if
 			// it became due again it would run twice at once.
-			late := f.sent.taken.Add(s.options.Visibility)
-			if !now.Before(late) {
+			again := f.sent.taken.Add(s.options.Visibility)
+			if !now.Before(again) {
 				s.yield(ctx, k, f.sent)
-				late = f.sent.expires
+				again = f.sent.expires
 			}
-			s.queue.AddAfter(k, earlier(late, f.sent.expires).Sub(now))
+			s.queue.AddAfter(k, again.Sub(now))
 			return
 		case verdict.Due():
 			f.lost++
@@ -129,11 +129,4 @@ func (s *Source) evaluate(ctx context.Context, k key) {
 		s.lane(k).push(k)
 	}
 	s.pump(ctx, s.lane(k))
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

@@ -28,8 +28,8 @@ type Send func(ctx context.Context, event cloudevents.Event) error
 type Options struct {
 	// Namespace whose objects are watched. Default: all namespaces.
 	Namespace string
-	// Window is how many events of one kind and step may be in flight.
-	// Default: 64.
+	// Window is how many events of one kind and step may be in flight, not
+	// counting those that are past the first visibility timeout. Default: 64.
 	Window int
 	// Visibility is how long the source waits for the status to show that a
 	// step has handled an event, before it sends it again; doubled each time.

@@ -129,12 +129,12 @@ func (s *Server) serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s.address = listener.Addr().String()
 	prepared, err := newAPIServer(s.etcdURL(), listener, s.identity, o)
 	if err != nil {
 		_ = listener.Close()
 		return err
 	}
+	s.address = listener.Addr().String() // From here on Stop has something to wait for.
 
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
