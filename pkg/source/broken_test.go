@@ -156,6 +156,21 @@ func TestAPIRestarts(t *testing.T) {
 	r.quiet("all is synced")
 }
 
+// redefine changes the definition of Owner, whose list the API refuses, and
+// waits until the source knows that, and no object.
+func (r *rig) redefine() {
+	r.Helper()
+	changed := owners
+	changed.dependsOn = "Elsewhere=spec.elsewhere"
+	r.define(changed)
+	r.await("the model to be followed anew", func() bool {
+		r.source.mu.Lock()
+		defer r.source.mu.Unlock()
+		w := r.source.kinds[r.groupKind("Owner")]
+		return len(w.DependsOn) == 1 && !w.synced
+	})
+}
+
 // TestGoneWhileRedefined has an object go while nobody watches, because the
 // definition changes at that moment.
 func TestGoneWhileRedefined(t *testing.T) {
@@ -168,15 +183,7 @@ func TestGoneWhileRedefined(t *testing.T) {
 
 	path := r.group + "/v1/owners"
 	broken.Store(&path)
-	changed := owners
-	changed.dependsOn = "Elsewhere=spec.elsewhere"
-	r.define(changed)
-	r.await("the model to be followed anew", func() bool {
-		r.source.mu.Lock()
-		defer r.source.mu.Unlock()
-		w := r.source.kinds[r.groupKind("Owner")]
-		return len(w.DependsOn) == 1 && !w.synced
-	})
+	r.redefine()
 	r.delete("Owner", "a")
 	r.create("Owner", "b", nil)
 	broken.Store(nil)
@@ -201,15 +208,7 @@ func TestWaitingWhileRedefined(t *testing.T) {
 
 	path := r.group + "/v1/owners"
 	broken.Store(&path)
-	changed := owners
-	changed.dependsOn = "Elsewhere=spec.elsewhere"
-	r.define(changed)
-	r.await("the model to be followed anew", func() bool {
-		r.source.mu.Lock()
-		defer r.source.mu.Unlock()
-		w := r.source.kinds[r.groupKind("Owner")]
-		return len(w.DependsOn) == 1 && !w.synced
-	})
+	r.redefine()
 	r.answer.Store(nil)
 	r.step(time.Second)
 	r.await("the lane to have found nothing", waiting(0))
