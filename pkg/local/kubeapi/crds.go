@@ -30,7 +30,11 @@ const fieldManager = "local-runner"
 
 // crdTimeout bounds the wait for a CRD to be accepted and served. It takes some 100 ms; a CRD with a conflict in its
 // names is never established.
-const crdTimeout = 30 * time.Second
+const crdTimeout = time.Minute
+
+// listTimeout bounds each look at the resources of a CRD. Seen once: the API had a request for resources that it was just
+// beginning to serve, and did not answer it within half a minute. Then it is asked again.
+const listTimeout = 5 * time.Second
 
 // ApplyCRDs applies the CustomResourceDefinitions in YAML files or directories of them (server-side apply, taking over
 // fields from others), and returns when their resources are served. An error names the file or the CRD at fault.
@@ -109,7 +113,10 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 				continue
 			}
 			gvr := schema.GroupVersionResource{Group: crd.Spec.Group, Version: v.Name, Resource: crd.Spec.Names.Plural}
-			if _, err := resources.Resource(gvr).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+			listing, cancel := context.WithTimeout(ctx, listTimeout)
+			_, err := resources.Resource(gvr).List(listing, metav1.ListOptions{Limit: 1})
+			cancel()
+			if err != nil {
 				reason = err.Error()
 				return false, nil
 			}

@@ -242,7 +242,8 @@ func TestKill(t *testing.T) {
 	}
 	defer func() { _ = child.Process.Kill() }()
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the child says %q, %v", line, err)
+		log, _ := os.ReadFile(filepath.Join(dir, "kubeapi.log"))
+		t.Fatalf("the child says %q, %v; its log:\n%s", line, err, log[max(0, len(log)-20_000):])
 	}
 
 	config := savedConfig(t, dir)
