@@ -175,9 +175,10 @@ func (s *Source) land(ctx context.Context, k key, f *flight) {
 	if f.sent == nil {
 		return
 	}
-	s.yield(ctx, k, f.sent)
-	f.sent = nil
+	flying := f.sent
+	f.sent = nil // First: the next to be sent may be the same step again.
 	inFlight.WithLabelValues(string(k.step), k.kind.Kind).Dec()
+	s.yield(ctx, k, flying)
 }
 
 // yield gives the place of an event in its lane to another one. The caller holds mu.
