@@ -312,6 +312,13 @@ var errDeleting = errors.New("the object is being deleted")
 // object is being deleted.
 func IsDeleting(err error) bool { return errors.Is(err, errDeleting) }
 
+// IsGone tells whether an error says that an object is not there. An API that
+// does not serve the kind in this version (any more) answers 404 as well, but
+// that says nothing about the object.
+func IsGone(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+}
+
 // RemoveFinalizer takes the step's finalizer from the object, so that it can go
 // once the others are gone too, and with it those of steps that its kind has
 // lost: nobody else would. It tells whether this was the last finalizer of a
@@ -322,7 +329,7 @@ func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) 
 			return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !obj.Kind.Has(s)) })
 		}), nil
 	})
-	if apierrors.IsNotFound(err) {
+	if IsGone(err) {
 		return false, nil
 	}
 	if err != nil {

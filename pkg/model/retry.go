@@ -5,7 +5,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -21,13 +20,6 @@ var conflicts = wait.Backoff{Steps: 6, Duration: 10 * time.Millisecond, Factor: 
 // the very first call ends, it returns no error, as if the change were made.
 func RetryOnConflict(ctx context.Context, fn func() error) error {
 	return retry(ctx, apierrors.IsConflict, fn)
-}
-
-// IsGone tells whether an error says that an object is not there. An API that
-// does not serve the kind in this version (any more) answers 404 as well, but
-// that says nothing about the object.
-func IsGone(err error) bool {
-	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 func retry(ctx context.Context, again func(error) bool, fn func() error) error {

@@ -11,7 +11,8 @@
 //   - evaluate.go asks model.Due about an object whenever it, or something that
 //     it depends on or that depends on it, has changed, or a time has come;
 //   - lane.go sends what is due, for each kind and step at most a window of
-//     events that are not yet acknowledged.
+//     events that are not yet acknowledged, not counting those that are past
+//     the first visibility timeout.
 //
 // What was sent is in flight until the watched status shows that the step has
 // handled it, or until a visibility timeout passes and it is sent again. The

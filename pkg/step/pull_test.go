@@ -6,16 +6,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go.uber.org/zap"
-	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
@@ -59,12 +57,7 @@ func serve(t *testing.T, handler http.Handler, err error) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	quiet := logging.WithLogger(context.Background(), zap.NewNop().Sugar())
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(w, r.WithContext(logging.WithLogger(r.Context(), logging.FromContext(quiet))))
-	}))
-	t.Cleanup(srv.Close)
-	return srv.URL
+	return functiontest.Serve(t, handler)
 }
 
 func TestPullEngine(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,10 +102,7 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 				reason = fmt.Sprintf("%s: %s", c.Type, c.Message)
 			}
 		}
-		established := slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
-			return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
-		})
-		if !established {
+		if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
 			return false, nil
 		}
 		for _, v := range crd.Spec.Versions {
