@@ -6,12 +6,12 @@ package main
 
 import (
 	"context"
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"net/http"
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 
-	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
@@ -43,7 +43,7 @@ func build(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	models, err := model.NewClient(config, apis.NewScheme())
+	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
 		return nil, err
 	}

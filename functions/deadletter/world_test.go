@@ -15,7 +15,6 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/xos-knative/synchronizer/pkg/apis"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
@@ -53,7 +52,7 @@ func newWorld(t *testing.T, env ...string) *world {
 		t.Fatal(err)
 	}
 	w.url = functiontest.Serve(t, handler)
-	if w.models, err = model.NewClient(api.Config(), apis.NewScheme()); err != nil {
+	if w.models, err = model.NewClient(api.Config(), v1alpha1.AddToScheme); err != nil {
 		t.Fatal(err)
 	}
 	w.letters = model.For[*v1alpha1.DeadLetter](w.models)

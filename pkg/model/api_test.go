@@ -15,8 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
-	"github.com/xos-knative/synchronizer/pkg/apis"
-	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -38,9 +37,10 @@ func newClient(t testing.TB, wraps ...func(http.RoundTripper) http.RoundTripper)
 
 func clientFor(t testing.TB, config *rest.Config) *model.Client {
 	t.Helper()
-	scheme := apis.NewScheme()
-	scheme.AddKnownTypes(boxVersion, &Box{})
-	c, err := model.NewClient(config, scheme)
+	c, err := model.NewClient(config, v1alpha1.AddToScheme, func(s *runtime.Scheme) error {
+		s.AddKnownTypes(boxVersion, &Box{})
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,11 +58,18 @@ type Client struct {
 	readAt time.Time
 }
 
-// NewClient makes a client for the models whose Go types the scheme knows.
-func NewClient(config *rest.Config, scheme *runtime.Scheme) (*Client, error) {
+// NewClient makes a client for models whose Go types the given functions
+// register: the AddToScheme of each API package.
+func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) (*Client, error) {
 	d, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("model client: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range addToScheme {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("model client: %w", err)
+		}
 	}
 	return &Client{dynamic: d, scheme: scheme}, nil
 }

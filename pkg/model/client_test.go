@@ -18,8 +18,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
-	"github.com/xos-knative/synchronizer/pkg/apis"
-	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -92,7 +91,7 @@ func TestKindsAreReadOnce(t *testing.T) {
 }
 
 func TestNoType(t *testing.T) {
-	c, err := model.NewClient(kubeapitest.Shared(t).Config(), apis.NewScheme())
+	c, err := model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +130,7 @@ func TestAPIErrors(t *testing.T) {
 			}
 		})
 	}
-	if _, err := model.NewClient(&rest.Config{Host: "://"}, apis.NewScheme()); err == nil {
+	if _, err := model.NewClient(&rest.Config{Host: "://"}, v1alpha1.AddToScheme); err == nil {
 		t.Error("a configuration that makes no client must be an error")
 	}
 }

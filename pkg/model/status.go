@@ -50,9 +50,6 @@ type Status struct {
 	Policy *StepStatus `json:"policy,omitempty"`
 }
 
-// ModelStatus gives generic code access to the status of a typed object.
-func (s *Status) ModelStatus() *Status { return s }
-
 // Step returns the part that the step owns, nil if it has never run.
 func (s *Status) Step(step Step) *StepStatus {
 	switch step {

@@ -16,8 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/pkg/logging"
 
-	"github.com/xos-knative/synchronizer/pkg/apis"
-	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -82,7 +81,7 @@ func TestWithEngines(t *testing.T) {
 	t.Parallel()
 	const instances, namespace = 8, "default"
 	config := kubeapitest.Start(t, "../../config/crds")
-	models, err := model.NewClient(config, apis.NewScheme())
+	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}

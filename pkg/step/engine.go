@@ -54,12 +54,12 @@ var stepsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 
 // Models connects to the Kubernetes API that the function finds in its
 // environment; see [function.KubeConfig].
-func Models(scheme *runtime.Scheme) (*model.Client, error) {
+func Models(addToScheme ...func(*runtime.Scheme) error) (*model.Client, error) {
 	config, err := function.KubeConfig()
 	if err != nil {
 		return nil, err
 	}
-	return model.NewClient(config, scheme)
+	return model.NewClient(config, addToScheme...)
 }
 
 // Engine runs the steps of one function for the model events it receives.

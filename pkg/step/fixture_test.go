@@ -12,8 +12,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/xos-knative/synchronizer/pkg/apis"
-	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
@@ -103,7 +102,7 @@ func (s serviceSyncer) Delete(context.Context, *service) error {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	models, err := model.NewClient(kubeapitest.Shared(t).Config(), apis.NewScheme())
+	models, err := model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +123,7 @@ func (f *fixture) client() *model.Client {
 			return next.RoundTrip(r)
 		})
 	})
-	models, err := model.NewClient(config, apis.NewScheme())
+	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
 		f.Fatal(err)
 	}

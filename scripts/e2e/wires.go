@@ -11,9 +11,9 @@ import (
 
 	"knative.dev/pkg/apis"
 
-	"github.com/xos-knative/synchronizer/functions/greeter/api"
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	corev1alpha1 "github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
-	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 

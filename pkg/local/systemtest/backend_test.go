@@ -15,11 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/fields"
 
-	"github.com/xos-knative/synchronizer/functions/greeter/api"
-	"github.com/xos-knative/synchronizer/functions/greeter/client"
-	"github.com/xos-knative/synchronizer/pkg/apis"
+	helloworld "github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
-	helloworld "github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
@@ -28,7 +27,7 @@ import (
 // letters reaches the dead letters.
 func (w *world) letters() model.Models[*v1alpha1.DeadLetter] {
 	w.Helper()
-	models, err := model.NewClient(w.system.Config(), apis.NewScheme())
+	models, err := model.NewClient(w.system.Config(), v1alpha1.AddToScheme)
 	if err != nil {
 		w.Fatal(err)
 	}

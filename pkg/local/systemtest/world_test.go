@@ -18,9 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
-	"github.com/xos-knative/synchronizer/functions/greeter/client"
-	"github.com/xos-knative/synchronizer/pkg/apis"
-	"github.com/xos-knative/synchronizer/pkg/apis/helloworld/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/pkg/local"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -98,7 +97,7 @@ func start(t *testing.T, o local.Options) *world {
 
 func newWorld(t *testing.T, config *rest.Config, http *http.Client) *world {
 	t.Helper()
-	models, err := model.NewClient(config, apis.NewScheme())
+	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,6 +156,3 @@ type DeadLetterList struct {
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []DeadLetter `json:"items"`
 }
-
-// ModelStatus gives the engines access to the status.
-func (d *DeadLetter) ModelStatus() *model.Status { return &d.Status }

@@ -1,0 +1,277 @@
+// Package server is the greeter's HTTP interface:
+//
+//	PUT    /greetings/{id}               create or update; 409 for a generation that is behind
+//	GET    /greetings/{id}
+//	DELETE /greetings/{id}?generation=N  204, also if it is not there; 409 for a generation that is behind
+//	GET    /greetings?limit=&continue=&managed=
+//	POST   /greetings                    a greeting for a user of the greeter; published as a CloudEvent
+//	GET    /outbox                       what waits to be published
+//
+// Every answer that is not 2xx has the JSON body of api.Error, which names the field and what was expected.
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/store"
+)
+
+type server struct {
+	store    *store.Store
+	accepted func(store.Line)
+	log      *zap.SugaredLogger
+}
+
+// New returns the handler. It calls accepted, which must not block, for each greeting that waits to be published; nil is
+// allowed. The logger is taken from ctx.
+func New(ctx context.Context, s *store.Store, accepted func(store.Line)) http.Handler {
+	if accepted == nil {
+		accepted = func(store.Line) {}
+	}
+	srv := &server{store: s, accepted: accepted, log: logging.FromContext(ctx)}
+
+	mux := http.NewServeMux()
+	mux.Handle("/greetings", srv.methods(map[string]handler{
+		http.MethodGet:  srv.list,
+		http.MethodPost: srv.post,
+	}))
+	mux.Handle("/greetings/{id}", srv.methods(map[string]handler{
+		http.MethodGet:    srv.get,
+		http.MethodPut:    srv.put,
+		http.MethodDelete: srv.delete,
+	}))
+	mux.Handle("/outbox", srv.methods(map[string]handler{
+		http.MethodGet: srv.outbox,
+	}))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		srv.fail(w, r, failure(http.StatusNotFound, "path: expected /greetings, /greetings/{id} or /outbox, got %.150q", r.URL.Path))
+	})
+	return mux
+}
+
+// A handler returns what to answer with, or an error that fail turns into an answer.
+type handler func(w http.ResponseWriter, r *http.Request) (status int, body any, err error)
+
+// methods is used instead of the methods in http.ServeMux's patterns because the mux answers 405 in plain text.
+func (s *server) methods(byMethod map[string]handler) http.Handler {
+	allowed := make([]string, 0, len(byMethod))
+	for m := range byMethod {
+		allowed = append(allowed, m)
+	}
+	slices.Sort(allowed)
+	allow := strings.Join(allowed, ", ")
+
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, ok := byMethod[r.Method]
+		if r.Method == http.MethodHead {
+			h, ok = byMethod[http.MethodGet]
+		}
+		if !ok {
+			w.Header().Set("Allow", allow)
+			s.fail(w, r, failure(http.StatusMethodNotAllowed, "method: expected %s, got %.20s", allow, r.Method))
+			return
+		}
+
+		status, body, err := h(w, r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.answer(w, status, body)
+	})
+}
+
+func (s *server) put(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	id, err := pathID(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := query(r); err != nil {
+		return 0, nil, err
+	}
+	body := api.PutRequest{}
+	if err := decode(w, r, &body); err != nil {
+		return 0, nil, err
+	}
+	if err := body.Validate(); err != nil {
+		return 0, nil, invalid(err)
+	}
+
+	g, change, err := s.store.Put(id, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	if change != store.Unchanged {
+		s.log.Infow(g.Message, "greeting", g.ID, "name", g.Name, "generation", g.Generation)
+	}
+	if change == store.Created {
+		return http.StatusCreated, g, nil
+	}
+	return http.StatusOK, g, nil
+}
+
+func (s *server) get(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	id, err := pathID(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := query(r); err != nil {
+		return 0, nil, err
+	}
+	g, err := s.store.Get(id)
+	return http.StatusOK, g, err
+}
+
+func (s *server) delete(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	id, err := pathID(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := query(r, "generation"); err != nil {
+		return 0, nil, err
+	}
+	generation := int64(0)
+	if v, ok := parameter(r, "generation"); ok {
+		generation, err = strconv.ParseInt(v, 10, 64)
+		if err != nil || generation < 1 {
+			return 0, nil, failure(http.StatusBadRequest, "generation: expected a whole number of 1 or more, got %.50q", v)
+		}
+	}
+
+	deleted, err := s.store.Delete(id, generation)
+	if err != nil {
+		return 0, nil, err
+	}
+	if deleted {
+		s.log.Infow("The greeting is deleted", "greeting", id, "generation", generation)
+	}
+	return http.StatusNoContent, nil, nil
+}
+
+func (s *server) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	if err := query(r, "limit", "continue", "managed"); err != nil {
+		return 0, nil, err
+	}
+	o := store.ListOptions{Limit: api.DefaultLimit}
+	if v, ok := parameter(r, "limit"); ok {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > api.MaxLimit {
+			return 0, nil, failure(http.StatusBadRequest, "limit: expected a whole number from 1 to %d, got %.50q", api.MaxLimit, v)
+		}
+		o.Limit = n
+	}
+	if v, ok := parameter(r, "managed"); ok {
+		managed := v == "true"
+		if !managed && v != "false" {
+			return 0, nil, failure(http.StatusBadRequest, "managed: expected true or false, got %.50q", v)
+		}
+		o.Managed = &managed
+	}
+	if v, ok := parameter(r, "continue"); ok {
+		after, err := parseToken(v)
+		if err != nil {
+			return 0, nil, invalid(err)
+		}
+		o.After = after
+	}
+
+	items, more, err := s.store.List(o)
+	if err != nil {
+		return 0, nil, err
+	}
+	page := api.GreetingList{Items: items}
+	if more {
+		page.Continue = token(items[len(items)-1].ID)
+	}
+	return http.StatusOK, page, nil
+}
+
+func (s *server) post(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	if err := query(r); err != nil {
+		return 0, nil, err
+	}
+	body := api.Request{}
+	if err := decode(w, r, &body); err != nil {
+		return 0, nil, err
+	}
+	if err := body.Validate(); err != nil {
+		return 0, nil, invalid(err)
+	}
+
+	g, entry, err := s.store.Accept(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	s.log.Infow("A greeting is asked for", "greeting", g.ID, "name", g.Name, "helloTo", g.HelloTo)
+	s.accepted(entry.Line())
+	w.Header().Set("Location", "/greetings/"+g.ID)
+	return http.StatusCreated, g, nil
+}
+
+func (s *server) outbox(_ http.ResponseWriter, r *http.Request) (int, any, error) {
+	if err := query(r); err != nil {
+		return 0, nil, err
+	}
+	status, err := s.store.OutboxStatus()
+	return http.StatusOK, status, err
+}
+
+func (s *server) answer(w http.ResponseWriter, status int, body any) {
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		s.log.Errorw("Cannot encode an answer", "error", err)
+		status, raw = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be encoded"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(raw, '\n')) // a caller that is gone needs no answer
+}
+
+// statusError is an error with the status to answer it with.
+type statusError struct {
+	status int
+	error
+}
+
+func failure(status int, format string, args ...any) error {
+	return &statusError{status: status, error: fmt.Errorf(format, args...)}
+}
+
+func invalid(err error) error { return &statusError{status: http.StatusBadRequest, error: err} }
+
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var known *statusError
+	var conflict *store.ConflictError
+	status, reason := http.StatusServiceUnavailable, "the store is in trouble, try again later"
+	switch {
+	case errors.As(err, &known):
+		status, reason = known.status, known.Error()
+	case errors.As(err, &conflict):
+		status, reason = http.StatusConflict, conflict.Error()
+	case errors.Is(err, store.ErrNotFound):
+		status, reason = http.StatusNotFound, err.Error()
+	case errors.Is(err, store.ErrOutboxFull):
+		w.Header().Set("Retry-After", "30")
+		reason = err.Error()
+	default:
+		// What the disk or the operating system says is for the log, not for the caller, who can only come back.
+		s.log.Errorw("The store is in trouble", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	// Joined errors stand on lines of their own; a reason is one line, for logs and status messages.
+	s.answer(w, status, api.Error{Error: strings.ReplaceAll(reason, "\n", "; ")})
+}

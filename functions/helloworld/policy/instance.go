@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// Instance is the policy for HelloWorldServiceInstances: it deletes those that
+// greet an unwelcome guest, and gives the others a service to belong to.
+type Instance struct{ Models *model.Client }
+
+var _ step.Policy[*v1alpha1.HelloWorldServiceInstance] = Instance{}
+
+// Create applies both rules.
+func (p Instance) Create(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+	if hello.Unwelcome(instance.Spec.HelloTo) {
+		logging.FromContext(ctx).Infof("%s is not going to get greeted!", instance.Spec.HelloTo)
+		return model.For[*v1alpha1.HelloWorldServiceInstance](p.Models).Delete(ctx, instance)
+	}
+	if instance.OwnerName() != "" {
+		return nil
+	}
+	return p.adopt(ctx, instance)
+}
+
+// Update does the same: a spec can become what a new one may not be.
+func (p Instance) Update(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+	return p.Create(ctx, instance)
+}
+
+// Delete has nothing to do: taking the greeting back is the sync step's work.
+func (p Instance) Delete(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+	logging.FromContext(ctx).Infof("%s is no longer to be greeted", instance.Spec.HelloTo)
+	return nil
+}
+
+// adopt gives the instance to the only service of its namespace, as XOS does
+// for a model with an owner_class_name.
+func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+	var owners []string
+	err := model.For[*v1alpha1.HelloWorldService](p.Models).Each(ctx, instance.Namespace, model.Filter{}, func(s *v1alpha1.HelloWorldService) error {
+		if s.DeletionTimestamp.IsZero() {
+			owners = append(owners, s.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(owners) != 1 {
+		return step.WaitForOne("HelloWorldService", fmt.Sprintf(
+			"spec.owner is not set and cannot be chosen: expected one HelloWorldService in the namespace, found %d", len(owners)))
+	}
+	// Others write to the object at the same time, the sync step its status
+	// for one; only the owner is changed, on whatever is there.
+	instances := model.For[*v1alpha1.HelloWorldServiceInstance](p.Models)
+	return model.RetryOnConflict(ctx, func() error {
+		live, err := instances.Get(ctx, instance.Namespace, instance.Name)
+		if err != nil {
+			return err
+		}
+		if live.UID != instance.UID || live.OwnerName() != "" {
+			return nil // The user was faster.
+		}
+		live.Spec.Owner = &v1alpha1.OwnerReference{Name: owners[0]}
+		_, _, err = instances.Save(ctx, live)
+		return err
+	})
+}

@@ -1,0 +1,421 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/greetertest"
+	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+func TestAdopt(t *testing.T) {
+	w := newWorld(t)
+	w.put("foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Dude"})
+	w.put("blank", api.PutRequest{Name: "  ", HelloTo: "Arya"})
+	if _, _, err := w.greeter.Store.Accept(api.Request{Name: "Requested", HelloTo: "Bran"}); err != nil {
+		t.Fatal(err)
+	}
+	w.pull("greetings of the greeter's own are adopted, those that its users requested are left to function event", step.PullCounts{Created: 2})
+
+	name := hello.MirrorName("foreign")
+	got := w.get(name)
+	if diff := cmp.Diff(v1alpha1.HelloWorldServiceInstanceSpec{Name: "Pulled Record", HelloTo: "Dude"}, got.Spec); diff != "" {
+		t.Errorf("the mirror says what the greeting says: -want +got:\n%s", diff)
+	}
+	if want := map[string]string{model.AnnotationNoSync: "true", hello.AnnotationGreetingID: "foreign"}; !cmp.Equal(want, got.Annotations) {
+		t.Errorf("the mirror is never synced: want %v, got %v", want, got.Annotations)
+	}
+	if diff := cmp.Diff(v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Arya"}, w.get(hello.MirrorName("blank")).Spec); diff != "" {
+		t.Errorf("a blank name is none: -want +got:\n%s", diff)
+	}
+	w.run("HelloWorldServiceInstance", name)
+	if status := w.get(name).Status.Sync; status != nil || len(w.greetings()) != 3 {
+		t.Errorf("a mirror is not pushed: got %+v, greetings %v", status, w.greetings())
+	}
+
+	before := w.all()
+	w.pull("the next round has nothing to do", step.PullCounts{Unchanged: 2})
+	if diff := cmp.Diff(before, w.all()); diff != "" {
+		t.Errorf("and writes nothing: -want +got:\n%s", diff)
+	}
+
+	w.change(name, func(i *instance) { i.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"} })
+	w.put("foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Nobody"})
+	w.pull("the mirror follows", step.PullCounts{Updated: 1, Unchanged: 1})
+	if got := w.get(name).Spec; got.HelloTo != "Nobody" || got.Owner == nil {
+		t.Errorf("and keeps what others have set: got %+v", got)
+	}
+
+	w.change(name, func(i *instance) { delete(i.Annotations, model.AnnotationNoSync) })
+	w.service("hello", "Jon")
+	w.put("foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Somebody"})
+	w.pull("a mirror without no-sync is declared: it follows no more", step.PullCounts{Unchanged: 2})
+	w.run("HelloWorldServiceInstance", name)
+	if got := w.greetings()[string(w.get(name).UID)]; got != "Pulled Record: Jon is saying hello to Nobody" {
+		t.Errorf("and is pushed: got %q", got)
+	}
+}
+
+func TestAdoptFailures(t *testing.T) {
+	w := newWorld(t)
+	w.create(&instance{ObjectMeta: w.meta(hello.MirrorName("taken")), Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Sansa"}})
+	w.put("taken", api.PutRequest{Name: "Taken", HelloTo: "Arya"})
+	w.put("invalid", api.PutRequest{Name: "Invalid", HelloTo: "  "})
+	w.put("good", api.PutRequest{Name: "Good", HelloTo: "Bran"})
+	w.pull("records that cannot be adopted do not stop the others", step.PullCounts{Created: 1, Failed: 2})
+	if got := w.get(hello.MirrorName("taken")); got.Spec.HelloTo != "Sansa" {
+		t.Errorf("somebody else's instance is left alone: got %+v", got.Spec)
+	}
+}
+
+func TestDrift(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		harm   func(w *world, i *instance)
+		want   string // What pull says of it.
+	}{
+		"Missing": {"A greeting of ours that somebody deleted", func(w *world, i *instance) { w.remove(string(i.UID)) }, "pull: the greeting was missing"},
+		"HelloTo": {"Or changed", func(w *world, i *instance) {
+			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "X"})
+		}, `pull: hello_to of the greeting was changed to "X"`},
+		"HelloFrom": {"In any field", func(w *world, i *instance) { w.put(string(i.UID), api.PutRequest{Name: "a", HelloTo: "Arya"}) }, `pull: hello_from of the greeting was changed to ""`},
+		"Name": {"In any field", func(w *world, i *instance) {
+			w.put(string(i.UID), api.PutRequest{Name: "b", HelloFrom: "Jon", HelloTo: "Arya"})
+		}, `pull: name of the greeting was changed to "b"`},
+		"Replaced": {"Or made anew as the greeter's own", func(w *world, i *instance) {
+			w.remove(string(i.UID))
+			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "Arya"})
+		}, "pull: the greeting was no longer marked as that of its model"},
+		"Older": {"Or that came from an old copy of the greeter's disk", func(w *world, i *instance) {
+			w.change("a", func(i *instance) { i.Spec.Name = "b" })
+			w.change("a", func(i *instance) { i.Spec.Name = "" })
+			w.run("HelloWorldServiceInstance", "a")
+			w.remove(string(i.UID))
+			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "Arya", Generation: 1,
+				Model: &api.ModelRef{Namespace: w.ns, Name: "a", UID: string(i.UID)}})
+		}, "pull: the greeting was of generation 1, the model is of 3"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.service("hello", "Jon")
+			a := w.synced("a", "Arya")
+			w.synced("other", "Bran")
+			w.pull("nothing has happened yet", step.PullCounts{Unchanged: 2})
+			greetings := w.greetings()
+
+			tc.harm(w, a)
+			other := w.get("other").ResourceVersion
+			want := step.PullCounts{Drifted: 1, Unchanged: 1}
+			w.pull(tc.reason+" is counted as drift", want)
+			if got := w.get("a").Annotations; got[model.AnnotationRequestReason] != tc.want || got[model.AnnotationRequestedAt] == "" {
+				t.Errorf("%s: the sync is asked for with reason %q, got %v", tc.reason, tc.want, got)
+			}
+			w.pull("once: then it is under way", step.PullCounts{Unchanged: len(w.greetings())})
+
+			w.run("HelloWorldServiceInstance", "a")
+			if diff := cmp.Diff(greetings, w.greetings()); diff != "" {
+				t.Errorf("%s is mended: -want +got:\n%s", tc.reason, diff)
+			}
+			if got, want := w.get("a").Status.Sync.Message, "OK, requested: "+tc.want; got != want {
+				t.Errorf("%s: the status says why: want %q, got %q", tc.reason, want, got)
+			}
+			w.pull("after that all is well", step.PullCounts{Unchanged: 2})
+			if got := w.get("other").ResourceVersion; got != other {
+				t.Errorf("nothing else is touched")
+			}
+		})
+	}
+}
+
+func TestNotSettled(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		busy   func(w *world)
+	}{
+		"Changed":   {"A change that is not synced yet", func(w *world) { w.change("a", func(i *instance) { i.Spec.HelloTo = "B" }) }},
+		"Service":   {"A changed service that is not synced yet", func(w *world) { w.changeService("J") }},
+		"Service2":  {"A changed service that the instance has not followed yet", func(w *world) { w.service("hello", "J") }},
+		"Asked":     {"A sync that was asked for", func(w *world) { w.change("a", annotate(model.AnnotationRequestedAt, "now")) }},
+		"NoSync":    {"An instance that opted out", func(w *world) { w.change("a", annotate(model.AnnotationNoSync, "true")) }},
+		"Paused":    {"A paused instance", func(w *world) { w.change("a", annotate(model.AnnotationPaused, "")) }},
+		"Deleting":  {"An instance that is being deleted", func(w *world) { w.delete("a") }},
+		"NoService": {"A service that is being deleted", func(w *world) { w.deleteService() }},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.service("hello", "Jon")
+			a := w.synced("a", "Arya")
+			tc.busy(w)
+			before := w.all()
+
+			w.put(string(a.UID), api.PutRequest{Name: "x", HelloTo: "x"})
+			w.pull(tc.reason+" is no drift", step.PullCounts{Unchanged: 1})
+			w.remove(string(a.UID))
+			w.pull(tc.reason+" is no drift, also without a greeting", step.PullCounts{})
+			if diff := cmp.Diff(before, w.all()); diff != "" {
+				t.Errorf("%s: nothing is written: -want +got:\n%s", tc.reason, diff)
+			}
+		})
+	}
+}
+
+func annotate(key, value string) func(*instance) {
+	return func(i *instance) { i.Annotations = map[string]string{key: value} }
+}
+
+func (w *world) changeService(from string) {
+	w.t.Helper()
+	s := &v1alpha1.HelloWorldService{ObjectMeta: w.meta("hello"), Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: from}}
+	if _, _, err := model.For[*v1alpha1.HelloWorldService](w.models).Save(w.t.Context(), s); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) delete(name string) {
+	w.t.Helper()
+	if err := w.instances.Delete(w.t.Context(), &instance{ObjectMeta: w.meta(name)}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) deleteService() {
+	w.t.Helper()
+	if err := model.For[*v1alpha1.HelloWorldService](w.models).Delete(w.t.Context(), &v1alpha1.HelloWorldService{ObjectMeta: w.meta("hello")}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	w := newWorld(t)
+	w.service("hello", "Jon")
+	w.synced("kept", "Arya")
+	orphan := func(id, namespace, name, uid string) {
+		w.put(id, api.PutRequest{Name: id, HelloFrom: "Jon", HelloTo: "Bran", Generation: 2, Model: &api.ModelRef{Namespace: namespace, Name: name, UID: uid}})
+	}
+	orphan("gone", w.ns, "gone", "gone")
+	orphan("replaced", w.ns, "kept", "replaced")
+	orphan("elsewhere", "elsewhere", "gone", "elsewhere")
+	orphan("foreign", w.ns, "gone", "somebody")
+	orphan("bad", w.ns, "../kept", "bad")
+	w.pull("greetings of models that are gone are removed; what cannot be looked up is not", step.PullCounts{Orphaned: 2, Unchanged: 1, Failed: 1})
+
+	greetings := w.greetings()
+	for _, id := range []string{"elsewhere", "foreign", "bad"} {
+		if _, ok := greetings[id]; !ok {
+			t.Errorf("what is not a greeting of a model of this namespace is left alone: %s is gone", id)
+		}
+	}
+	if len(greetings) != 4 {
+		t.Errorf("want 4 greetings, got %v", greetings)
+	}
+	_, err := w.greeter.Client.Put(t.Context(), "gone", api.PutRequest{Name: "gone", HelloFrom: "Jon", HelloTo: "Bran", Generation: 2, Model: &api.ModelRef{Namespace: w.ns, Name: "gone", UID: "gone"}})
+	if err == nil {
+		t.Error("a sync that comes late cannot bring an orphan back")
+	}
+}
+
+// TestRaces changes things between the moment at which pull reads the models
+// and the one at which it reads the greetings.
+func TestRaces(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		change func(w *world)
+		want   step.PullCounts
+	}{
+		"Created": {"A model that came meanwhile is no orphan", func(w *world) { w.synced("b", "Bran") }, step.PullCounts{Unchanged: 2}},
+		"Changed": {"One that was changed and synced meanwhile is no drift", func(w *world) {
+			w.change("a", func(i *instance) { i.Spec.HelloTo = "B" })
+			w.run("HelloWorldServiceInstance", "a")
+		}, step.PullCounts{Unchanged: 1}},
+		"Deleted": {"One that went meanwhile is neither", func(w *world) {
+			w.delete("a")
+			w.run("HelloWorldServiceInstance", "a")
+		}, step.PullCounts{Unchanged: 1}},
+		"Replaced": {"Nor one that was made anew meanwhile", func(w *world) {
+			w.delete("a")
+			w.run("HelloWorldServiceInstance", "a")
+			w.synced("a", "Arya")
+		}, step.PullCounts{Unchanged: 2}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.service("hello", "Jon")
+			w.synced("a", "Arya")
+			var once sync.Once
+			w.greeter.Misbehave(func(greeter http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/greetings" {
+						once.Do(func() { tc.change(w) })
+					}
+					greeter.ServeHTTP(rw, r)
+				})
+			})
+			w.pull(tc.reason, tc.want)
+			greetings := w.greetings()
+			for name := range w.all() {
+				i := w.get(name)
+				if _, ok := greetings[string(i.UID)]; !ok || i.Annotations[model.AnnotationRequestedAt] != "" {
+					t.Errorf("%s: want %s greeted and not asked for, got %v, greetings %v", tc.reason, name, i.Annotations, greetings)
+				}
+			}
+		})
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	secondPage := func(f greetertest.Fault) greetertest.Fault {
+		return func(greeter http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Has("continue") {
+					f(greeter).ServeHTTP(rw, r)
+					return
+				}
+				r.URL.RawQuery = "limit=1"
+				greeter.ServeHTTP(rw, r)
+			})
+		}
+	}
+	cases := map[string]struct {
+		reason string
+		fault  greetertest.Fault
+		want   string
+	}{
+		"Status":     {"A greeter that answers 500", greetertest.Failing(500), "answered 500"},
+		"Broken":     {"A greeter that answers half a page", greetertest.BrokenJSON(), "cannot be decoded"},
+		"Slow":       {"A greeter that does not answer in time", greetertest.Slow(time.Minute), "deadline exceeded"},
+		"Gone":       {"A greeter that breaks the connection", greetertest.AnswerLost(), "EOF"},
+		"Other":      {"Something that is not the greeter", func(http.Handler) http.Handler { return http.NotFoundHandler() }, "something that is not the greeter answered 404"},
+		"Empty":      {"An answer without a list", answering(`{}`), "items: expected a list"},
+		"SecondPage": {"A greeter that breaks off in the middle", secondPage(greetertest.Failing(503)), "answered 503"},
+		"SameAgain":  {"A greeter that sends the same page again", secondPage(answering(`{"items":[{"id":"0"}]}`)), "in the order of ids"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.service("hello", "Jon")
+			w.synced("a", "Arya")
+			missing := w.synced("missing", "Bran")
+			w.remove(string(missing.UID))
+			w.put("~last", api.PutRequest{Name: "Pulled Record", HelloTo: "Dude"})
+			models, greetings := w.all(), w.greetings()
+
+			w.greeter.Misbehave(tc.fault)
+			if name == "Slow" {
+				w.url = w.serve(time.Second)
+			}
+			code, _, body := w.tick()
+			if code != 503 || !strings.Contains(body, tc.want) || strings.Contains(body, "\n") {
+				t.Errorf("%s: want 503 with one line about %q, got %d %s", tc.reason, tc.want, code, body)
+			}
+			w.greeter.Misbehave(nil)
+			if diff := cmp.Diff(models, w.all()); diff != "" {
+				t.Errorf("%s: no model is touched: -want +got:\n%s", tc.reason, diff)
+			}
+			if diff := cmp.Diff(greetings, w.greetings()); diff != "" {
+				t.Errorf("%s: no greeting is touched: -want +got:\n%s", tc.reason, diff)
+			}
+			w.pull("when it is back, the next round makes up for it", step.PullCounts{Created: 1, Drifted: 1, Unchanged: 1})
+		})
+	}
+}
+
+// answering answers with this and nothing else.
+func answering(body string) greetertest.Fault {
+	return func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(body))
+		})
+	}
+}
+
+// TestSingleGreetingInTrouble has a greeter that lists but cannot be asked for
+// one greeting.
+func TestSingleGreetingInTrouble(t *testing.T) {
+	w := newWorld(t)
+	w.service("hello", "Jon")
+	missing := w.synced("missing", "Bran")
+	w.remove(string(missing.UID))
+	w.greeter.Misbehave(func(greeter http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/greetings" {
+				http.Error(rw, "out of order", http.StatusInternalServerError)
+				return
+			}
+			greeter.ServeHTTP(rw, r)
+		})
+	})
+	w.pull("what cannot be confirmed is no drift, but a failed record", step.PullCounts{Failed: 1})
+	if got := w.get("missing").Annotations; got != nil {
+		t.Errorf("nothing is asked for: got %v", got)
+	}
+}
+
+// TestMany pulls more than a page of everything.
+func TestMany(t *testing.T) {
+	n := 520
+	w := newWorld(t)
+	items := []api.Greeting{}
+	for i := range n {
+		id := string(rune('a'+i/100)) + strings.Repeat("0", i%100)
+		items = append(items, api.Greeting{ID: id, Name: "Pulled Record", HelloTo: "Dude"})
+	}
+	page := func(from, to int, next string) string {
+		raw, err := json.Marshal(api.GreetingList{Items: items[from:to], Continue: next})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	w.greeter.Misbehave(func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			body := page(0, n/2, "more")
+			if r.URL.Query().Get("continue") == "more" {
+				body = page(n/2, n, "")
+			}
+			answering(body)(nil).ServeHTTP(rw, r)
+		})
+	})
+	w.pull("all pages are pulled", step.PullCounts{Created: n})
+	before := time.Now()
+	w.pull("and found again", step.PullCounts{Unchanged: n})
+	if got := len(w.all()); got != n {
+		t.Errorf("want %d instances, got %d", n, got)
+	}
+	t.Logf("a round over %d that are unchanged took %s", n, time.Since(before))
+}
+
+func TestSettings(t *testing.T) {
+	for name, tc := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"NoNamespace": {map[string]string{"GREETER_URL": "http://greeter"}, "NAMESPACE"},
+		"NoGreeter":   {map[string]string{"NAMESPACE": "helloworld"}, "GREETER_URL"},
+		"BadGreeter":  {map[string]string{"NAMESPACE": "helloworld", "GREETER_URL": "greeter"}, "GREETER_URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kubeapitest.LeadTo(t, kubeapitest.Shared(t))
+			for key, value := range tc.env {
+				t.Setenv(key, value)
+			}
+			if _, err := build(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("want an error that names %s, got %v", tc.want, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,110 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// Shelf holds books.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=shelves,categories=models
+// +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
+// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+type Shelf struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec ShelfSpec `json:"spec"`
+	// +optional
+	Status model.Status `json:"status,omitempty"`
+}
+
+// ShelfSpec is what a user declares of a shelf.
+type ShelfSpec struct {
+	// Display name. Default: the name of the object.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// What stands on the shelf's label: text that is not blank.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.trim() != ''",message="must not be blank"
+	Label string `json:"label"`
+}
+
+// ShelfList is a list of shelves.
+//
+// +kubebuilder:object:root=true
+type ShelfList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Shelf `json:"items"`
+}
+
+// Book stands on a shelf.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:selectablefield:JSONPath=`.spec.shelf.name`
+// +kubebuilder:selectablefield:JSONPath=`.spec.name`
+// +kubebuilder:resource:categories=models
+// +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
+// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync,policy"
+// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/depends-on=Shelf=spec.shelf.name"
+// +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+type Book struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec BookSpec `json:"spec"`
+	// +optional
+	Status model.Status `json:"status,omitempty"`
+}
+
+// BookSpec is what a user declares of a book.
+type BookSpec struct {
+	// Display name. Default: the name of the object.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// What the book is called: text that is not blank.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.trim() != ''",message="must not be blank"
+	Title string `json:"title"`
+	// The Shelf that the book stands on.
+	// +optional
+	Shelf *ShelfReference `json:"shelf,omitempty"`
+}
+
+// ShelfReference names a Shelf.
+type ShelfReference struct {
+	// Name of a Shelf in the same namespace.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	Name string `json:"name"`
+}
+
+// BookList is a list of books.
+//
+// +kubebuilder:object:root=true
+type BookList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Book `json:"items"`
+}
