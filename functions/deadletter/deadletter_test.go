@@ -459,7 +459,7 @@ func TestAPIAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	models, err := model.NewClient(config, runtime.NewScheme())
+	models, err := model.NewClient(config)
 	if err != nil {
 		t.Fatal(err)
 	}

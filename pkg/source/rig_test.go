@@ -25,7 +25,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
@@ -185,7 +184,7 @@ func (r *rig) define(d definition) {
 	r.defined = append(slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind }), d)
 	// A model client believes for a minute what it has read of definitions.
 	var err error
-	if r.models, err = model.NewClient(r.server.Config(), runtime.NewScheme()); err != nil {
+	if r.models, err = model.NewClient(r.server.Config()); err != nil {
 		r.Fatal(err)
 	}
 }
