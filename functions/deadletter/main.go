@@ -63,11 +63,13 @@ func build(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := step.NewSyncEngine(ctx, models, []step.SyncStep{step.Sync(&Replay{Models: models, Sink: env.ReplaySink, Token: env.Token, Namespace: env.Namespace})})
+	replay, err := step.New(ctx, models, []step.Registration{
+		step.Sync(&Replay{Models: models, Sink: env.ReplaySink, Token: env.Token, Namespace: env.Namespace}),
+	})
 	if err != nil {
 		return nil, err
 	}
-	sync, err := engine.HTTP()
+	sync, err := replay.HTTP()
 	if err != nil {
 		return nil, err
 	}

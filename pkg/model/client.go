@@ -2,7 +2,6 @@ package model
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,14 +10,12 @@ import (
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/pager"
@@ -37,10 +34,6 @@ const dependentsMaxAge = time.Second
 
 // ErrNoModel is wrapped by errors about a kind that no model definition has.
 var ErrNoModel = errors.New("not a model")
-
-// ErrStepChanged says that the step's part of the status is no longer what it
-// was when the step began: somebody else has run the step meanwhile.
-var ErrStepChanged = errors.New("the step's status was changed by another run")
 
 // Client is the model client that all functions share. It keeps no cache of
 // objects and starts no watch: a function lives for one burst of events, and
@@ -157,27 +150,34 @@ func (c *Client) each(ctx context.Context, k *Kind, namespace string, options me
 	return list.EachListItem(ctx, options, func(obj runtime.Object) error { return fn(obj.(*unstructured.Unstructured)) })
 }
 
-// Neighbours finds what [Due] has to know beside the object: what it depends
-// on, and, for a sync of an object that is being deleted, what depends on it.
-// The latter takes the right to list every kind that may.
-func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (Neighbours, error) {
-	var n Neighbours
-	if obj.Deleting() {
-		if step != StepSync {
-			return n, nil // Deleted whatever depends on it.
-		}
-		dependents, err := c.Dependents(ctx, obj)
-		n.Dependents = dependents
-		return n, err
+// Neighbours finds what [Due] has to know beside the object: what it depends on, and, for a sync
+// of an object that is being deleted, what depends on it. The latter takes the right to list every
+// kind that may. A policy looks at dependencies only while it waits for one, so only then are they
+// read for it.
+func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (n Neighbours, err error) {
+	status := obj.Status.Step(step)
+	switch {
+	case obj.Deleting() && step == StepSync:
+		n.Dependents, err = c.Dependents(ctx, obj)
+	case obj.Deleting():
+		// Only sync waits for dependents.
+	case step == StepSync || status != nil && status.State == StateWaiting:
+		n.Dependencies, err = c.Dependencies(ctx, obj)
 	}
+	return n, err
+}
+
+// Dependencies reads what the object depends on, one for each of its kind's DependsOn, in that order.
+func (c *Client) Dependencies(ctx context.Context, obj *Snapshot) ([]Dependency, error) {
+	var all []Dependency
 	for i, rule := range obj.Kind.DependsOn {
 		d, err := c.dependency(ctx, obj.Namespace, rule, obj.Refs[i])
 		if err != nil {
-			return n, err
+			return nil, err
 		}
-		n.Dependencies = append(n.Dependencies, d)
+		all = append(all, d)
 	}
-	return n, nil
+	return all, nil
 }
 
 func (c *Client) dependency(ctx context.Context, namespace string, rule DependsOn, name string) (Dependency, error) {
@@ -201,12 +201,13 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 		return d, nil // No object can have that name.
 	}
 	u, err := c.Live(ctx, k, namespace, name)
-	if apierrors.IsNotFound(err) {
+	if IsGone(err) {
 		return d, nil
 	}
 	if err != nil {
 		return d, err
 	}
+	d.Live = u
 	d.Object, err = k.SnapshotOf(u)
 	return d, err
 }
@@ -246,133 +247,8 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 	return found, nil
 }
 
-// SetStep stores the outcome of a step and the conditions that follow from it,
-// but only if the step's part of the status is still what it was in the
-// snapshot that the step began with; else it returns [ErrStepChanged]. What
-// others write to the status meanwhile is kept. If the object is gone, or
-// another one has its name, the error is NotFound.
-func (c *Client) SetStep(ctx context.Context, began *Snapshot, step Step, outcome *StepStatus) error {
-	k := began.Kind
-	err := RetryOnConflict(ctx, func() error {
-		u, err := c.Live(ctx, k, began.Namespace, began.Name)
-		if err != nil {
-			return err
-		}
-		if u.GetUID() != began.UID {
-			return apierrors.NewNotFound(k.GVR().GroupResource(), began.Name)
-		}
-		now, err := k.SnapshotOf(u)
-		if err != nil {
-			return err
-		}
-		if !equality.Semantic.DeepEqual(now.Status.Step(step), began.Status.Step(step)) {
-			return ErrStepChanged
-		}
-		before := now.Status.DeepCopy()
-		now.Status.SetStep(step, outcome)
-		SetConditions(now)
-		if equality.Semantic.DeepEqual(before, &now.Status) {
-			return nil
-		}
-		status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&now.Status)
-		if err != nil {
-			return err
-		}
-		// A model may have fields of its own in its status; they stay.
-		for _, field := range []string{"observedGeneration", "conditions", string(step)} {
-			value, ok := status[field]
-			if !ok {
-				unstructured.RemoveNestedField(u.Object, "status", field)
-			} else if err := unstructured.SetNestedField(u.Object, value, "status", field); err != nil {
-				return err
-			}
-		}
-		_, err = c.resource(k, began.Namespace).UpdateStatus(ctx, u, metav1.UpdateOptions{})
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("storing status.%s of %s %s/%s: %w", step, k.GVK.Kind, began.Namespace, began.Name, err)
-	}
-	return nil
-}
-
-// AddFinalizer puts the step's finalizer on the object and returns the object
-// as it is then. The error is NotFound if the object is gone or was replaced,
-// and one that [IsDeleting] knows if it is being deleted: the API server takes
-// no new finalizer then.
-func (c *Client) AddFinalizer(ctx context.Context, obj *Snapshot, step Step) (*unstructured.Unstructured, error) {
-	return c.finalizers(ctx, obj, "adding", func(u *unstructured.Unstructured) ([]string, error) {
-		if !u.GetDeletionTimestamp().IsZero() {
-			// Not the kind of conflict that goes away by trying again at once.
-			return nil, fmt.Errorf("%w", errDeleting)
-		}
-		if f := u.GetFinalizers(); slices.Contains(f, step.Finalizer()) {
-			return f, nil
-		}
-		return append(slices.Clone(u.GetFinalizers()), step.Finalizer()), nil
-	})
-}
-
-var errDeleting = errors.New("the object is being deleted")
-
-// IsDeleting tells whether an error of [Client.AddFinalizer] says that the
-// object is being deleted.
-func IsDeleting(err error) bool { return errors.Is(err, errDeleting) }
-
-// IsGone tells whether an error says that an object is not there. An API that
-// does not serve the kind in this version (any more) answers 404 as well, but
-// that says nothing about the object.
+// IsGone reports whether an error says that an object is not there. An API that does not serve the
+// kind in this version (any more) answers 404 as well, but that says nothing about the object.
 func IsGone(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
-}
-
-// RemoveFinalizer takes the step's finalizer from the object, so that it can go
-// once the others are gone too, and with it those of steps that its kind has
-// lost: nobody else would. It tells whether this was the last finalizer of a
-// step. An object that is gone already is no error.
-func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) (last bool, err error) {
-	u, err := c.finalizers(ctx, obj, "removing", func(u *unstructured.Unstructured) ([]string, error) {
-		return slices.DeleteFunc(slices.Clone(u.GetFinalizers()), func(f string) bool {
-			return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !obj.Kind.Has(s)) })
-		}), nil
-	})
-	if IsGone(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	others := slices.ContainsFunc(Steps(), func(s Step) bool { return slices.Contains(u.GetFinalizers(), s.Finalizer()) })
-	return !others, nil
-}
-
-// finalizers changes the list of finalizers of that very object. A JSON merge patch replaces the list as a whole, so it names the
-// version it was read at.
-func (c *Client) finalizers(ctx context.Context, obj *Snapshot, doing string, change func(*unstructured.Unstructured) ([]string, error)) (*unstructured.Unstructured, error) {
-	k := obj.Kind
-	var u *unstructured.Unstructured
-	err := RetryOnConflict(ctx, func() (err error) {
-		u, err = c.Live(ctx, k, obj.Namespace, obj.Name)
-		if err != nil {
-			return err
-		}
-		if u.GetUID() != obj.UID {
-			return apierrors.NewNotFound(k.GVR().GroupResource(), obj.Name)
-		}
-		want, err := change(u)
-		if err != nil || slices.Equal(want, u.GetFinalizers()) {
-			return err
-		}
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"resourceVersion": u.GetResourceVersion(), "finalizers": want}})
-		if err != nil {
-			return err
-		}
-		u, err = c.resource(k, obj.Namespace).Patch(ctx, obj.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s the finalizer of %s %s/%s: %w", doing, k.GVK.Kind, obj.Namespace, obj.Name, err)
-	}
-	return u, nil
 }

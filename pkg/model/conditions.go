@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"knative.dev/pkg/apis"
@@ -14,8 +15,11 @@ const (
 	ConditionReady = apis.ConditionReady
 	// ConditionSynced tells of the sync step.
 	ConditionSynced apis.ConditionType = "Synced"
-	// ConditionPoliced tells of the policy step.
-	ConditionPoliced apis.ConditionType = "Policed"
+	// ConditionPolicyApplied tells of the policy step.
+	ConditionPolicyApplied apis.ConditionType = "PolicyApplied"
+
+	// conditionPoliced is what earlier versions called PolicyApplied.
+	conditionPoliced apis.ConditionType = "Policed"
 )
 
 // Reasons of conditions that are not the state of a step.
@@ -34,7 +38,7 @@ func conditionOf(step Step) apis.ConditionType {
 	if step == StepSync {
 		return ConditionSynced
 	}
-	return ConditionPoliced
+	return ConditionPolicyApplied
 }
 
 // SetConditions computes the conditions and the observed generation of the
@@ -60,6 +64,10 @@ func SetConditions(obj *Snapshot) {
 		observed = min(observed, handled)
 	}
 	obj.Status.ObservedGeneration = min(observed, obj.Generation)
+	obj.Status.Conditions = slices.DeleteFunc(obj.Status.Conditions, func(c apis.Condition) bool {
+		lost := slices.ContainsFunc(Steps(), func(s Step) bool { return c.Type == conditionOf(s) && !obj.Kind.Has(s) })
+		return lost || c.Type == conditionPoliced
+	})
 
 	conditions := apis.NewLivingConditionSet(counted...).Manage(&obj.Status)
 	for _, step := range obj.Kind.Steps {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Neighbours is what [Due] has to know beside the object itself.
@@ -24,6 +26,8 @@ type Dependency struct {
 	Name string
 	// Object is nil when there is none of that name.
 	Object *Snapshot
+	// Live is the whole of the object, for steps. The model source keeps only snapshots and leaves it nil.
+	Live *unstructured.Unstructured
 	// Candidates is how many objects of the kind, not being deleted, exist in
 	// the namespace. It matters only when Name is empty.
 	Candidates int

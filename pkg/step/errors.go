@@ -2,110 +2,79 @@ package step
 
 import (
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// deferredError, innocuousError, permanentError and waitError are the classes
-// of errors that an engine tells apart, also when they are wrapped.
-type (
-	deferredError  struct{ message string }
-	innocuousError struct{ error }
-	permanentError struct{ error }
-	waitError      struct {
-		message string
-		blocker model.Blocker
-	}
+// class says what happens after an error. Of several errors the lowest class decides, so that a
+// failure is neither hidden nor given up because of what another step says.
+type class int
+
+const (
+	failed    class = iota // tried again after growing waits
+	deferred               // tried again after a constant wait
+	waiting                // called again when what it waits for has come
+	permanent              // not tried again
+	warning                // done, and looked at again much later
 )
 
-func (e deferredError) Error() string  { return e.message }
-func (e innocuousError) Unwrap() error { return e.error }
-func (e permanentError) Unwrap() error { return e.error }
-func (e waitError) Error() string      { return e.message }
-
-// Deferred says that the work is still in progress and no error: the state is
-// Deferred, the step is called again every 5 s (XOS: DeferredException, whose
-// documentation promises that the wait does not grow).
-func Deferred(message string) error { return deferredError{message} }
-
-// Innocuous says that the work is done, with a warning: the state is OK with
-// the error as message, and the step is called again after 1 min, 2 min, ...
-// at most 8 h (XOS: InnocuousException). Innocuous(nil) is nil.
-func Innocuous(err error) error {
-	if err == nil {
-		return nil
-	}
-	return innocuousError{err}
+// classified is an error that a step has put into a class.
+type classified struct {
+	error
+	class   class
+	blocker model.Blocker // of waiting
 }
 
-// Permanent says that trying again is of no use: the state is Failed, and the
-// step is called again only after the spec has changed or somebody has asked
-// for it. Permanent(nil) is nil.
-func Permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return permanentError{err}
+func (e classified) Unwrap() error { return e.error }
+
+// Deferred says that the work is still in progress, which is no error: the state is Deferred, and
+// the step is called again every 5 s (XOS: DeferredException, whose documentation promises that the
+// wait does not grow).
+func Deferred(message string) error {
+	return classified{error: errors.New(message), class: deferred}
 }
 
-// WaitForOne says that a policy cannot choose: the state is Waiting until
-// exactly one object of the kind, which must be among those that the object's
-// kind depends on, exists in the namespace. No pod runs meanwhile.
+// Warning says that the work is done, with a warning: the state is OK with the error as message, and
+// the step is called again after 1 min, 2 min, ... at most 8 h (XOS: InnocuousException).
+// Warning(nil) is nil.
+func Warning(err error) error { return classify(err, warning) }
+
+// Permanent says that trying again is of no use: the state is Failed, and the step is called again
+// only after the spec has changed or somebody has asked for it. Permanent(nil) is nil.
+func Permanent(err error) error { return classify(err, permanent) }
+
+// WaitForOne says that a policy cannot choose: the state is Waiting until exactly one object of the
+// kind exists in the namespace. The kind must be among those that the object's kind depends on. No
+// pod runs meanwhile.
 func WaitForOne(kind, message string) error {
-	return waitError{message, model.Blocker{Kind: kind, Reason: model.BlockerAmbiguous}}
+	return classified{error: errors.New(message), class: waiting, blocker: model.Blocker{Kind: kind, Reason: model.BlockerAmbiguous}}
 }
 
-// joinedError is what several steps of one object came to: the message of all
-// errors, and the class of the one that asks for most.
-type joinedError struct {
-	message string
-	rules   error
-}
-
-func (e joinedError) Error() string { return e.message }
-func (e joinedError) Unwrap() error { return e.rules }
-
-// join makes one error of several, nil of none. An error of no class comes
-// before all others, so that a failure is neither hidden nor given up because
-// of what another step says; then what is to be tried again, then the rest.
-func join(errs ...error) error {
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	switch len(errs) {
-	case 0:
+func classify(err error, c class) error {
+	if err == nil {
 		return nil
-	case 1:
-		return errs[0]
 	}
-	messages := make([]string, len(errs))
-	for i, err := range errs {
-		messages[i] = err.Error()
-	}
-	rules := slices.MinFunc(errs, func(a, b error) int { return rank(a) - rank(b) })
-	return joinedError{strings.Join(messages, "; "), rules}
+	return classified{error: err, class: c}
 }
 
-// rank orders errors by what they ask for; the lowest one rules.
-func rank(err error) int {
-	if _, ok := as[deferredError](err); ok {
-		return 1
+// classOf finds the class of an error that may wrap others. Of joined errors (errors.Join, several
+// %w) the one decides that asks for most: an error of no class among them is a failure.
+func classOf(err error) classified {
+	switch e := err.(type) {
+	case classified:
+		return e
+	case interface{ Unwrap() error }:
+		return classOf(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		worst := classified{error: err, class: warning + 1}
+		for _, inner := range e.Unwrap() {
+			if c := classOf(inner); c.class < worst.class {
+				worst = c
+			}
+		}
+		if worst.class <= warning {
+			return worst
+		}
 	}
-	if _, ok := as[waitError](err); ok {
-		return 2
-	}
-	if _, ok := as[permanentError](err); ok {
-		return 3
-	}
-	if _, ok := as[innocuousError](err); ok {
-		return 4
-	}
-	return 0
-}
-
-// as is errors.As for a value.
-func as[E error](err error) (E, bool) {
-	var e E
-	ok := errors.As(err, &e)
-	return e, ok
+	return classified{error: err, class: failed}
 }

@@ -5,10 +5,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"reflect"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -55,57 +52,45 @@ type EventResult struct {
 	Name      string          `json:"name"`
 }
 
-// EventStep is an event handler for an engine; made by [On].
-type EventStep struct {
+// eventHandler is an [EventHandler] of any data.
+type eventHandler struct {
 	types  []string
 	handle func(ctx context.Context, event cloudevents.Event) (EventResult, error)
 }
 
-// On says which handler works for events of these types.
-func On[E any](handler EventHandler[E], types ...string) EventStep {
-	return EventStep{types, func(ctx context.Context, event cloudevents.Event) (EventResult, error) {
+// On registers the handler for events of these types.
+func On[E any](handler EventHandler[E], types ...string) Registration {
+	return Registration{handler: &eventHandler{types, func(ctx context.Context, event cloudevents.Event) (EventResult, error) {
 		data, err := decode[E](event.Data())
 		if err != nil {
 			return EventResult{}, Permanent(err)
 		}
 		return handler.HandleEvent(ctx, event, data)
-	}}
+	}}}
 }
 
-// EventEngine runs the handlers of one function for the events it receives.
-// Make one with [NewEventEngine].
-type EventEngine struct {
+// eventEngine runs the event handlers of a function.
+type eventEngine struct {
 	settings
-	handlers map[string]EventStep
+	handlers map[string]*eventHandler // by type
 }
 
-// NewEventEngine makes the engine of an event function. It fails if a type has
-// two handlers or a handler no type. A handler may take [Deadline] if no option
-// says otherwise.
-func NewEventEngine(steps []EventStep, options ...Option) (*EventEngine, error) {
-	e := &EventEngine{settings: with(Deadline, options), handlers: map[string]EventStep{}}
-	for _, s := range steps {
-		if len(s.types) == 0 {
-			return nil, errors.New("event step: expected at least one type of event, got none")
-		}
-		for _, t := range s.types {
-			if _, ok := e.handlers[t]; ok {
-				return nil, fmt.Errorf("event step: expected one handler for type %s, got two", t)
-			}
-			e.handlers[t] = s
-		}
+func (e *eventEngine) register(handler *eventHandler) error {
+	if len(handler.types) == 0 {
+		return errors.New("event step: expected at least one type of event, got none")
 	}
-	return e, nil
+	for _, t := range handler.types {
+		if _, ok := e.handlers[t]; ok {
+			return fmt.Errorf("event step: expected one handler for type %s, got two", t)
+		}
+		e.handlers[t] = handler
+	}
+	return nil
 }
 
-// Handle handles one event: 200 with an [EventHandled] reply, 422 with a
-// one-line reason for what can never be handled, and 503 for what is to be
-// delivered again.
-func (e *EventEngine) Handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
-	handler, ok := e.handlers[event.Type()]
-	if !ok {
-		return nil, function.Unprocessable("type: expected %s, got %q", strings.Join(slices.Sorted(maps.Keys(e.handlers)), " or "), event.Type())
-	}
+// handle handles one event: 200 with an [EventHandled] reply, 422 with a one-line reason for what can
+// never be handled, and 503 for what is to be delivered again.
+func (e *eventEngine) handle(ctx context.Context, event cloudevents.Event, handler *eventHandler) (*cloudevents.Event, protocol.Result) {
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()))
 	// It outlives the request: a broker that has lost patience sends the event
 	// again, and then finds done what it can.
@@ -125,11 +110,10 @@ func (e *EventEngine) Handle(ctx context.Context, event cloudevents.Event) (*clo
 	return e.handled(result), nil
 }
 
-// hopeless tells whether an event will fail in the same way for ever. Of the
-// API's answers those count that are about what the event asks for; not "you
-// may not", which an operator can mend.
+// hopeless reports whether an event will always fail in the same way. Of the API's answers those
+// count that are about what the event asks for; not "you may not", which an operator can fix.
 func hopeless(err error) bool {
-	if _, permanent := as[permanentError](err); permanent {
+	if classOf(err).class == permanent {
 		return true
 	}
 	if apierrors.IsForbidden(err) {
@@ -143,7 +127,7 @@ func hopeless(err error) bool {
 
 // handled is the reply to an event. It has no attribute "step": nothing is to
 // be woken by it.
-func (e *EventEngine) handled(result EventResult) *cloudevents.Event {
+func (e *eventEngine) handled(result EventResult) *cloudevents.Event {
 	reply := cloudevents.NewEvent()
 	reply.SetID(uuid.NewString())
 	reply.SetType(EventHandled)
@@ -155,9 +139,6 @@ func (e *EventEngine) handled(result EventResult) *cloudevents.Event {
 	}
 	return &reply
 }
-
-// HTTP makes the engine the handler of a function; see [function.Events].
-func (e *EventEngine) HTTP() (http.Handler, error) { return function.Events(e.Handle) }
 
 // decode reads an event's data strictly. The error names the field that is
 // wrong and what was expected. Field names are those of E, in their case.

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"context"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -11,18 +12,16 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// When a step is tried again; all of them are waited for by the model source,
-// without a pod.
+// When a step is tried again. The model source waits for it, so that no pod has to.
 const (
 	// DeferredInterval is the constant wait after [Deferred].
 	DeferredInterval = 5 * time.Second
-	// InnocuousInterval times the number of warnings in a row is the wait
-	// after [Innocuous]; at most InnocuousMax (both as in XOS).
-	InnocuousInterval = time.Minute
-	InnocuousMax      = 8 * time.Hour
-	// FailedInterval, doubled with each failure in a row, is the wait after an
-	// error, with up to a tenth more so that many failures do not come back
-	// all at once; at most FailedMax.
+	// WarningInterval times the number of warnings in a row is the wait after [Warning]; at most
+	// WarningMax (both as in XOS).
+	WarningInterval = time.Minute
+	WarningMax      = 8 * time.Hour
+	// FailedInterval, doubled with each failure in a row, is the wait after an error, with up to a
+	// tenth more so that many failures do not come back all at once; at most FailedMax.
 	FailedInterval = time.Second
 	FailedMax      = 10 * time.Minute
 )
@@ -32,6 +31,22 @@ const MaxMessage = 1024
 
 // messageOK is what XOS writes as backend_status after a success.
 const messageOK = "OK"
+
+// outcome is what the step's part of the status becomes.
+func (e *engine) outcome(ctx context.Context, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
+	r := run{step: e.step, obj: o.obj, n: o.neighbours, handle: res.handle, err: res.err, now: e.clock.Now()}
+	if len(v.Blockers) > 0 && o.blind == nil {
+		return r.waiting(v.Blockers), nil
+	}
+	if classOf(res.err).class == waiting && r.n.Dependencies == nil {
+		// Whether the wait can end by itself depends on them.
+		var err error
+		if r.n.Dependencies, err = e.models.Dependencies(ctx, o.obj); err != nil {
+			return nil, err
+		}
+	}
+	return r.outcome(), nil
+}
 
 // run is one call of a step: what it began with and what it came to.
 type run struct {
@@ -45,58 +60,65 @@ type run struct {
 
 // outcome turns what a step returned into its part of the status.
 func (r run) outcome() *model.StepStatus {
-	before := r.before()
 	s := r.acknowledged()
-	now := &metav1.Time{Time: r.now.Truncate(time.Second)}
 	if r.handle != "" {
 		s.Handle = r.handle
 	}
 	if r.step == model.StepSync && !r.obj.Deleting() {
-		s.Dependencies = nil
-		for _, d := range r.n.Dependencies {
-			if d.Object != nil {
-				s.Dependencies = append(s.Dependencies, model.DependencyStatus{
-					Kind: d.Kind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
-			}
-		}
+		s.Dependencies = r.used()
 	}
-
-	waiting, waits := as[waitError](r.err)
-	// Only what the source watches for this object can end the wait; for
-	// anything else (another kind, a choice that is there already, an object
-	// that is being deleted) the step has to be asked again and again.
-	watched := waits && r.n.Ambiguous(waiting.blocker.Kind)
-	_, deferred := as[deferredError](r.err)
-	_, innocuous := as[innocuousError](r.err)
-	_, permanent := as[permanentError](r.err)
-	switch {
-	case r.err == nil:
-		s.State, s.Code, s.Message = model.StateOK, model.CodeOK, messageOK
-		if reason := r.obj.Annotations[model.AnnotationRequestReason]; reason != "" && s.RequestedAt != "" && s.RequestedAt != before.RequestedAt {
-			s.Message = truncate(messageOK + ", requested: " + reason)
-		}
-		s.LastSuccess = now
-	case watched:
-		s.State, s.Code, s.Message = model.StateWaiting, model.CodeInProgress, truncate(r.err.Error())
-		s.WaitingFor = []model.Blocker{waiting.blocker}
-	case deferred || waits:
-		s.State, s.Code, s.Message = model.StateDeferred, model.CodeInProgress, truncate(r.err.Error())
+	if r.err == nil {
+		r.succeed(s)
+		return s
+	}
+	before, message := r.before(), truncate(oneLine(r.err))
+	switch c := classOf(r.err); {
+	case c.class == waiting && r.n.Ambiguous(c.blocker.Kind):
+		s.State, s.Code, s.Message = model.StateWaiting, model.CodeInProgress, message
+		s.WaitingFor = []model.Blocker{c.blocker}
+	case c.class == deferred || c.class == waiting:
+		// Also a wait that the source cannot see the end of (for another kind, for a choice that is
+		// there already): the step has to look for itself.
+		s.State, s.Code, s.Message = model.StateDeferred, model.CodeInProgress, message
 		s.NextAttempt = after(r.now, DeferredInterval)
-	case innocuous:
-		s.State, s.Code, s.Message = model.StateOK, model.CodeOK, truncate(r.err.Error())
+	case c.class == warning:
+		s.State, s.Code, s.Message = model.StateOK, model.CodeOK, message
 		s.Failures = before.Failures + 1
-		s.LastSuccess = now
-		s.NextAttempt = after(r.now, min(InnocuousMax, InnocuousInterval*time.Duration(min(s.Failures, int32(InnocuousMax/InnocuousInterval)))))
+		s.LastSuccess = r.second()
+		s.NextAttempt = after(r.now, min(WarningMax, WarningInterval*time.Duration(min(s.Failures, int32(WarningMax/WarningInterval)))))
 	default:
-		s.State, s.Code, s.Message = model.StateFailed, model.CodeError, joinErrors(before, r.err.Error())
+		s.State, s.Code, s.Message = model.StateFailed, model.CodeError, joinErrors(before, message)
 		s.Failures = before.Failures + 1
-		s.LastFailure = now
-		if s.Permanent = permanent; !permanent {
+		s.LastFailure = r.second()
+		if s.Permanent = c.class == permanent; !s.Permanent {
 			s.NextAttempt = after(r.now, min(FailedMax, wait.Jitter(failedWait(before.Failures), 0.1)))
 		}
 	}
 	return s
 }
+
+// succeed is the outcome of a step that returned no error. It repeats why somebody asked for the run.
+func (r run) succeed(s *model.StepStatus) {
+	s.State, s.Code, s.Message = model.StateOK, model.CodeOK, messageOK
+	s.LastSuccess = r.second()
+	if reason := r.obj.Annotations[model.AnnotationRequestReason]; reason != "" && s.RequestedAt != "" && s.RequestedAt != r.before().RequestedAt {
+		s.Message = truncate(messageOK + ", requested: " + reason)
+	}
+}
+
+// used lists the dependencies that the sync was called with.
+func (r run) used() (used []model.DependencyStatus) {
+	for _, d := range r.n.Dependencies {
+		if d.Object != nil {
+			used = append(used, model.DependencyStatus{
+				Kind: d.Kind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+		}
+	}
+	return used
+}
+
+// second is the time of the run as the API stores it.
+func (r run) second() *metav1.Time { return &metav1.Time{Time: r.now.Truncate(time.Second)} }
 
 // waiting is the outcome of a step that was not run because of what is in its way.
 func (r run) waiting(blockers []model.Blocker) *model.StepStatus {

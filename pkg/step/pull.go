@@ -3,7 +3,6 @@ package step
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -137,28 +136,18 @@ func (r *Round) count(result PullResult) {
 	}
 }
 
-// PullEngine runs one round for each tick, one at a time.
-type PullEngine struct {
+// pullEngine runs one round for each tick, one at a time.
+type pullEngine struct {
 	settings
 	puller Puller
 	// busy is held while a round runs.
 	busy sync.Mutex
 }
 
-// NewPullEngine makes the engine of a pull function. A round may take
-// [PullDeadline] if no option says otherwise.
-func NewPullEngine(puller Puller, options ...Option) *PullEngine {
-	return &PullEngine{settings: with(PullDeadline, options), puller: puller}
-}
-
-// Handle runs a round for a tick of a PingSource, or of anybody who sends an
-// event of that type. A tick during a round is answered 200 and skipped:
-// complete rounds make up for it. A round that could not see everything is
-// answered 503 with the reason; the PingSource tries a few times more then.
-func (e *PullEngine) Handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
-	if event.Type() != EventPing {
-		return nil, function.Unprocessable("type: expected %s, got %q", EventPing, event.Type())
-	}
+// handle runs a round for a tick of a PingSource, or of anybody who sends an event of that type. A
+// tick during a round is answered 200 and skipped: complete rounds make up for it. A round that could
+// not see everything is answered 503 with the reason; the PingSource tries a few times more then.
+func (e *pullEngine) handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()))
 	if !e.busy.TryLock() {
 		pullRounds.WithLabelValues("skipped").Inc()
@@ -192,7 +181,7 @@ func (e *PullEngine) Handle(ctx context.Context, event cloudevents.Event) (*clou
 }
 
 // completed is the reply of a round.
-func (e *PullEngine) completed(counts PullCounts) *cloudevents.Event {
+func (e *pullEngine) completed(counts PullCounts) *cloudevents.Event {
 	reply := cloudevents.NewEvent()
 	reply.SetID(uuid.NewString())
 	reply.SetType(EventPullCompleted)
@@ -203,6 +192,3 @@ func (e *PullEngine) completed(counts PullCounts) *cloudevents.Event {
 	}
 	return &reply
 }
-
-// HTTP makes the engine the handler of a function; see [function.Events].
-func (e *PullEngine) HTTP() (http.Handler, error) { return function.Events(e.Handle) }

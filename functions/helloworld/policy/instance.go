@@ -35,12 +35,6 @@ func (p Instance) Update(ctx context.Context, instance *v1alpha1.HelloWorldServi
 	return p.Create(ctx, instance)
 }
 
-// Delete has nothing to do: taking the greeting back is the sync step's work.
-func (p Instance) Delete(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
-	logging.FromContext(ctx).Infof("%s is no longer to be greeted", instance.Spec.HelloTo)
-	return nil
-}
-
 // adopt gives the instance to the only service of its namespace, as XOS does
 // for a model with an owner_class_name.
 func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {

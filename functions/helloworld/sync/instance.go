@@ -10,19 +10,19 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
-	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
 // Instance syncs HelloWorldServiceInstances: each becomes a greeting.
-type Instance struct {
-	Models  *model.Client
-	Greeter *client.Client
-}
+type Instance struct{ Greeter *client.Client }
 
-// Sync has the greeter greet whom the instance names, in the name of its
-// service. The tutorial's two special guests show how a step says "later" and
-// "no".
+var (
+	_ step.Syncer[*v1alpha1.HelloWorldServiceInstance]  = Instance{}
+	_ step.Deleter[*v1alpha1.HelloWorldServiceInstance] = Instance{}
+)
+
+// Sync has the greeter greet whom the instance names, in the name of its service. The tutorial's two
+// special guests show how a step says "later" and "no".
 func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) (string, error) {
 	switch instance.Spec.HelloTo {
 	case hello.Later:
@@ -31,14 +31,14 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 		//lint:ignore ST1005 The words of the tutorial.
 		return "", errors.New("Maybe not")
 	}
-	// The engine calls only when the owner is there and synced.
-	service, err := model.For[*v1alpha1.HelloWorldService](s.Models).Get(ctx, instance.Namespace, instance.OwnerName())
+	// Sync is called only when the service is there and synced.
+	service, err := step.Dependency[*v1alpha1.HelloWorldService](ctx)
 	if err != nil {
 		return "", err
 	}
 	greeting, err := s.Greeter.Put(ctx, hello.GreetingID(instance), hello.GreetingOf(instance, service))
 	if client.IsInvalid(err) {
-		return "", step.Permanent(err) // Only another spec can mend that.
+		return "", step.Permanent(err) // Only another spec can fix that.
 	}
 	if err != nil {
 		return "", fmt.Errorf("greeting %s: %w", instance.Spec.HelloTo, err)

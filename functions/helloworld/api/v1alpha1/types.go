@@ -28,6 +28,7 @@ type HelloWorldService struct {
 	Spec HelloWorldServiceSpec `json:"spec"`
 	// What the steps acknowledge; not written by users.
 	// +optional
+	// +kubebuilder:default={}
 	Status model.Status `json:"status,omitempty"`
 }
 
@@ -69,7 +70,7 @@ type HelloWorldServiceList struct {
 // +kubebuilder:printcolumn:name="To",type=string,JSONPath=`.spec.helloTo`
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner.name`,priority=1
 // +kubebuilder:printcolumn:name="Synced",type=string,JSONPath=`.status.conditions[?(@.type=="Synced")].status`
-// +kubebuilder:printcolumn:name="Policed",type=string,JSONPath=`.status.conditions[?(@.type=="Policed")].status`
+// +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.conditions[?(@.type=="PolicyApplied")].status`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -83,6 +84,7 @@ type HelloWorldServiceInstance struct {
 	Spec HelloWorldServiceInstanceSpec `json:"spec"`
 	// What the steps acknowledge; not written by users.
 	// +optional
+	// +kubebuilder:default={}
 	Status model.Status `json:"status,omitempty"`
 }
 

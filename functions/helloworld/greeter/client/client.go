@@ -26,6 +26,21 @@ const DefaultTimeout = 30 * time.Second
 // maxReason is how much of a refusal, in bytes, is read when it is not what the greeter says.
 const maxReason = 4 << 10
 
+// Settings say where the greeter is; a function embeds them in its own.
+type Settings struct {
+	// URL of the greeter, e.g. http://greeter.helloworld.svc.cluster.local.
+	URL string `envconfig:"GREETER_URL" required:"true"`
+}
+
+// Client makes a client of that greeter.
+func (s Settings) Client() (*Client, error) {
+	c, err := New(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("GREETER_URL: %w", err)
+	}
+	return c, nil
+}
+
 // A Client of one greeter. It is safe for concurrent use.
 type Client struct {
 	base *url.URL

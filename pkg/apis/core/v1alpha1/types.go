@@ -76,6 +76,7 @@ type DeadLetter struct {
 	Spec DeadLetterSpec `json:"spec"`
 	// What the last replay came to.
 	// +optional
+	// +kubebuilder:default={}
 	Status model.Status `json:"status,omitempty"`
 }
 

@@ -22,6 +22,7 @@ type Shelf struct {
 	// +required
 	Spec ShelfSpec `json:"spec"`
 	// +optional
+	// +kubebuilder:default={}
 	Status model.Status `json:"status,omitempty"`
 }
 
@@ -69,6 +70,7 @@ type Book struct {
 	// +required
 	Spec BookSpec `json:"spec"`
 	// +optional
+	// +kubebuilder:default={}
 	Status model.Status `json:"status,omitempty"`
 }
 

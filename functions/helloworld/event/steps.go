@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
+	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// typeKafka is the type of what a KafkaSource makes of a record; the data is the record's value. (XOS
+// gets its events over a Kafka topic only.)
+const typeKafka = "dev.knative.kafka.event"
+
+// settings are the environment variables of this function, in config/helloworld/event.yaml.
+type settings struct {
+	// Namespace that the models are made in.
+	Namespace string `envconfig:"NAMESPACE" required:"true"`
+}
+
+// steps are the event steps of the XOS tutorial.
+func steps(_ context.Context, models *model.Client) ([]step.Registration, error) {
+	env, err := function.Env[settings]()
+	if err != nil {
+		return nil, err
+	}
+	return []step.Registration{
+		step.On(Requested{Models: models, Namespace: env.Namespace}, api.TypeRequested, typeKafka),
+	}, nil
+}

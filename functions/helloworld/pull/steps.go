@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// settings are the environment variables of this function, in config/helloworld/pull.yaml.
+type settings struct {
+	Greeter client.Settings
+	// Namespace of the models.
+	Namespace string `envconfig:"NAMESPACE" required:"true"`
+}
+
+// steps are the pull steps of the XOS tutorial.
+func steps(_ context.Context, models *model.Client) ([]step.Registration, error) {
+	env, err := function.Env[settings]()
+	if err != nil {
+		return nil, err
+	}
+	greeter, err := env.Greeter.Client()
+	if err != nil {
+		return nil, err
+	}
+	return []step.Registration{
+		step.Pull(Greetings{Models: models, Greeter: greeter, Namespace: env.Namespace}),
+	}, nil
+}

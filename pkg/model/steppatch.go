@@ -1,0 +1,253 @@
+package model
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// What engines write to an object they write with JSON patches (RFC 6902): a patch says in "test"
+// operations what it builds on, and nothing else. So a write takes one request and no read before
+// it, and two steps of one object do not conflict, because neither tests the other's part.
+
+// ErrStepChanged says that the step's part of the status is no longer what it was when the step
+// began: somebody else has run the step meanwhile.
+var ErrStepChanged = errors.New("the step's status was changed by another run")
+
+// maxPatches bounds how often a patch is made again because something that it tests has changed.
+const maxPatches = 5
+
+// operation is one operation of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+func test(path string, value any) operation { return operation{"test", path, value} }
+func add(path string, value any) operation  { return operation{"add", path, value} }
+
+// patch sends a JSON patch for exactly the object that was read.
+func (c *Client) patch(ctx context.Context, k *Kind, u *unstructured.Unstructured, operations []operation, subresources ...string) (*unstructured.Unstructured, error) {
+	raw, err := json.Marshal(append([]operation{test("/metadata/uid", u.GetUID())}, operations...))
+	if err != nil {
+		return nil, err
+	}
+	return c.resource(k, u.GetNamespace()).Patch(ctx, u.GetName(), types.JSONPatchType, raw, metav1.PatchOptions{}, subresources...)
+}
+
+// testFailed reports whether the API server refused a JSON patch because a test in it failed, or a
+// path was not there. It answers 422 then, as for an object that is not valid, but without causes.
+func testFailed(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code != http.StatusUnprocessableEntity {
+		return false
+	}
+	details := status.Status().Details
+	return details == nil || len(details.Causes) == 0
+}
+
+// again reads an object that a patch did not fit. The error is NotFound if another object has its name.
+func (c *Client) again(ctx context.Context, k *Kind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	now, err := c.Live(ctx, k, u.GetNamespace(), u.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if now.GetUID() != u.GetUID() {
+		return nil, apierrors.NewNotFound(k.GVR().GroupResource(), u.GetName())
+	}
+	return now, nil
+}
+
+// SetStep stores the outcome of a step, and the conditions that follow from it, in the object that
+// the step began with. It returns [ErrStepChanged] if the step's part of the status is no longer
+// what it was then. What others write to the object meanwhile is kept. If the object is gone, or
+// another one has its name, [IsGone] holds for the error.
+func (c *Client) SetStep(ctx context.Context, k *Kind, began *unstructured.Unstructured, step Step, outcome *StepStatus) error {
+	err := c.setStep(ctx, k, began, step, outcome)
+	if err != nil {
+		return fmt.Errorf("storing status.%s of %s %s/%s: %w", step, k.GVK.Kind, began.GetNamespace(), began.GetName(), err)
+	}
+	return nil
+}
+
+func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstructured, step Step, outcome *StepStatus) error {
+	start, err := k.SnapshotOf(began)
+	if err != nil {
+		return err
+	}
+	u := began
+	for range maxPatches {
+		now, err := k.SnapshotOf(u)
+		if err != nil {
+			return err
+		}
+		if !equality.Semantic.DeepEqual(now.Status.Step(step), start.Status.Step(step)) {
+			return ErrStepChanged
+		}
+		before := now.Status.DeepCopy()
+		now.Status.SetStep(step, outcome)
+		SetConditions(now)
+		if equality.Semantic.DeepEqual(before, &now.Status) {
+			return nil
+		}
+		operations, err := storing(u, &now.Status, step)
+		if err != nil {
+			return err
+		}
+		stored, err := c.patch(ctx, k, u, operations, "status")
+		if err == nil {
+			return c.agree(ctx, k, stored)
+		}
+		if !testFailed(err) {
+			return err
+		}
+		if u, err = c.again(ctx, k, u); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("others changed it %d times in a row", maxPatches)
+}
+
+// storing is the patch that makes the step's part of the status, and the conditions, like wanted.
+func storing(u *unstructured.Unstructured, wanted *Status, step Step) ([]operation, error) {
+	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wanted)
+	if err != nil {
+		return nil, err
+	}
+	existing, ok := u.Object["status"].(map[string]any)
+	if !ok {
+		// The first status of an object whose definition does not default it to {}.
+		return []operation{test("/status", nil), add("/status", status)}, nil
+	}
+	return []operation{
+		test("/status/"+string(step), existing[string(step)]),
+		add("/status/"+string(step), status[string(step)]),
+		add("/status/conditions", status["conditions"]),
+		add("/status/observedGeneration", status["observedGeneration"]),
+	}, nil
+}
+
+// agree fixes the conditions of an object whose other step was stored at the same time: the
+// conditions of neither write could know the other's part.
+func (c *Client) agree(ctx context.Context, k *Kind, u *unstructured.Unstructured) error {
+	for range maxPatches {
+		now, err := k.SnapshotOf(u)
+		if err != nil {
+			return err
+		}
+		before := now.Status.DeepCopy()
+		SetConditions(now)
+		if equality.Semantic.DeepEqual(before, &now.Status) {
+			return nil
+		}
+		status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&now.Status)
+		if err != nil {
+			return err
+		}
+		stored, err := c.patch(ctx, k, u, []operation{
+			test("/metadata/resourceVersion", u.GetResourceVersion()),
+			add("/status/conditions", status["conditions"]),
+			add("/status/observedGeneration", status["observedGeneration"]),
+		}, "status")
+		if err == nil {
+			u = stored
+			continue
+		}
+		if !testFailed(err) {
+			return ignoreGone(err)
+		}
+		if u, err = c.again(ctx, k, u); err != nil {
+			return ignoreGone(err)
+		}
+	}
+	return fmt.Errorf("others changed the status %d times in a row", maxPatches)
+}
+
+func ignoreGone(err error) error {
+	if IsGone(err) {
+		return nil
+	}
+	return err
+}
+
+// AddFinalizer puts the step's finalizer on the object as it was read, and returns the object as it
+// is then. If it was changed meanwhile in a way that matters (deleted, replaced, other finalizers)
+// the error is one for which [IsOutdated] holds: read it again.
+func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (*unstructured.Unstructured, error) {
+	operations := []operation{add("/metadata/finalizers/-", step.Finalizer())}
+	if len(u.GetFinalizers()) == 0 {
+		operations = []operation{test("/metadata/finalizers", nil), add("/metadata/finalizers", []string{step.Finalizer()})}
+	}
+	marked, err := c.patch(ctx, k, u, operations)
+	if err != nil {
+		return nil, fmt.Errorf("adding the finalizer of %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
+	}
+	return marked, nil
+}
+
+// IsOutdated reports whether an error of [Client.AddFinalizer] says that the object is no longer as
+// it was read. The API server takes no new finalizer of an object that is being deleted (422 with
+// the cause metadata.finalizers).
+func IsOutdated(err error) bool {
+	return IsGone(err) || testFailed(err) || apierrors.HasStatusCause(err, metav1.CauseTypeForbidden)
+}
+
+// RemoveFinalizer takes the step's finalizer from the object, so that it can go once the others are
+// gone too, and with it those of steps that its kind has lost: nobody else does. It reports whether
+// no finalizer of a step is left. An object that is gone is no error.
+func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
+	last, err = c.removeFinalizer(ctx, k, u, step)
+	if IsGone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("removing the finalizer of %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
+	}
+	return last, nil
+}
+
+func (c *Client) removeFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
+	goes := func(f string) bool {
+		return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !k.Has(s)) })
+	}
+	for range maxPatches {
+		var operations []operation
+		// From the end, so that the indices before stay what they are.
+		for i, f := range slices.Backward(u.GetFinalizers()) {
+			if path := "/metadata/finalizers/" + strconv.Itoa(i); goes(f) {
+				operations = append(operations, test(path, f), operation{Op: "remove", Path: path})
+			}
+		}
+		if len(operations) == 0 {
+			return !carriesAny(u), nil
+		}
+		left, err := c.patch(ctx, k, u, operations)
+		if err == nil {
+			return !carriesAny(left), nil
+		}
+		if !testFailed(err) {
+			return false, err
+		}
+		if u, err = c.again(ctx, k, u); err != nil {
+			return false, err
+		}
+	}
+	return false, fmt.Errorf("others changed it %d times in a row", maxPatches)
+}
+
+// carriesAny reports whether the object has a finalizer of a step.
+func carriesAny(u *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(Steps(), func(s Step) bool { return slices.Contains(u.GetFinalizers(), s.Finalizer()) })
+}

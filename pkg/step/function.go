@@ -1,0 +1,244 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/cloudevents/sdk-go/v2/protocol"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+
+	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// Deadline is how long one call of a sync, policy or event step may take. It is shorter than the model
+// source's first visibility timeout (30 s), so that the outcome is stored before the source takes the
+// event for lost.
+const Deadline = 25 * time.Second
+
+// Registration says which step works for what. [Sync], [Policies], [Pull] and [On] make one.
+type Registration struct {
+	step    model.Step // of a runner
+	runner  runner
+	puller  Puller
+	handler *eventHandler
+}
+
+// Sync registers the syncer of a kind.
+func Sync[T model.Object](syncer Syncer[T]) Registration {
+	return Registration{step: model.StepSync, runner: syncRunner[T]{syncer}}
+}
+
+// Policies registers all policies of a kind. They are run in this order.
+func Policies[T model.Object](policies ...Policy[T]) Registration {
+	return Registration{step: model.StepPolicy, runner: policyRunner[T]{policies}}
+}
+
+// Pull registers the pull step of a function.
+func Pull(puller Puller) Registration { return Registration{puller: puller} }
+
+// Steps makes the steps of a function. It reads their settings ([function.Env]) and makes their
+// clients, once for the life of the process.
+type Steps func(ctx context.Context, models *model.Client) ([]Registration, error)
+
+// Main runs a function until it is told to stop; a program's main calls it and nothing else. The
+// functions register the Go types of the models that the steps use.
+//
+//	func main() { step.Main("sync", steps, v1alpha1.AddToScheme) }
+func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) {
+	function.Main(name, func(ctx context.Context) (http.Handler, error) {
+		config, err := function.KubeConfig()
+		if err != nil {
+			return nil, err
+		}
+		models, err := model.NewClient(config, addToScheme...)
+		if err != nil {
+			return nil, err
+		}
+		registrations, err := steps(ctx, models)
+		if err != nil {
+			return nil, err
+		}
+		f, err := New(ctx, models, registrations)
+		if err != nil {
+			return nil, err
+		}
+		return f.HTTP()
+	})
+}
+
+// settings are what options change.
+type settings struct {
+	clock    clock.PassiveClock
+	deadline time.Duration
+}
+
+// Option changes a function from its defaults.
+type Option func(*settings)
+
+// WithClock replaces the system's clock. Default: clock.RealClock.
+func WithClock(c clock.PassiveClock) Option { return func(s *settings) { s.clock = c } }
+
+// WithDeadline replaces how long one call of a step may take. Default: [Deadline], of a pull step
+// [PullDeadline].
+func WithDeadline(d time.Duration) Option { return func(s *settings) { s.deadline = d } }
+
+// with applies the options to the defaults.
+func with(deadline time.Duration, options []Option) settings {
+	s := settings{clock: clock.RealClock{}, deadline: deadline}
+	for _, o := range options {
+		o(&s)
+	}
+	return s
+}
+
+// Function leads each event to the step that it is for.
+type Function struct {
+	engines map[model.Step]*engine
+	events  eventEngine
+	pull    *pullEngine
+}
+
+// New makes a function of its steps. It asks the API for the definitions of the steps' kinds and
+// fails if one is no model, or if two registrations are for the same thing.
+func New(ctx context.Context, models *model.Client, registrations []Registration, options ...Option) (*Function, error) {
+	f := &Function{
+		engines: map[model.Step]*engine{},
+		events:  eventEngine{settings: with(Deadline, options), handlers: map[string]*eventHandler{}},
+	}
+	for _, r := range registrations {
+		if err := f.register(ctx, models, r, options); err != nil {
+			return nil, err
+		}
+	}
+	if len(registrations) == 0 {
+		return nil, errors.New("expected at least one step, got none")
+	}
+	return f, nil
+}
+
+func (f *Function) register(ctx context.Context, models *model.Client, r Registration, options []Option) error {
+	switch {
+	case r.runner != nil:
+		return f.engine(r.step, models, options).register(ctx, r.runner)
+	case r.handler != nil:
+		return f.events.register(r.handler)
+	case r.puller == nil:
+		return errors.New("registration: expected one made by Sync, Policies, Pull or On, got an empty one")
+	case f.pull != nil:
+		return errors.New("pull: expected one pull step in a function, got two")
+	}
+	f.pull = &pullEngine{settings: with(PullDeadline, options), puller: r.puller}
+	return nil
+}
+
+func (f *Function) engine(step model.Step, models *model.Client, options []Option) *engine {
+	if f.engines[step] == nil {
+		f.engines[step] = &engine{settings: with(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}}
+	}
+	return f.engines[step]
+}
+
+func (e *engine) register(ctx context.Context, r runner) error {
+	k, err := r.kind(ctx, e.models)
+	if err != nil {
+		return err
+	}
+	gk := k.GVK.GroupKind()
+	if _, ok := e.runners[gk]; ok {
+		return fmt.Errorf("%s: expected one %s step for the kind, got two", gk, e.step)
+	}
+	e.runners[gk] = r
+	return nil
+}
+
+// Handle handles one event, of any of the function's steps.
+func (f *Function) Handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
+	if handler, ok := f.events.handlers[event.Type()]; ok {
+		return f.events.handle(ctx, event, handler)
+	}
+	if f.pull != nil && event.Type() == EventPing {
+		return f.pull.handle(ctx, event)
+	}
+	if len(f.engines) == 0 {
+		return nil, function.Unprocessable("type: expected %s, got %q", strings.Join(f.types(), " or "), event.Type())
+	}
+	return f.handleModel(ctx, event)
+}
+
+// handleModel handles an event about a model. Whoever sends one by hand may leave out the step if
+// the function has only one.
+func (f *Function) handleModel(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
+	ref, err := model.ParseReference(event)
+	if err != nil {
+		return nil, function.Unprocessable("%s", err)
+	}
+	steps := slices.Sorted(maps.Keys(f.engines))
+	step := steps[0]
+	if wanted, ok := event.Extensions()[model.ExtensionStep]; ok || len(steps) > 1 {
+		i := slices.IndexFunc(steps, func(s model.Step) bool { return string(s) == wanted })
+		if i < 0 {
+			return nil, function.Unprocessable("step: expected %s, got %v: the event is for another function", oneOf(steps), wanted)
+		}
+		step = steps[i]
+	}
+	return f.engines[step].handle(ctx, event, ref)
+}
+
+func oneOf(steps []model.Step) string {
+	names := make([]string, len(steps))
+	for i, s := range steps {
+		names[i] = string(s)
+	}
+	return strings.Join(names, " or ")
+}
+
+// types lists the types of events that are not about models.
+func (f *Function) types() []string {
+	types := slices.Sorted(maps.Keys(f.events.handlers))
+	if f.pull != nil {
+		types = append(types, EventPing)
+	}
+	return types
+}
+
+// HTTP makes the function an HTTP handler; see [function.Events].
+func (f *Function) HTTP() (http.Handler, error) { return function.Events(f.Handle) }
+
+// Work is one thing that a function does.
+type Work struct {
+	// Step is sync, policy, pull or event.
+	Step string
+	// GroupKind of the models, of sync and policy.
+	GroupKind schema.GroupKind
+	// EventTypes that wake it, of pull and event.
+	EventTypes []string
+}
+
+// Work lists what the function does, for those who check that its Triggers and definitions say the same.
+func (f *Function) Work() []Work {
+	var work []Work
+	for _, step := range model.Steps() {
+		if e := f.engines[step]; e != nil {
+			for gk := range e.runners {
+				work = append(work, Work{Step: string(step), GroupKind: gk})
+			}
+		}
+	}
+	if f.pull != nil {
+		work = append(work, Work{Step: "pull", EventTypes: []string{EventPing}})
+	}
+	if len(f.events.handlers) > 0 {
+		work = append(work, Work{Step: "event", EventTypes: slices.Sorted(maps.Keys(f.events.handlers))})
+	}
+	return work
+}

@@ -1,0 +1,77 @@
+package step
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// maxSkew is how far the clock of a function's node may be behind the model source's: the engine
+// waits that long for a retry that is not due yet. The event otherwise counts as lost, and comes
+// again after 30 s.
+const maxSkew = 500 * time.Millisecond
+
+// observation is what a run knows of the object: nothing else is read for it.
+type observation struct {
+	// live is the object as it was read, nil if it is gone.
+	live *unstructured.Unstructured
+	// obj is what Due looks at, of the same read.
+	obj        *model.Snapshot
+	neighbours model.Neighbours
+	// blind is why it is not known what depends on a deleted object: this function may not list a
+	// kind that may depend on it.
+	blind error
+}
+
+// observe reads the object and its neighbours.
+func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation, error) {
+	k, err := e.models.Kind(ctx, ref.GroupKind())
+	if err != nil {
+		return nil, err
+	}
+	u, err := e.models.Live(ctx, k, ref.Namespace, ref.Name)
+	if model.IsGone(err) {
+		return &observation{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := &observation{live: u}
+	if o.obj, err = k.SnapshotOf(u); err != nil {
+		return nil, err
+	}
+	o.neighbours, err = e.models.Neighbours(ctx, e.step, o.obj)
+	if o.obj.Deleting() && apierrors.IsForbidden(err) {
+		// Only an operator can fix that, so it has to be seen in the status.
+		o.blind, err = err, nil
+	}
+	return o, err
+}
+
+// decide asks Due. If a retry is due in a moment it waits for it.
+func (e *engine) decide(ctx context.Context, o *observation) (model.Verdict, error) {
+	log := logging.FromContext(ctx)
+	if o.live == nil {
+		log.Debug("Not due: the object is gone")
+		return model.Verdict{}, nil
+	}
+	now := e.clock.Now()
+	v := model.Due(e.step, o.obj, o.neighbours, now)
+	if early := v.At.Sub(now); !v.Due() && early > 0 && early <= maxSkew {
+		select {
+		case <-time.After(early):
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
+		v = model.Due(e.step, o.obj, o.neighbours, v.At)
+	}
+	if !v.Due() {
+		log.Debug("Not due")
+	}
+	return v, nil
+}

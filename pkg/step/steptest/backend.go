@@ -1,0 +1,71 @@
+package steptest
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+)
+
+// Backend stands for a micro-service that is spoken to over HTTP. It records each request and
+// answers 200 with "{}", if it is not told otherwise.
+type Backend struct {
+	// URL of the backend.
+	URL string
+
+	// mu protects following.
+	mu     sync.Mutex
+	answer http.HandlerFunc
+	calls  []string
+}
+
+// NewBackend starts a backend for the length of the test.
+func NewBackend(t testing.TB) *Backend {
+	b := &Backend{}
+	b.Answer(http.StatusOK, "{}")
+	srv := httptest.NewServer(http.HandlerFunc(b.serve))
+	t.Cleanup(srv.Close)
+	b.URL = srv.URL
+	return b
+}
+
+func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // The caller has hung up.
+	}
+	call := r.Method + " " + r.URL.RequestURI()
+	if len(body) > 0 {
+		call += " " + string(body)
+	}
+	b.mu.Lock()
+	b.calls = append(b.calls, call)
+	answer := b.answer
+	b.mu.Unlock()
+	answer(w, r)
+}
+
+// Answer has all further requests answered with this status and text.
+func (b *Backend) Answer(code int, body string) {
+	b.Do(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+// Do has all further requests answered by fn. A fn that panics with http.ErrAbortHandler hangs up.
+func (b *Backend) Do(fn http.HandlerFunc) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer = fn
+}
+
+// Calls lists the requests since it was called last, each as "METHOD path body".
+func (b *Backend) Calls() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	calls := b.calls
+	b.calls = nil
+	return calls
+}

@@ -1,0 +1,103 @@
+package steptest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/uuid"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// Answer is what a function answers an event with.
+type Answer struct {
+	// Code is the HTTP status.
+	Code int
+	// Body is the text of an answer that is not 200.
+	Body string
+	// Reply is the event that the function replies, nil if there is none.
+	Reply *cloudevents.Event
+}
+
+// Send sends an event to the function. The test fails if the answer is one that a broker does not
+// take: 200 with a body that is no valid CloudEvent, or a reply that would wake a step.
+func (w *World) Send(event cloudevents.Event) Answer {
+	w.Helper()
+	return Post(w, w.URL, event)
+}
+
+// Post is [World.Send] for any function.
+func Post(t testing.TB, url string, event cloudevents.Event) Answer {
+	t.Helper()
+	req, err := cloudevents.NewHTTPRequestFromEvent(t.Context(), url, event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Answer{Code: resp.StatusCode, Body: strings.TrimSpace(string(body))}
+	if resp.StatusCode != http.StatusOK || len(body) == 0 {
+		return a
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if a.Reply, err = cloudevents.NewEventFromHTTPResponse(resp); err != nil {
+		t.Fatalf("200 with a body that is no CloudEvent: %s", body)
+	}
+	if err := a.Reply.Validate(); err != nil || a.Reply.ID() == "" || a.Reply.Time().IsZero() {
+		t.Fatalf("the reply needs an id and a time: %s, %v", a.Reply, err)
+	}
+	if _, ok := a.Reply.Extensions()[model.ExtensionStep]; ok {
+		t.Fatalf("a reply with a step wakes a function: %s", a.Reply)
+	}
+	a.Body = ""
+	return a
+}
+
+// Wake sends the event that the model source sends when the step is due on the object.
+func Wake[T model.Object](w *World, s model.Step, name string) Answer {
+	w.Helper()
+	return w.Send(Snapshot[T](w, name).WakeEvent(s, 1, w.Clock.Now()))
+}
+
+// Tick sends what a PingSource sends, and returns what the round came to.
+func (w *World) Tick() (step.PullCounts, Answer) {
+	w.Helper()
+	a := w.Send(Event(step.EventPing, nil))
+	var counts step.PullCounts
+	if a.Reply != nil {
+		if err := json.Unmarshal(a.Reply.Data(), &counts); err != nil {
+			w.Fatalf("the reply of a complete round: %v: %s", err, a.Reply.Data())
+		}
+	}
+	return counts, a
+}
+
+// Event makes an event of a micro-service, with any id. The data is JSON text ([]byte, string) or
+// what becomes JSON; nil is no data.
+func Event(eventType string, data any) cloudevents.Event {
+	event := cloudevents.NewEvent()
+	event.SetID(uuid.NewString())
+	event.SetSource("/test")
+	event.SetType(eventType)
+	switch d := data.(type) {
+	case nil:
+	case string:
+		_ = event.SetData(cloudevents.ApplicationJSON, []byte(d))
+	default:
+		_ = event.SetData(cloudevents.ApplicationJSON, d)
+	}
+	return event
+}

@@ -1,0 +1,288 @@
+package steptest
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+// Main is what a package's TestMain calls. Its tests share one Kubernetes API, which starts with the
+// first test that needs it. The arguments are YAML files, or directories of them, with the
+// CustomResourceDefinitions of the models.
+func Main(m *testing.M, definitions ...string) {
+	kubeapitest.Main(m, kubeapi.Options{CRDs: definitions})
+}
+
+// World is a function, a Kubernetes API, and a namespace of its own in that.
+type World struct {
+	testing.TB
+	// Namespace of the test's objects. No other test uses it.
+	Namespace string
+	// Models is the test's own way to the API.
+	Models *model.Client
+	// Clock of the function. It starts at [Start] and moves only when the test moves it.
+	Clock *clocktesting.FakePassiveClock
+	// Function is what the steps became; it is served at URL.
+	Function *step.Function
+	URL      string
+
+	api *requests
+}
+
+// Start is the time at which every world starts.
+var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// New starts a function; its arguments are those of [step.Main]. Environment variables that the
+// steps read are set before, with t.Setenv; NAMESPACE is that of the world, if the test sets none.
+func New(t testing.TB, steps step.Steps, addToScheme ...func(*runtime.Scheme) error) *World {
+	t.Helper()
+	return NewWith(t, nil, steps, addToScheme...)
+}
+
+// NewWith is [New] with options for the function.
+func NewWith(t testing.TB, options []step.Option, steps step.Steps, addToScheme ...func(*runtime.Scheme) error) *World {
+	t.Helper()
+	w := &World{
+		TB:        t,
+		Namespace: kubeapitest.Namespace(t),
+		Clock:     clocktesting.NewFakePassiveClock(Start),
+		api:       &requests{},
+	}
+	t.Setenv("NAMESPACE", w.Namespace)
+	w.Models = client(t, nil, addToScheme)
+	models := client(t, w.api.observe, addToScheme)
+	registrations, err := steps(t.Context(), models)
+	if err != nil {
+		t.Fatalf("making the steps: %v", err)
+	}
+	if w.Function, err = step.New(t.Context(), models, registrations, append([]step.Option{step.WithClock(w.Clock)}, options...)...); err != nil {
+		t.Fatalf("making the function: %v", err)
+	}
+	handler, err := w.Function.HTTP()
+	if err != nil {
+		t.Fatalf("serving the function: %v", err)
+	}
+	w.URL = functiontest.Serve(t, handler)
+	return w
+}
+
+func client(t testing.TB, wrap func(http.RoundTripper) http.RoundTripper, addToScheme []func(*runtime.Scheme) error) *model.Client {
+	t.Helper()
+	config := kubeapitest.Shared(t).Config()
+	if wrap != nil {
+		config.Wrap(wrap)
+	}
+	models, err := model.NewClient(config, addToScheme...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return models
+}
+
+// After moves the clock.
+func (w *World) After(d time.Duration) { w.Clock.SetTime(w.Clock.Now().Add(d)) }
+
+// Intercept has fn called before each request of the function to the API. An error of fn is what the
+// function gets instead of an answer. Nil ends that.
+func (w *World) Intercept(fn func(*http.Request) error) {
+	w.api.mu.Lock()
+	defer w.api.mu.Unlock()
+	w.api.before = fn
+}
+
+// Requests lists what the function has asked the API about objects of its namespace since it was
+// called last, each as "VERB path", with the path below the namespace: "GET books/one",
+// "PATCH books/one/status".
+func (w *World) Requests() []string {
+	w.api.mu.Lock()
+	defer w.api.mu.Unlock()
+	var all []string
+	for _, r := range w.api.seen {
+		if _, path, ok := strings.Cut(r, "/namespaces/"+w.Namespace+"/"); ok {
+			verb, _, _ := strings.Cut(r, " ")
+			all = append(all, verb+" "+path)
+		}
+	}
+	w.api.seen = nil
+	slices.Sort(all)
+	return all
+}
+
+// requests sees the function's requests to the API.
+type requests struct {
+	// mu protects following.
+	mu     sync.Mutex
+	before func(*http.Request) error
+	seen   []string
+}
+
+func (r *requests) observe(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		r.mu.Lock()
+		before := r.before
+		r.seen = append(r.seen, req.Method+" "+req.URL.Path)
+		r.mu.Unlock()
+		if before != nil {
+			if err := before(req); err != nil {
+				return nil, err
+			}
+		}
+		return next.RoundTrip(req)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Given makes the objects, in the world's namespace, as a user does.
+func Given[T model.Object](w *World, obj T) T {
+	w.Helper()
+	obj.SetNamespace(w.Namespace)
+	created, err := model.For[T](w.Models).Create(w.Context(), obj)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return created
+}
+
+// Change changes an object as a user does.
+func Change[T model.Object](w *World, name string, change func(T)) T {
+	w.Helper()
+	changed, _, err := model.For[T](w.Models).Modify(w.Context(), w.Namespace, name, func(obj T) error {
+		change(obj)
+		return nil
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return changed
+}
+
+// Delete deletes an object as a user does.
+func Delete[T model.Object](w *World, name string) {
+	w.Helper()
+	obj := model.New[T]()
+	obj.SetNamespace(w.Namespace)
+	obj.SetName(name)
+	if err := model.For[T](w.Models).Delete(w.Context(), obj); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// Get reads an object as it is now; ok is false if it is gone.
+func Get[T model.Object](w *World, name string) (obj T, ok bool) {
+	w.Helper()
+	obj, err := model.For[T](w.Models).Get(w.Context(), w.Namespace, name)
+	if model.IsGone(err) {
+		return obj, false
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return obj, true
+}
+
+// List reads all objects of a kind, sorted by name.
+func List[T model.Object](w *World) []T {
+	w.Helper()
+	all, err := model.For[T](w.Models).List(w.Context(), w.Namespace, model.Filter{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	slices.SortFunc(all, func(a, b T) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return all
+}
+
+// Snapshot is what Due looks at of an object.
+func Snapshot[T model.Object](w *World, name string) *model.Snapshot {
+	w.Helper()
+	k, err := model.For[T](w.Models).Kind(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	u, err := w.Models.Live(w.Context(), k, w.Namespace, name)
+	if err != nil {
+		w.Fatal(err)
+	}
+	s, err := k.SnapshotOf(u)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
+// Meta names an object of a test.
+func Meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
+
+// settling bounds how many events Settle sends: steps that wake each other forever are a defect.
+const settling = 1000
+
+// Settle does what the model source does, at the time of the world's clock: it looks for objects that
+// are due for a step of this function and sends an event for each, until there is none. It returns how
+// many it sent. A step of another function, such as the policy in a test of function sync, is not run.
+func (w *World) Settle() (sent int) {
+	w.Helper()
+	for {
+		due := w.due()
+		for _, d := range due {
+			if a := w.Send(d.object.WakeEvent(d.step, 1, w.Clock.Now())); a.Code != http.StatusOK {
+				w.Fatalf("%s of %s %s: the function answered %d: %s", d.step, d.object.Kind.GVK.Kind, d.object.Name, a.Code, a.Body)
+			}
+			if sent++; sent > settling {
+				w.Fatalf("still due after %d events: %s of %s %s", settling, d.step, d.object.Kind.GVK.Kind, d.object.Name)
+			}
+		}
+		if len(due) == 0 {
+			return sent
+		}
+	}
+}
+
+type dueStep struct {
+	object *model.Snapshot
+	step   model.Step
+}
+
+// due lists what is due now.
+func (w *World) due() (due []dueStep) {
+	w.Helper()
+	ctx := context.WithoutCancel(w.Context())
+	for _, work := range w.Function.Work() {
+		if work.GroupKind.Empty() {
+			continue
+		}
+		k, err := w.Models.Kind(ctx, work.GroupKind)
+		if err != nil {
+			w.Fatal(err)
+		}
+		objects, err := w.Models.Snapshots(ctx, k, w.Namespace)
+		if err != nil {
+			w.Fatal(err)
+		}
+		for _, obj := range objects {
+			n, err := w.Models.Neighbours(ctx, model.Step(work.Step), obj)
+			if err != nil {
+				w.Fatal(err)
+			}
+			if model.Due(model.Step(work.Step), obj, n, w.Clock.Now()).Due() {
+				due = append(due, dueStep{obj, model.Step(work.Step)})
+			}
+		}
+	}
+	return due
+}

@@ -1,0 +1,135 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+var stepsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+	Name: "synchronizer_steps_total",
+	Help: "Outcomes of steps, by step, kind and state.",
+}, []string{"step", "kind", "state"})
+
+// undoing is when a clean-up is tried that nobody else asks for.
+var undoing = wait.Backoff{Steps: 5, Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1}
+
+// store writes the outcome into the step's part of the status, if that is still what it was when the
+// object was observed. After a clean-up there is no status to write: with the finalizer the step's
+// interest in the object goes.
+func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Verdict, res result) (*cloudevents.Event, error) {
+	c := classOf(res.err)
+	if o.obj.Deleting() && res.called && (res.err == nil || c.class == warning) {
+		return e.release(ctx, o, v, res)
+	}
+	outcome, err := e.outcome(ctx, o, v, res)
+	if err != nil {
+		return nil, err
+	}
+	err = e.models.SetStep(ctx, o.obj.Kind, o.live, e.step, outcome)
+	switch {
+	case errors.Is(err, model.ErrStepChanged):
+		return nil, fmt.Errorf("%w: another run was faster", errAgain)
+	case model.IsGone(err):
+		return nil, e.undo(ctx, r, o, res)
+	case err != nil:
+		return nil, err
+	}
+	e.report(ctx, o.obj, v, string(outcome.State), outcome.Message)
+	return e.reply(o.obj, outcome), nil
+}
+
+// release takes the finalizer away: the step has cleaned up.
+func (e *engine) release(ctx context.Context, o *observation, v model.Verdict, res result) (*cloudevents.Event, error) {
+	last, err := e.models.RemoveFinalizer(ctx, o.obj.Kind, o.live, e.step)
+	if err != nil {
+		return nil, err
+	}
+	message := ""
+	if res.err != nil {
+		message = oneLine(res.err) // A warning.
+	}
+	e.report(ctx, o.obj, v, "Reaped", message)
+	if !last {
+		return nil, nil
+	}
+	return e.event(o.obj, eventReaped, nil), nil
+}
+
+// undo cleans up behind a run whose object was removed by force (somebody took the finalizer away):
+// nobody else ever does it, so it tries more than once.
+func (e *engine) undo(ctx context.Context, r runner, o *observation, res result) error {
+	if !res.called || !r.holds() || o.obj.Deleting() {
+		return nil // There is nothing to undo, or it was cleaning up already.
+	}
+	var last error
+	err := wait.ExponentialBackoffWithContext(ctx, undoing, func(ctx context.Context) (bool, error) {
+		_, last = e.call(ctx, o, cleaning(r, o.live))
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("undoing the %s of an object that is gone: %w", e.step, errors.Join(err, last))
+	}
+	logging.FromContext(ctx).Infow("Undone: the object was removed while the step ran")
+	return nil
+}
+
+// report writes the one log line of an outcome and counts it.
+func (e *engine) report(ctx context.Context, obj *model.Snapshot, v model.Verdict, state, message string) {
+	stepsTotal.WithLabelValues(string(e.step), obj.Kind.GVK.Kind, state).Inc()
+	logging.FromContext(ctx).Infow(string(e.step)+" "+state, zap.Int64("generation", obj.Generation),
+		zap.String("due", string(v.Reason)), zap.String("detail", message))
+}
+
+// ReplyTypes are the CloudEvent types of the replies that tell of a new state, by step and state.
+// Nobody is told of a state that is not listed.
+var ReplyTypes = map[model.Step]map[model.State]string{
+	model.StepSync: {
+		model.StateOK:       "dev.xos-knative.model.synced",
+		model.StateFailed:   "dev.xos-knative.model.sync.failed",
+		model.StateDeferred: "dev.xos-knative.model.sync.deferred",
+	},
+	model.StepPolicy: {
+		model.StateOK:     "dev.xos-knative.model.policed",
+		model.StateFailed: "dev.xos-knative.model.policy.failed",
+	},
+}
+
+// eventReaped tells that the last step has cleaned up behind an object.
+const eventReaped = "dev.xos-knative.model.reaped"
+
+// reply tells of a state that has changed.
+func (e *engine) reply(obj *model.Snapshot, outcome *model.StepStatus) *cloudevents.Event {
+	if before := obj.Status.Step(e.step); before != nil && before.State == outcome.State {
+		return nil
+	}
+	return e.event(obj, ReplyTypes[e.step][outcome.State], outcome)
+}
+
+// event makes a reply, none for a state that nobody is told of.
+func (e *engine) event(obj *model.Snapshot, eventType string, outcome *model.StepStatus) *cloudevents.Event {
+	if eventType == "" {
+		return nil
+	}
+	data := struct {
+		model.Reference
+		State   model.State `json:"state,omitempty"`
+		Message string      `json:"message,omitempty"`
+	}{Reference: obj.Reference()}
+	if outcome != nil {
+		data.State, data.Message = outcome.State, outcome.Message
+	}
+	event := obj.Event(eventType, uuid.NewString(), e.clock.Now(), data)
+	return &event
+}
