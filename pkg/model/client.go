@@ -253,7 +253,7 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 // another one has its name, the error is NotFound.
 func (c *Client) SetStep(ctx context.Context, began *Snapshot, step Step, outcome *StepStatus) error {
 	k := began.Kind
-	err := RetryOnConflict(ctx, func() error {
+	err := retryOnConflict(ctx, func() error {
 		u, err := c.Live(ctx, k, began.Namespace, began.Name)
 		if err != nil {
 			return err
@@ -351,7 +351,7 @@ func (c *Client) RemoveFinalizer(ctx context.Context, obj *Snapshot, step Step) 
 func (c *Client) finalizers(ctx context.Context, obj *Snapshot, doing string, change func(*unstructured.Unstructured) ([]string, error)) (*unstructured.Unstructured, error) {
 	k := obj.Kind
 	var u *unstructured.Unstructured
-	err := RetryOnConflict(ctx, func() (err error) {
+	err := retryOnConflict(ctx, func() (err error) {
 		u, err = c.Live(ctx, k, obj.Namespace, obj.Name)
 		if err != nil {
 			return err

@@ -964,7 +964,7 @@ func TestPolicies(t *testing.T) {
 		var f *fixture
 		f = newPolicy(t, PolicyFuncs[*instance]{OnCreate: func(ctx context.Context, obj *instance) error {
 			obj.Spec.HelloTo = "Arya"
-			_, _, err := model.For[*instance](f.models).Save(ctx, obj)
+			_, _, err := model.For[*instance](f.models).Update(ctx, obj)
 			return err
 		}})
 		i := save(f, f.instance("a"))

@@ -174,7 +174,20 @@ func (f *fixture) instance(name string) *instance {
 
 func save[T model.Object](f *fixture, obj T) T {
 	f.Helper()
-	saved, _, err := model.For[T](f.models).Save(f.Context(), obj)
+	models := model.For[T](f.models)
+	if obj.GetResourceVersion() == "" {
+		saved, err := models.Create(f.Context(), obj)
+		if err == nil {
+			return saved
+		}
+		there, err := models.Get(f.Context(), obj.GetNamespace(), obj.GetName())
+		if err != nil {
+			f.Fatal(err)
+		}
+		obj.SetResourceVersion(there.GetResourceVersion())
+		obj.SetFinalizers(there.GetFinalizers())
+	}
+	saved, _, err := models.Update(f.Context(), obj)
 	if err != nil {
 		f.Fatal(err)
 	}
