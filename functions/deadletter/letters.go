@@ -16,7 +16,6 @@ import (
 	"github.com/cloudevents/sdk-go/v2/protocol"
 	"github.com/cloudevents/sdk-go/v2/types"
 	"go.uber.org/zap"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/pkg/logging"
 
@@ -74,28 +73,18 @@ func (l Letters) Handle(ctx context.Context, event cloudevents.Event) (*cloudeve
 
 // store creates the object. One that is there is of the same event, which has
 // failed again or was delivered twice: its code and reason are brought up to
-// date, what a human may have mended in it is not.
-func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (op model.Operation, err error) {
-	letters := model.For[*v1alpha1.DeadLetter](l.Models)
-	err = model.RetryOnConflict(ctx, func() error {
-		_, err := letters.Create(ctx, letter)
-		if err == nil {
-			op = model.Created
+// date, what a human may have fixed in it is not.
+func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (model.Operation, error) {
+	_, op, err := model.For[*v1alpha1.DeadLetter](l.Models).CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
+		if live.UID == "" {
+			live.Spec = letter.Spec
 			return nil
-		}
-		if !apierrors.IsAlreadyExists(err) {
-			return err
-		}
-		live, err := letters.Get(ctx, letter.Namespace, letter.Name)
-		if err != nil {
-			return err
 		}
 		if !live.DeletionTimestamp.IsZero() {
 			return fmt.Errorf("DeadLetter %s of the same event is being deleted", letter.Name)
 		}
 		live.Spec.Code, live.Spec.Reason = letter.Spec.Code, letter.Spec.Reason
-		_, op, err = letters.Save(ctx, live)
-		return err
+		return nil
 	})
 	return op, err
 }

@@ -70,21 +70,16 @@ func (r *Replay) Sync(ctx context.Context, letter *v1alpha1.DeadLetter) (string,
 // keep takes the wish for a replay back and says why.
 func (r *Replay) keep(ctx context.Context, letter *v1alpha1.DeadLetter, answer *function.RefusedError) error {
 	letters := model.For[*v1alpha1.DeadLetter](r.Models)
-	return model.RetryOnConflict(ctx, func() error {
-		live, err := letters.Get(ctx, letter.Namespace, letter.Name)
-		if apierrors.IsNotFound(err) {
-			return nil
+	_, _, err := letters.Modify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
+		if live.UID == letter.UID && live.Generation == letter.Generation {
+			live.Spec.Replay, live.Spec.Code, live.Spec.Reason = false, int32(answer.Code), reason(answer.Reason)
 		}
-		if err != nil {
-			return err
-		}
-		if live.UID != letter.UID || live.Generation != letter.Generation {
-			return nil // It was mended meanwhile, and is due again for that.
-		}
-		live.Spec.Replay, live.Spec.Code, live.Spec.Reason = false, int32(answer.Code), reason(answer.Reason)
-		_, _, err = letters.Save(ctx, live)
-		return err
+		return nil // Otherwise it was fixed meanwhile, and is due again for that.
 	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // Delete has nothing to do: whoever deletes a dead letter gives the event up.

@@ -189,7 +189,7 @@ func (w *world) change(name string, fn func(*v1alpha1.DeadLetter)) {
 	w.t.Helper()
 	letter := w.get(name)
 	fn(letter)
-	if _, _, err := w.letters.Save(w.t.Context(), letter); err != nil {
+	if _, _, err := w.letters.Update(w.t.Context(), letter); err != nil {
 		w.t.Fatal(err)
 	}
 }

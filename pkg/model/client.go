@@ -150,6 +150,16 @@ func (c *Client) each(ctx context.Context, k *Kind, namespace string, options me
 	return list.EachListItem(ctx, options, func(obj runtime.Object) error { return fn(obj.(*unstructured.Unstructured)) })
 }
 
+// Snapshots takes a snapshot of each object of the kind in a namespace.
+func (c *Client) Snapshots(ctx context.Context, k *Kind, namespace string) ([]*Snapshot, error) {
+	var all []*Snapshot
+	return all, c.each(ctx, k, namespace, metav1.ListOptions{}, func(u *unstructured.Unstructured) error {
+		s, err := k.SnapshotOf(u)
+		all = append(all, s)
+		return err
+	})
+}
+
 // Neighbours finds what [Due] has to know beside the object: what it depends on, and, for a sync
 // of an object that is being deleted, what depends on it. The latter takes the right to list every
 // kind that may. A policy looks at dependencies only while it waits for one, so only then are they

@@ -25,9 +25,6 @@ import (
 // began: somebody else has run the step meanwhile.
 var ErrStepChanged = errors.New("the step's status was changed by another run")
 
-// maxPatches bounds how often a patch is made again because something that it tests has changed.
-const maxPatches = 5
-
 // operation is one operation of a JSON patch.
 type operation struct {
 	Op    string `json:"op"`
@@ -38,8 +35,8 @@ type operation struct {
 func test(path string, value any) operation { return operation{"test", path, value} }
 func add(path string, value any) operation  { return operation{"add", path, value} }
 
-// patch sends a JSON patch for exactly the object that was read.
-func (c *Client) patch(ctx context.Context, k *Kind, u *unstructured.Unstructured, operations []operation, subresources ...string) (*unstructured.Unstructured, error) {
+// jsonPatch sends a JSON patch for exactly the object that was read.
+func (c *Client) jsonPatch(ctx context.Context, k *Kind, u *unstructured.Unstructured, operations []operation, subresources ...string) (*unstructured.Unstructured, error) {
 	raw, err := json.Marshal(append([]operation{test("/metadata/uid", u.GetUID())}, operations...))
 	if err != nil {
 		return nil, err
@@ -58,16 +55,33 @@ func testFailed(err error) bool {
 	return details == nil || len(details.Causes) == 0
 }
 
-// again reads an object that a patch did not fit. The error is NotFound if another object has its name.
-func (c *Client) again(ctx context.Context, k *Kind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	now, err := c.Live(ctx, k, u.GetNamespace(), u.GetName())
-	if err != nil {
-		return nil, err
-	}
-	if now.GetUID() != u.GetUID() {
-		return nil, apierrors.NewNotFound(k.GVR().GroupResource(), u.GetName())
-	}
-	return now, nil
+// patching sends the JSON patch that build makes of the object, and of the newest object again if a
+// test in it failed. If build makes none it ends with what there is.
+func (c *Client) patching(ctx context.Context, k *Kind, u *unstructured.Unstructured, build func(*unstructured.Unstructured) ([]operation, error), subresources ...string) (*unstructured.Unstructured, error) {
+	err := retry(ctx, func() (bool, error) {
+		operations, err := build(u)
+		if err != nil || len(operations) == 0 {
+			return false, err
+		}
+		stored, err := c.jsonPatch(ctx, k, u, operations, subresources...)
+		if err == nil {
+			u = stored
+			return false, nil
+		}
+		if !testFailed(err) {
+			return false, err
+		}
+		now, gone := c.Live(ctx, k, u.GetNamespace(), u.GetName())
+		if gone == nil && now.GetUID() != u.GetUID() {
+			gone = apierrors.NewNotFound(k.GVR().GroupResource(), u.GetName())
+		}
+		if gone != nil {
+			return false, gone
+		}
+		u = now
+		return true, err
+	})
+	return u, err
 }
 
 // SetStep stores the outcome of a step, and the conditions that follow from it, in the object that
@@ -87,37 +101,30 @@ func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstr
 	if err != nil {
 		return err
 	}
-	u := began
-	for range maxPatches {
+	stored, err := c.patching(ctx, k, began, func(u *unstructured.Unstructured) ([]operation, error) {
 		now, err := k.SnapshotOf(u)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !equality.Semantic.DeepEqual(now.Status.Step(step), start.Status.Step(step)) {
-			return ErrStepChanged
+			return nil, ErrStepChanged
 		}
 		before := now.Status.DeepCopy()
 		now.Status.SetStep(step, outcome)
 		SetConditions(now)
 		if equality.Semantic.DeepEqual(before, &now.Status) {
-			return nil
+			return nil, nil
 		}
-		operations, err := storing(u, &now.Status, step)
-		if err != nil {
-			return err
-		}
-		stored, err := c.patch(ctx, k, u, operations, "status")
-		if err == nil {
-			return c.agree(ctx, k, stored)
-		}
-		if !testFailed(err) {
-			return err
-		}
-		if u, err = c.again(ctx, k, u); err != nil {
-			return err
-		}
+		return storing(u, &now.Status, step)
+	}, "status")
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("others changed it %d times in a row", maxPatches)
+	err = c.agree(ctx, k, stored)
+	if IsGone(err) {
+		return nil // It went after its outcome was stored.
+	}
+	return err
 }
 
 // storing is the patch that makes the step's part of the status, and the conditions, like wanted.
@@ -142,43 +149,23 @@ func storing(u *unstructured.Unstructured, wanted *Status, step Step) ([]operati
 // agree fixes the conditions of an object whose other step was stored at the same time: the
 // conditions of neither write could know the other's part.
 func (c *Client) agree(ctx context.Context, k *Kind, u *unstructured.Unstructured) error {
-	for range maxPatches {
+	_, err := c.patching(ctx, k, u, func(u *unstructured.Unstructured) ([]operation, error) {
 		now, err := k.SnapshotOf(u)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		before := now.Status.DeepCopy()
 		SetConditions(now)
 		if equality.Semantic.DeepEqual(before, &now.Status) {
-			return nil
+			return nil, nil
 		}
 		status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&now.Status)
-		if err != nil {
-			return err
-		}
-		stored, err := c.patch(ctx, k, u, []operation{
+		return []operation{
 			test("/metadata/resourceVersion", u.GetResourceVersion()),
 			add("/status/conditions", status["conditions"]),
 			add("/status/observedGeneration", status["observedGeneration"]),
-		}, "status")
-		if err == nil {
-			u = stored
-			continue
-		}
-		if !testFailed(err) {
-			return ignoreGone(err)
-		}
-		if u, err = c.again(ctx, k, u); err != nil {
-			return ignoreGone(err)
-		}
-	}
-	return fmt.Errorf("others changed the status %d times in a row", maxPatches)
-}
-
-func ignoreGone(err error) error {
-	if IsGone(err) {
-		return nil
-	}
+		}, err
+	}, "status")
 	return err
 }
 
@@ -190,7 +177,7 @@ func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unst
 	if len(u.GetFinalizers()) == 0 {
 		operations = []operation{test("/metadata/finalizers", nil), add("/metadata/finalizers", []string{step.Finalizer()})}
 	}
-	marked, err := c.patch(ctx, k, u, operations)
+	marked, err := c.jsonPatch(ctx, k, u, operations)
 	if err != nil {
 		return nil, fmt.Errorf("adding the finalizer of %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 	}
@@ -222,29 +209,16 @@ func (c *Client) removeFinalizer(ctx context.Context, k *Kind, u *unstructured.U
 	goes := func(f string) bool {
 		return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !k.Has(s)) })
 	}
-	for range maxPatches {
-		var operations []operation
+	left, err := c.patching(ctx, k, u, func(u *unstructured.Unstructured) (operations []operation, err error) {
 		// From the end, so that the indices before stay what they are.
 		for i, f := range slices.Backward(u.GetFinalizers()) {
 			if path := "/metadata/finalizers/" + strconv.Itoa(i); goes(f) {
 				operations = append(operations, test(path, f), operation{Op: "remove", Path: path})
 			}
 		}
-		if len(operations) == 0 {
-			return !carriesAny(u), nil
-		}
-		left, err := c.patch(ctx, k, u, operations)
-		if err == nil {
-			return !carriesAny(left), nil
-		}
-		if !testFailed(err) {
-			return false, err
-		}
-		if u, err = c.again(ctx, k, u); err != nil {
-			return false, err
-		}
-	}
-	return false, fmt.Errorf("others changed it %d times in a row", maxPatches)
+		return operations, nil
+	})
+	return err == nil && !carriesAny(left), err
 }
 
 // carriesAny reports whether the object has a finalizer of a step.

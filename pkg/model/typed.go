@@ -2,18 +2,16 @@ package model
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // Object is a typed model, for example *v1alpha1.HelloWorldService.
@@ -22,26 +20,14 @@ type Object interface {
 	runtime.Object
 }
 
-// Models is the typed view of a [Client] on one model. T is a pointer type
-// that the client's scheme knows.
+// Models is the typed view of a [Client] on one model. T is a pointer type that the client's scheme
+// knows.
 type Models[T Object] struct{ client *Client }
 
 // For gives the typed view of the client on the model T:
 //
 //	service, err := model.For[*v1alpha1.HelloWorldService](client).Get(ctx, "default", "hello")
 func For[T Object](client *Client) Models[T] { return Models[T]{client} }
-
-// Operation says what a save came to.
-type Operation string
-
-const (
-	// Created: the object was not there before.
-	Created Operation = "created"
-	// Updated: the object was there and differed.
-	Updated Operation = "updated"
-	// Unchanged: the object was there as wanted; nothing was written.
-	Unchanged Operation = "unchanged"
-)
 
 // New makes an empty T.
 func New[T Object]() T {
@@ -85,8 +71,8 @@ func (m Models[T]) Get(ctx context.Context, namespace, name string) (T, error) {
 type Filter struct {
 	// Labels selects by labels; nil selects all.
 	Labels labels.Selector
-	// Fields selects by fields that the definition declares selectable, beside
-	// metadata.name and metadata.namespace; nil selects all.
+	// Fields selects by fields that the definition declares selectable, beside metadata.name and
+	// metadata.namespace; nil selects all.
 	Fields fields.Selector
 }
 
@@ -99,8 +85,8 @@ func (m Models[T]) List(ctx context.Context, namespace string, filter Filter) ([
 	})
 }
 
-// Each calls fn for each object of a namespace that passes the filter, page by
-// page, so that any number fits into bounded memory. It ends with the first error.
+// Each calls fn for each object of a namespace that passes the filter, page by page, so that any
+// number fits into bounded memory. It ends with the first error.
 func (m Models[T]) Each(ctx context.Context, namespace string, filter Filter, fn func(T) error) error {
 	k, err := m.Kind(ctx)
 	if err != nil {
@@ -122,78 +108,115 @@ func (m Models[T]) Each(ctx context.Context, namespace string, filter Filter, fn
 	})
 }
 
-// Save creates the object or makes the existing one like it, and writes
-// nothing when there is nothing to change.
+// Create makes a new object. The error is AlreadyExists if there is one of that name, which stays
+// as it is. The status is left out.
+func (m Models[T]) Create(ctx context.Context, obj T) (T, error) {
+	var none T
+	k, err := m.Kind(ctx)
+	if err != nil {
+		return none, err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return none, err
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(k.GVK)
+	if u, err = m.client.create(ctx, k, u); err != nil {
+		return none, err
+	}
+	return Typed[T](u)
+}
+
+// Modify reads an object, lets change edit it, and writes what change made different: see
+// [Client.Modify]. Fields of the object that T does not know stay, outside of lists that change
+// makes different.
 //
-// An object that was read before (it has a resourceVersion) is saved as a
-// whole: spec, labels, annotations and finalizers; a Conflict says that
-// somebody else has changed it since. One that was made by the caller replaces
-// the spec of the existing object and adds its labels and annotations to the
-// ones there; if it is changed by others at the same time, Save tries again.
-// The status is never written. Fields that T does not know are left alone.
-func (m Models[T]) Save(ctx context.Context, obj T) (T, Operation, error) {
+//	book, op, err := books.Modify(ctx, "library", "dune", func(b *v1alpha1.Book) error {
+//		b.Spec.Title = "Dune"
+//		return nil
+//	})
+func (m Models[T]) Modify(ctx context.Context, namespace, name string, change func(T) error) (T, Operation, error) {
+	return m.modify(ctx, namespace, name, false, edit(change))
+}
+
+// CreateOrModify is [Models.Modify] for an object that may not be there. If it is not, change gets
+// one that has no more than its namespace and name (and so no UID), and what change makes of it is
+// created: see [Client.CreateOrModify].
+func (m Models[T]) CreateOrModify(ctx context.Context, namespace, name string, change func(T) error) (T, Operation, error) {
+	return m.modify(ctx, namespace, name, true, edit(change))
+}
+
+// Update makes the stored object like obj, which was read before (it has a resourceVersion), and
+// writes nothing if they are equal. The error is a Conflict if somebody else has written to the
+// object since, and NotFound if it is gone. The status is left out. Fields that T does not know
+// stay, as with [Models.Modify], which is what to use if a Conflict would only mean to do the same
+// again.
+func (m Models[T]) Update(ctx context.Context, obj T) (T, Operation, error) {
 	var none T
 	k, err := m.Kind(ctx)
 	if err != nil {
 		return none, "", err
 	}
-	saved, op := none, Operation("")
-	err = retry(ctx, func(err error) bool {
-		return obj.GetResourceVersion() == "" && (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err))
-	}, func() error {
-		saved, op, err = m.save(ctx, k, obj)
-		return err
-	})
-	if err != nil {
-		return none, "", fmt.Errorf("saving %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), err)
+	if obj.GetResourceVersion() == "" {
+		return none, "", fmt.Errorf("updating %s %s/%s: metadata.resourceVersion: expected that of the object when it was read, got none", k.GVK.Kind, obj.GetNamespace(), obj.GetName())
 	}
-	return saved, op, nil
+	return m.modify(ctx, obj.GetNamespace(), obj.GetName(), false, func(live T) (T, error) {
+		if live.GetResourceVersion() == obj.GetResourceVersion() {
+			return obj, nil
+		}
+		conflict := apierrors.NewConflict(k.GVR().GroupResource(), obj.GetName(), errors.New("it was changed since it was read"))
+		return none, fmt.Errorf("updating %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), conflict)
+	})
 }
 
-func (m Models[T]) save(ctx context.Context, k *Kind, obj T) (T, Operation, error) {
+// modify is [Client.modify] in terms of T: wanted says what the object is to be like.
+func (m Models[T]) modify(ctx context.Context, namespace, name string, create bool, wanted func(live T) (T, error)) (T, Operation, error) {
 	var none T
-	resource := m.client.resource(k, obj.GetNamespace())
-	live, err := resource.Get(ctx, obj.GetName(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) && obj.GetResourceVersion() == "" {
-		t, err := m.create(ctx, k, obj)
-		return t, Created, err
-	}
+	k, err := m.Kind(ctx)
 	if err != nil {
 		return none, "", err
 	}
-	if v := obj.GetResourceVersion(); v != "" && v != live.GetResourceVersion() {
-		return none, "", apierrors.NewConflict(k.GVR().GroupResource(), obj.GetName(), fmt.Errorf("it was changed since it was read"))
-	}
-	// What is compared is the live object as T sees it, so that a field that T
-	// does not know is in neither and stays.
-	current, err := Typed[T](live)
-	if err != nil {
-		return none, "", err
-	}
-	patch, err := mergePatch(k, current, obj)
-	if err != nil {
-		return none, "", err
-	}
-	if len(patch) == 0 {
-		return current, Unchanged, nil
-	}
-	if err := unstructured.SetNestedField(patch, live.GetResourceVersion(), "metadata", "resourceVersion"); err != nil {
-		return none, "", err
-	}
-	raw, err := json.Marshal(patch)
-	if err != nil {
-		return none, "", err
-	}
-	u, err := resource.Patch(ctx, obj.GetName(), types.MergePatchType, raw, metav1.PatchOptions{})
+	u, op, err := m.client.modify(ctx, k, namespace, name, create, func(u *unstructured.Unstructured) error { return overlay(u, wanted) })
 	if err != nil {
 		return none, "", err
 	}
 	t, err := Typed[T](u)
-	return t, Updated, err
+	return t, op, err
 }
 
-// Delete deletes the object, if it is still the one that the caller knows (an
-// object without UID stands for any of that name). One that is gone is no error.
+func edit[T Object](change func(T) error) func(T) (T, error) {
+	return func(t T) (T, error) { return t, change(t) }
+}
+
+// overlay changes an object from what T sees of it to what is wanted. What is compared are two T,
+// so that a field that T does not know is in neither, and stays.
+func overlay[T Object](u *unstructured.Unstructured, wanted func(T) (T, error)) error {
+	t, err := Typed[T](u)
+	if err != nil {
+		return err
+	}
+	from, err := runtime.DefaultUnstructuredConverter.ToUnstructured(t)
+	if err != nil {
+		return err
+	}
+	if t, err = wanted(t); err != nil {
+		return err
+	}
+	to, err := runtime.DefaultUnstructuredConverter.ToUnstructured(t)
+	if err != nil {
+		return err
+	}
+	if u.GetUID() == "" {
+		u.Object = to // A new one: also the fields that are zero are its own.
+		return nil
+	}
+	merge(u.Object, difference(userFields(from), userFields(to)))
+	return nil
+}
+
+// Delete deletes the object, if it is still the one that the caller knows (an object without UID
+// stands for any of that name). One that is gone is no error.
 func (m Models[T]) Delete(ctx context.Context, obj T) error {
 	k, err := m.Kind(ctx)
 	if err != nil {
@@ -209,81 +232,4 @@ func (m Models[T]) Delete(ctx context.Context, obj T) error {
 		return nil
 	}
 	return fmt.Errorf("deleting %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), err)
-}
-
-func toUnstructured(k *Kind, obj runtime.Object) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
-	if err != nil {
-		return nil, err
-	}
-	delete(content, "status")
-	u := &unstructured.Unstructured{Object: content}
-	u.SetGroupVersionKind(k.GVK)
-	return u, nil
-}
-
-// mergePatch is what makes current like wanted, as a JSON merge patch.
-func mergePatch[T Object](k *Kind, current, wanted T) (map[string]any, error) {
-	from, err := toUnstructured(k, current)
-	if err != nil {
-		return nil, err
-	}
-	to, err := toUnstructured(k, wanted)
-	if err != nil {
-		return nil, err
-	}
-	if wanted.GetResourceVersion() == "" {
-		if all := labels.Merge(from.GetLabels(), to.GetLabels()); len(all) > 0 {
-			to.SetLabels(all)
-		}
-		if all := labels.Merge(from.GetAnnotations(), to.GetAnnotations()); len(all) > 0 {
-			to.SetAnnotations(all)
-		}
-		to.SetFinalizers(from.GetFinalizers())
-	}
-	return difference(userFields(from), userFields(to)), nil
-}
-
-// difference is the JSON merge patch (RFC 7396) from one map to another, empty
-// if they are equal. (jsonmergepatch of apimachinery works on decoded JSON, in
-// which all numbers are floats: it would round an int64 beyond 2^53.)
-func difference(from, to map[string]any) map[string]any {
-	patch := map[string]any{}
-	for key := range from {
-		if _, ok := to[key]; !ok {
-			patch[key] = nil
-		}
-	}
-	for key, value := range to {
-		before, ok := from[key]
-		beforeMap, both := before.(map[string]any)
-		valueMap, is := value.(map[string]any)
-		switch {
-		case both && is:
-			if inner := difference(beforeMap, valueMap); len(inner) > 0 {
-				patch[key] = inner
-			}
-		case !ok || !equality.Semantic.DeepEqual(before, value):
-			patch[key] = value
-		}
-	}
-	return patch
-}
-
-// userFields leaves out what the API server writes.
-func userFields(u *unstructured.Unstructured) map[string]any {
-	fields := map[string]any{}
-	for key, value := range u.Object {
-		if key != "apiVersion" && key != "kind" && key != "metadata" {
-			fields[key] = value
-		}
-	}
-	metadata := map[string]any{}
-	for _, key := range []string{"labels", "annotations", "finalizers"} {
-		if value, ok, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", key); ok {
-			metadata[key] = value
-		}
-	}
-	fields["metadata"] = metadata
-	return fields
 }

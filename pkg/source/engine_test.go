@@ -95,7 +95,7 @@ func TestWithEngines(t *testing.T) {
 	services, all := model.For[*v1alpha1.HelloWorldService](models), model.For[*v1alpha1.HelloWorldServiceInstance](models)
 	adopt := func(ctx context.Context, o *v1alpha1.HelloWorldServiceInstance) error {
 		o.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"}
-		_, _, err := all.Save(ctx, o)
+		_, _, err := all.Update(ctx, o)
 		return err
 	}
 	policies, err := step.NewPolicyEngine(ctx, models, []step.PolicyStep{
@@ -141,13 +141,13 @@ func TestWithEngines(t *testing.T) {
 	for i := range instances {
 		o := &v1alpha1.HelloWorldServiceInstance{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("i-%02d", i)}}
 		o.Spec.HelloTo = "world"
-		if _, _, err := all.Save(ctx, o); err != nil {
+		if _, err := all.Create(ctx, o); err != nil {
 			t.Fatal(err)
 		}
 	}
 	service := &v1alpha1.HelloWorldService{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "hello"}}
 	service.Spec.HelloFrom = "me"
-	if _, _, err := services.Save(ctx, service); err != nil {
+	if _, err := services.Create(ctx, service); err != nil {
 		t.Fatal(err)
 	}
 	await := func(what string, condition func(ctx context.Context) (bool, error)) {

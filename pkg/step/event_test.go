@@ -39,7 +39,7 @@ func (f orders) HandleEvent(ctx context.Context, _ cloudevents.Event, o order) (
 	return f(ctx, o)
 }
 
-func TestEventEngineDecodes(t *testing.T) {
+func TestEventDecodes(t *testing.T) {
 	cases := map[string]struct {
 		reason, data string
 		want         answer
@@ -61,14 +61,9 @@ func TestEventEngineDecodes(t *testing.T) {
 		"NotUTF8":   {"No UTF-8", "{\"name\":\"\xff\"}", answer{422, "", "data: expected JSON in UTF-8"}},
 		"Lines":     {"Several reasons are one line", `{"x":1,"y":2}`, answer{422, "", `data: unknown field "x"; unknown field "y"`}},
 	}
-	engine, err := step.NewEventEngine([]step.EventStep{step.On(orders(func(_ context.Context, o order) (step.EventResult, error) {
+	url := serve(t, nil, step.On(orders(func(_ context.Context, o order) (step.EventResult, error) {
 		return step.EventResult{Operation: model.Created, Kind: "Order", Namespace: "ns", Name: o.Name}, nil
-	}), "order")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler, err := engine.HTTP()
-	url := serve(t, handler, err)
+	}), "order"))
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tc.want, post(t, url, "order", tc.data)); diff != "" {
@@ -78,7 +73,7 @@ func TestEventEngineDecodes(t *testing.T) {
 	}
 }
 
-func TestEventEngineAnswers(t *testing.T) {
+func TestEventAnswers(t *testing.T) {
 	gk, gr := schema.GroupKind{Kind: "Order"}, schema.GroupResource{Resource: "orders"}
 	fail := func(err error) orders {
 		return func(context.Context, order) (step.EventResult, error) {
@@ -110,12 +105,8 @@ func TestEventEngineAnswers(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			engine, err := step.NewEventEngine([]step.EventStep{step.On(tc.handler, "order", "other")}, step.WithDeadline(50*time.Millisecond))
-			if err != nil {
-				t.Fatal(err)
-			}
-			handler, err := engine.HTTP()
-			got := post(t, serve(t, handler, err), "other", `{"name":"a"}`)
+			url := serve(t, []step.Option{step.WithDeadline(50 * time.Millisecond)}, step.On(tc.handler, "order", "other"))
+			got := post(t, url, "other", `{"name":"a"}`)
 			if got.Code != tc.code || !strings.Contains(got.Body, tc.body) || strings.Contains(got.Body, "\n") {
 				t.Errorf("%s: want %d with one line about %q, got %+v", tc.reason, tc.code, tc.body, got)
 			}
@@ -123,26 +114,16 @@ func TestEventEngineAnswers(t *testing.T) {
 	}
 }
 
-func TestEventEngineTypes(t *testing.T) {
+func TestEventTypes(t *testing.T) {
 	nothing := orders(func(context.Context, order) (step.EventResult, error) { return step.EventResult{}, nil })
-	engine, err := step.NewEventEngine([]step.EventStep{step.On(nothing, "b"), step.On(nothing, "a")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler, err := engine.HTTP()
-	if diff := cmp.Diff(answer{422, "", `type: expected a or b, got "c"`}, post(t, serve(t, handler, err), "c", "{}")); diff != "" {
+	url := serve(t, nil, step.On(nothing, "b"), step.On(nothing, "a"))
+	if diff := cmp.Diff(answer{422, "", `type: expected a or b, got "c"`}, post(t, url, "c", "{}")); diff != "" {
 		t.Errorf("an event of another type is refused, with the types that are known: -want +got:\n%s", diff)
-	}
-	if _, err := step.NewEventEngine([]step.EventStep{step.On(nothing, "a"), step.On(nothing, "a")}); err == nil {
-		t.Error("a type cannot have two handlers")
-	}
-	if _, err := step.NewEventEngine([]step.EventStep{step.On(nothing)}); err == nil {
-		t.Error("a handler must have a type")
 	}
 }
 
 func TestEventReply(t *testing.T) {
-	engine, err := step.NewEventEngine([]step.EventStep{step.On(orders(func(context.Context, order) (step.EventResult, error) {
+	f, err := step.New(t.Context(), nil, []step.Registration{step.On(orders(func(context.Context, order) (step.EventResult, error) {
 		return step.EventResult{Operation: model.Updated, Kind: "Order", Namespace: "ns", Name: "a"}, nil
 	}), "order")})
 	if err != nil {
@@ -155,7 +136,7 @@ func TestEventReply(t *testing.T) {
 	if err := event.SetData(cloudevents.ApplicationJSON, json.RawMessage(`{"name":"a"}`)); err != nil {
 		t.Fatal(err)
 	}
-	reply, result := engine.Handle(t.Context(), event)
+	reply, result := f.Handle(t.Context(), event)
 	if result != nil || reply == nil {
 		t.Fatalf("want a reply, got %v, %v", reply, result)
 	}

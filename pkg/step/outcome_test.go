@@ -18,17 +18,17 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-const group = "helloworld.xos-knative.dev"
+const group = "library.xos-knative.dev"
 
 var (
 	services = &model.Kind{
-		GVK:   schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "HelloWorldService"},
+		GVK:   schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Shelf"},
 		Steps: []model.Step{model.StepSync},
 	}
 	instances = &model.Kind{
-		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "HelloWorldServiceInstance"},
+		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Book"},
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
-		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "HelloWorldService"}, Path: "spec.owner.name"}},
+		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.owner.name"}},
 	}
 
 	now   = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
@@ -56,7 +56,7 @@ func TestOutcome(t *testing.T) {
 	}
 	owner := &model.Snapshot{Kind: services, ObjectMeta: metav1.ObjectMeta{Name: "hello", UID: "uid-hello", Generation: 7}}
 	owned := model.Neighbours{Dependencies: []model.Dependency{{DependsOn: instances.DependsOn[0], Name: "hello", Object: owner}}}
-	used := []model.DependencyStatus{{Kind: "HelloWorldService", Name: "hello", UID: "uid-hello", Generation: 7}}
+	used := []model.DependencyStatus{{Kind: "Shelf", Name: "hello", UID: "uid-hello", Generation: 7}}
 
 	type args struct {
 		step        model.Step
@@ -147,27 +147,27 @@ func TestOutcome(t *testing.T) {
 			next:   exactly(6 * time.Second),
 		},
 
-		"Innocuous": {
+		"Warning": {
 			reason: "Done, with a warning: code 1, looked at again in a minute.",
-			args:   args{step: sync, n: owned, handle: "h", err: Innocuous(boom)},
+			args:   args{step: sync, n: owned, handle: "h", err: Warning(boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "boom", Failures: 1, LastSuccess: stamp, Handle: "h", Dependencies: used},
 			next:   exactly(time.Minute),
 		},
-		"InnocuousAgain": {
+		"WarningAgain": {
 			reason: "The wait grows by a minute each time.",
-			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 2}, err: fmt.Errorf("x: %w", Innocuous(boom))},
+			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 2}, err: fmt.Errorf("x: %w", Warning(boom))},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "x: boom", Failures: 3, LastSuccess: stamp},
 			next:   exactly(3 * time.Minute),
 		},
-		"InnocuousAtMost": {
+		"WarningAtMost": {
 			reason: "At most 8 hours.",
-			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 479}, err: Innocuous(boom)},
+			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 479}, err: Warning(boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "boom", Failures: 480, LastSuccess: stamp},
 			next:   exactly(8 * time.Hour),
 		},
-		"InnocuousForAges": {
+		"WarningForAges": {
 			reason: "Also after so many that a product would overflow.",
-			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 1 << 30}, err: Innocuous(boom)},
+			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 1 << 30}, err: Warning(boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "boom", Failures: 1<<30 + 1, LastSuccess: stamp},
 			next:   exactly(8 * time.Hour),
 		},
@@ -225,13 +225,13 @@ func TestOutcome(t *testing.T) {
 
 		"WaitForOne": {
 			reason: "A policy that cannot choose waits, without a time.",
-			args:   args{step: policy, n: choice(2), err: WaitForOne("HelloWorldService", "found 2")},
+			args:   args{step: policy, n: choice(2), err: WaitForOne("Shelf", "found 2")},
 			want: model.StepStatus{Generation: 3, State: model.StateWaiting, Code: 0, Message: "found 2",
-				WaitingFor: []model.Blocker{{Kind: "HelloWorldService", Reason: model.BlockerAmbiguous}}},
+				WaitingFor: []model.Blocker{{Kind: "Shelf", Reason: model.BlockerAmbiguous}}},
 		},
 		"WaitForOneThatIsThere": {
 			reason: "If the choice is there, nobody will tell that it has come: asked again at a constant interval.",
-			args:   args{step: policy, n: choice(1), err: WaitForOne("HelloWorldService", "not that one")},
+			args:   args{step: policy, n: choice(1), err: WaitForOne("Shelf", "not that one")},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "not that one"},
 			next:   exactly(5 * time.Second),
 		},
@@ -243,39 +243,39 @@ func TestOutcome(t *testing.T) {
 		},
 		"WaitWhileDeleting": {
 			reason: "And a wait of an object that is being deleted, whose dependencies nobody looks at.",
-			args:   args{step: policy, deleting: true, err: WaitForOne("HelloWorldService", "found 0")},
+			args:   args{step: policy, deleting: true, err: WaitForOne("Shelf", "found 0")},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "found 0"},
 			next:   exactly(5 * time.Second),
 		},
 
 		"WarningAndFailure": {
 			reason: "One policy's warning does not hide another one's failure.",
-			args:   args{step: policy, err: join(Innocuous(errors.New("hm")), nil, boom)},
+			args:   args{step: policy, err: errors.Join(Warning(errors.New("hm")), nil, boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "hm; boom", Failures: 1, LastFailure: stamp},
 			next:   window{time.Second, 2 * time.Second},
 		},
 		"PermanentAndFailure": {
 			reason: "Nor does one that is permanent keep the other from being tried again.",
-			args:   args{step: policy, err: join(Permanent(errors.New("never")), boom)},
+			args:   args{step: policy, err: errors.Join(Permanent(errors.New("never")), boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "never; boom", Failures: 1, LastFailure: stamp},
 			next:   window{time.Second, 2 * time.Second},
 		},
 		"PermanentAndDeferred": {
 			reason: "What is in progress is looked at again.",
-			args:   args{step: policy, err: join(Permanent(errors.New("never")), Deferred("later"))},
+			args:   args{step: policy, err: errors.Join(Permanent(errors.New("never")), Deferred("later"))},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "never; later"},
 			next:   exactly(5 * time.Second),
 		},
 		"PermanentAndWarning": {
 			reason: "A permanent failure comes before a warning.",
-			args:   args{step: policy, err: join(Innocuous(errors.New("hm")), Permanent(errors.New("never")))},
+			args:   args{step: policy, err: errors.Join(Warning(errors.New("hm")), Permanent(errors.New("never")))},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "hm; never", Failures: 1, Permanent: true, LastFailure: stamp},
 		},
 		"PermanentAndWait": {
 			reason: "What can still come is waited for.",
-			args:   args{step: policy, n: choice(0), err: join(Permanent(errors.New("never")), WaitForOne("HelloWorldService", "found 0"))},
+			args:   args{step: policy, n: choice(0), err: errors.Join(Permanent(errors.New("never")), WaitForOne("Shelf", "found 0"))},
 			want: model.StepStatus{Generation: 3, State: model.StateWaiting, Code: 0, Message: "never; found 0",
-				WaitingFor: []model.Blocker{{Kind: "HelloWorldService", Reason: model.BlockerAmbiguous}}},
+				WaitingFor: []model.Blocker{{Kind: "Shelf", Reason: model.BlockerAmbiguous}}},
 		},
 	}
 	for name, tt := range tests {
@@ -394,12 +394,12 @@ func TestWaiting(t *testing.T) {
 	obj := snapshot(model.StepSync, before)
 	obj.Annotations = map[string]string{model.AnnotationRequestedAt: "t1"}
 	blockers := []model.Blocker{
-		{Kind: "HelloWorldService", Name: "hello", Reason: model.BlockerMissing},
+		{Kind: "Shelf", Name: "hello", Reason: model.BlockerMissing},
 		{Kind: "Other", Reason: model.BlockerUnset},
 	}
 	want := &model.StepStatus{
 		Generation: 3, State: model.StateWaiting, Code: 0, RequestedAt: "t1", Handle: "h", LastSuccess: past,
-		Message:      "waiting for HelloWorldService hello, which does not exist; Other, which the spec does not name yet",
+		Message:      "waiting for Shelf hello, which does not exist; Other, which the spec does not name yet",
 		WaitingFor:   blockers,
 		Dependencies: before.Dependencies,
 	}
@@ -409,13 +409,13 @@ func TestWaiting(t *testing.T) {
 }
 
 func TestErrorsOfNil(t *testing.T) {
-	for name, err := range map[string]error{"Innocuous": Innocuous(nil), "Permanent": Permanent(nil), "join": join(nil, nil)} {
+	for name, err := range map[string]error{"Warning": Warning(nil), "Permanent": Permanent(nil), "join": errors.Join(nil, nil)} {
 		if err != nil {
 			t.Errorf("%s of nothing: want nil, got %v", name, err)
 		}
 	}
 	boom := errors.New("boom")
-	for name, err := range map[string]error{"Innocuous": Innocuous(boom), "Permanent": Permanent(boom), "join": join(nil, Permanent(boom)), "joined": join(Innocuous(errors.New("hm")), boom)} {
+	for name, err := range map[string]error{"Warning": Warning(boom), "Permanent": Permanent(boom), "join": errors.Join(nil, Permanent(boom)), "joined": errors.Join(Warning(errors.New("hm")), boom)} {
 		if !errors.Is(err, boom) {
 			t.Errorf("%s must keep its cause, got %v", name, err)
 		}
@@ -437,11 +437,10 @@ func TestNoHotLoop(t *testing.T) {
 		if len(verdict.Blockers) > 0 {
 			obj.Status.SetStep(step, done.waiting(verdict.Blockers))
 		} else {
-			done.err = []error{nil, errors.New("x"), Deferred("x"), Innocuous(errors.New("x")), Permanent(errors.New("x")),
-				WaitForOne("HelloWorldService", "x"), WaitForOne("Other", "x"),
-				join(Innocuous(errors.New("x")), WaitForOne("HelloWorldService", "y"))}[r.IntN(8)]
-			_, innocuous := as[innocuousError](done.err)
-			if obj.Deleting() && (done.err == nil || innocuous) {
+			done.err = []error{nil, errors.New("x"), Deferred("x"), Warning(errors.New("x")), Permanent(errors.New("x")),
+				WaitForOne("Shelf", "x"), WaitForOne("Other", "x"),
+				errors.Join(Warning(errors.New("x")), WaitForOne("Shelf", "y"))}[r.IntN(8)]
+			if obj.Deleting() && (done.err == nil || classOf(done.err).class == warning) {
 				obj.Finalizers = nil // The engine takes it away.
 			} else {
 				obj.Status.SetStep(step, done.outcome())
@@ -474,11 +473,11 @@ func randomObject(r *rand.Rand) (*model.Snapshot, model.Neighbours) {
 			s.NextAttempt = &metav1.Time{Time: now.Add(time.Duration(r.IntN(3)-1) * time.Second)}
 		}
 		if one(2) {
-			s.WaitingFor = []model.Blocker{{Kind: []string{"HelloWorldService", "Other"}[r.IntN(2)],
+			s.WaitingFor = []model.Blocker{{Kind: []string{"Shelf", "Other"}[r.IntN(2)],
 				Reason: []model.BlockerReason{model.BlockerAmbiguous, model.BlockerMissing, model.BlockerDependent}[r.IntN(3)]}}
 		}
 		if one(2) {
-			s.Dependencies = []model.DependencyStatus{{Kind: "HelloWorldService", Name: "hello", UID: "uid-hello", Generation: int64(r.IntN(4))}}
+			s.Dependencies = []model.DependencyStatus{{Kind: "Shelf", Name: "hello", UID: "uid-hello", Generation: int64(r.IntN(4))}}
 		}
 		return s
 	}

@@ -51,16 +51,21 @@ func post(t *testing.T, url, eventType, body string) answer {
 	return answer{resp.StatusCode, resp.Header.Get("ce-type"), strings.TrimSpace(string(raw))}
 }
 
-// serve serves an engine's handler without a word in the log.
-func serve(t *testing.T, handler http.Handler, err error) string {
+// serve serves a function of these steps, which need no API, without a word in the log.
+func serve(t *testing.T, options []step.Option, steps ...step.Registration) string {
 	t.Helper()
+	f, err := step.New(t.Context(), nil, steps, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := f.HTTP()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return functiontest.Serve(t, handler)
 }
 
-func TestPullEngine(t *testing.T) {
+func TestPull(t *testing.T) {
 	record := func(round *step.Round, results ...step.PullResult) {
 		for _, r := range results {
 			round.Record(string(r), func() (step.PullResult, error) { return r, nil })
@@ -110,8 +115,7 @@ func TestPullEngine(t *testing.T) {
 			if name == "Deadline" {
 				deadline = 50 * time.Millisecond
 			}
-			handler, err := step.NewPullEngine(tc.pull, step.WithDeadline(deadline)).HTTP()
-			url := serve(t, handler, err)
+			url := serve(t, []step.Option{step.WithDeadline(deadline)}, step.Pull(tc.pull))
 			if tc.eventType == "" {
 				tc.eventType = step.EventPing
 			}
@@ -135,12 +139,11 @@ func TestPullEngine(t *testing.T) {
 
 func TestPullOneRoundAtATime(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	handler, err := step.NewPullEngine(pullFunc(func(_ context.Context, round *step.Round) error {
+	url := serve(t, nil, step.Pull(pullFunc(func(_ context.Context, round *step.Round) error {
 		entered <- struct{}{}
 		<-leave
 		return nil
-	})).HTTP()
-	url := serve(t, handler, err)
+	})))
 
 	first := make(chan answer)
 	go func() { first <- post(t, url, step.EventPing, "") }()

@@ -143,7 +143,7 @@ func TestRequested(t *testing.T) {
 		t.Fatal(err)
 	}
 	live.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"}
-	if _, _, err := w.instances.Save(t.Context(), live); err != nil {
+	if _, _, err := w.instances.Update(t.Context(), live); err != nil {
 		t.Fatal(err)
 	}
 	want("also when the policy has given it an owner", w.send(`{"name":"Event 1","hello_to":"Arya"}`), w.handled(model.Unchanged, "event-1"))

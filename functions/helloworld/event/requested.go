@@ -9,7 +9,6 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -56,34 +55,43 @@ type Requested struct {
 var _ step.EventHandler[Request] = Requested{}
 
 // HandleEvent is safe to be called for the same event again, also at the same time.
-func (h Requested) HandleEvent(ctx context.Context, _ cloudevents.Event, r Request) (result step.EventResult, err error) {
-	// Another event, or the policy, can be faster at any point: whoever meets
-	// a conflict looks again.
-	err = model.RetryOnConflict(ctx, func() error {
-		instance, op, err := h.handle(ctx, r)
-		if err != nil {
-			return err
-		}
-		result = step.EventResult{Operation: op, Kind: kind, Namespace: instance.Namespace, Name: instance.Name}
-		return nil
-	})
-	return result, err
+func (h Requested) HandleEvent(ctx context.Context, _ cloudevents.Event, r Request) (step.EventResult, error) {
+	found, err := h.find(ctx, r.Name)
+	if err != nil {
+		return step.EventResult{}, err
+	}
+	var instance *v1alpha1.HelloWorldServiceInstance
+	var op model.Operation
+	if found == nil {
+		instance, op, err = h.create(ctx, r)
+	} else {
+		instance, op, err = h.instances().Modify(ctx, h.Namespace, found.Name, func(live *v1alpha1.HelloWorldServiceInstance) error {
+			if !called(live, r.Name) {
+				return fmt.Errorf("%s %s/%s is no longer called %q: the event has to look again", kind, h.Namespace, live.Name, r.Name)
+			}
+			return greet(live, r)
+		})
+	}
+	if err != nil {
+		return step.EventResult{}, err
+	}
+	return step.EventResult{Operation: op, Kind: kind, Namespace: instance.Namespace, Name: instance.Name}, nil
 }
 
-func (h Requested) handle(ctx context.Context, r Request) (*v1alpha1.HelloWorldServiceInstance, model.Operation, error) {
-	instance, err := h.find(ctx, r.Name)
-	if err != nil {
-		return nil, "", err
-	}
-	if instance == nil {
-		return h.create(ctx, r)
-	}
-	if !instance.DeletionTimestamp.IsZero() {
+// called reports whether humans call the instance by this name. A mirror shows
+// what the greeter has of its own, whatever that is called.
+func called(i *v1alpha1.HelloWorldServiceInstance, name string) bool {
+	return i.DisplayName() == name && !hello.Mirrors(i)
+}
+
+// greet makes an instance that is there greet whom the event says.
+func greet(live *v1alpha1.HelloWorldServiceInstance, r Request) error {
+	if !live.DeletionTimestamp.IsZero() {
 		// What is written to it now would go with it.
-		return nil, "", fmt.Errorf("%s %s/%s is being deleted: the event has to wait until it is gone", kind, instance.Namespace, instance.Name)
+		return fmt.Errorf("%s %s/%s is being deleted: the event has to wait until it is gone", kind, live.Namespace, live.Name)
 	}
-	instance.Spec.HelloTo = r.HelloTo
-	return h.instances().Save(ctx, instance)
+	live.Spec.HelloTo = r.HelloTo
+	return nil
 }
 
 // find finds the instance that humans call by this name, nil if there is none.
@@ -125,26 +133,17 @@ func (h Requested) create(ctx context.Context, r Request) (*v1alpha1.HelloWorldS
 	if err != nil {
 		return nil, "", step.Permanent(fmt.Errorf("data.%w", err))
 	}
-	instance, err := h.instances().Create(ctx, &v1alpha1.HelloWorldServiceInstance{
-		ObjectMeta: metav1.ObjectMeta{Namespace: h.Namespace, Name: objectName},
-		Spec:       v1alpha1.HelloWorldServiceInstanceSpec{Name: r.Name, HelloTo: r.HelloTo},
+	return h.instances().CreateOrModify(ctx, h.Namespace, objectName, func(live *v1alpha1.HelloWorldServiceInstance) error {
+		switch {
+		case live.UID == "":
+			live.Spec = v1alpha1.HelloWorldServiceInstanceSpec{Name: r.Name, HelloTo: r.HelloTo}
+			return nil
+		case called(live, r.Name):
+			return greet(live, r) // Another event was faster by a moment.
+		}
+		return step.Permanent(fmt.Errorf("data.name: %q would become the object %s, which is there already and is called %q: choose another name",
+			r.Name, objectName, live.DisplayName()))
 	})
-	if err == nil {
-		return instance, model.Created, nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
-		return nil, "", err
-	}
-	there, err := h.instances().Get(ctx, h.Namespace, objectName)
-	if err != nil {
-		return nil, "", err
-	}
-	if there.DisplayName() == r.Name && !hello.Mirrors(there) {
-		// The same event was faster by a moment.
-		return nil, "", apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("helloworldserviceinstances").GroupResource(), objectName, errors.New("it was made meanwhile"))
-	}
-	return nil, "", step.Permanent(fmt.Errorf("data.name: %q would become the object %s, which is there already and is called %q: choose another name",
-		r.Name, objectName, there.DisplayName()))
 }
 
 func (h Requested) instances() model.Models[*v1alpha1.HelloWorldServiceInstance] {

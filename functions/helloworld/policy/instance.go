@@ -55,16 +55,11 @@ func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServic
 	// Others write to the object at the same time, the sync step its status
 	// for one; only the owner is changed, on whatever is there.
 	instances := model.For[*v1alpha1.HelloWorldServiceInstance](p.Models)
-	return model.RetryOnConflict(ctx, func() error {
-		live, err := instances.Get(ctx, instance.Namespace, instance.Name)
-		if err != nil {
-			return err
+	_, _, err = instances.Modify(ctx, instance.Namespace, instance.Name, func(live *v1alpha1.HelloWorldServiceInstance) error {
+		if live.UID == instance.UID && live.OwnerName() == "" {
+			live.Spec.Owner = &v1alpha1.OwnerReference{Name: owners[0]}
 		}
-		if live.UID != instance.UID || live.OwnerName() != "" {
-			return nil // The user was faster.
-		}
-		live.Spec.Owner = &v1alpha1.OwnerReference{Name: owners[0]}
-		_, _, err = instances.Save(ctx, live)
-		return err
+		return nil // Otherwise the user was faster.
 	})
+	return err
 }

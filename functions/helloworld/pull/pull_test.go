@@ -178,8 +178,11 @@ func annotate(key, value string) func(*instance) {
 
 func (w *world) changeService(from string) {
 	w.t.Helper()
-	s := &v1alpha1.HelloWorldService{ObjectMeta: w.meta("hello"), Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: from}}
-	if _, _, err := model.For[*v1alpha1.HelloWorldService](w.models).Save(w.t.Context(), s); err != nil {
+	_, _, err := model.For[*v1alpha1.HelloWorldService](w.models).Modify(w.t.Context(), w.ns, "hello", func(s *v1alpha1.HelloWorldService) error {
+		s.Spec.HelloFrom = from
+		return nil
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }

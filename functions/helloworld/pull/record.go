@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/pkg/logging"
 
@@ -34,56 +33,38 @@ func mirrored(g api.Greeting) (name, helloTo string) {
 }
 
 // adopt makes the mirror of a greeting that is not ours, or makes it follow.
-func (p Greetings) adopt(ctx context.Context, g api.Greeting) (result step.PullResult, err error) {
-	err = model.RetryOnConflict(ctx, func() error {
-		result, err = p.tryAdopt(ctx, g)
-		return err
-	})
-	return result, err
-}
-
-func (p Greetings) tryAdopt(ctx context.Context, g api.Greeting) (step.PullResult, error) {
+func (p Greetings) adopt(ctx context.Context, g api.Greeting) (step.PullResult, error) {
 	objectName := hello.MirrorName(g.ID)
 	name, helloTo := mirrored(g)
-	live, err := p.instances().Get(ctx, p.Namespace, objectName)
-	if apierrors.IsNotFound(err) {
-		_, err := p.instances().Create(ctx, &v1alpha1.HelloWorldServiceInstance{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: p.Namespace, Name: objectName,
-				Annotations: map[string]string{
-					// Else sync would push back what was just read (XOS: no_sync).
-					model.AnnotationNoSync:     "true",
-					hello.AnnotationGreetingID: g.ID,
-				},
-			},
-			Spec: v1alpha1.HelloWorldServiceInstanceSpec{Name: name, HelloTo: helloTo},
-		})
-		if err != nil {
-			return "", err
+	_, op, err := p.instances().CreateOrModify(ctx, p.Namespace, objectName, func(live *v1alpha1.HelloWorldServiceInstance) error {
+		if live.UID == "" {
+			live.Annotations = map[string]string{
+				// Otherwise sync would push back what was just read (XOS: no_sync).
+				model.AnnotationNoSync:     "true",
+				hello.AnnotationGreetingID: g.ID,
+			}
 		}
-		logging.FromContext(ctx).Infow("Adopted", zap.String("greeting", g.ID), zap.String("name", objectName), zap.String("helloTo", helloTo))
+		if id := live.Annotations[hello.AnnotationGreetingID]; id != g.ID {
+			return fmt.Errorf("HelloWorldServiceInstance %s/%s has the name that the greeting's instance is to get: expected annotation %s to be %q, got %q",
+				p.Namespace, objectName, hello.AnnotationGreetingID, g.ID, id)
+		}
+		if hello.Mirrors(live) && live.DeletionTimestamp.IsZero() {
+			live.Spec.Name, live.Spec.HelloTo = name, helloTo
+		}
+		return nil
+	})
+	log := logging.FromContext(ctx).With(zap.String("greeting", g.ID), zap.String("name", objectName), zap.String("helloTo", helloTo))
+	switch {
+	case err != nil:
+		return "", err
+	case op == model.Created:
+		log.Infow("Adopted")
 		return step.PullCreated, nil
+	case op == model.Updated:
+		log.Infow("Followed")
+		return step.PullUpdated, nil
 	}
-	if err != nil {
-		return "", err
-	}
-	if id := live.Annotations[hello.AnnotationGreetingID]; id != g.ID {
-		return "", fmt.Errorf("HelloWorldServiceInstance %s/%s has the name that the greeting's instance is to get: expected annotation %s to be %q, got %q",
-			p.Namespace, objectName, hello.AnnotationGreetingID, g.ID, id)
-	}
-	if !hello.Mirrors(live) || !live.DeletionTimestamp.IsZero() {
-		return step.PullUnchanged, nil
-	}
-	live.Spec.Name, live.Spec.HelloTo = name, helloTo
-	_, op, err := p.instances().Save(ctx, live)
-	if err != nil {
-		return "", err
-	}
-	if op == model.Unchanged {
-		return step.PullUnchanged, nil
-	}
-	logging.FromContext(ctx).Infow("Followed", zap.String("greeting", g.ID), zap.String("name", objectName), zap.String("helloTo", helloTo))
-	return step.PullUpdated, nil
+	return step.PullUnchanged, nil
 }
 
 // remove takes away a greeting of ours whose instance is gone.
@@ -137,7 +118,7 @@ func (p Greetings) mend(ctx context.Context, name string, uid types.UID) (step.P
 	}
 	instance.Annotations[model.AnnotationRequestedAt] = time.Now().UTC().Format(time.RFC3339Nano)
 	instance.Annotations[model.AnnotationRequestReason] = "pull: " + reason
-	_, _, err = p.instances().Save(ctx, instance)
+	_, _, err = p.instances().Update(ctx, instance)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return step.PullUnchanged, nil // Something is under way after all; the next round looks again.
 	}

@@ -162,11 +162,15 @@ func (w *world) kind(name string) (*model.Kind, error) {
 	return w.models.Kind(w.t.Context(), v1alpha1.GroupVersion.WithKind(name).GroupKind())
 }
 
-// service makes a synced service.
+// service makes a synced service, or changes the one that is there.
 func (w *world) service(name, from string) {
 	w.t.Helper()
-	s := &v1alpha1.HelloWorldService{ObjectMeta: w.meta(name), Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: from}}
-	if _, _, err := model.For[*v1alpha1.HelloWorldService](w.models).Save(w.t.Context(), s); err != nil {
+	services := model.For[*v1alpha1.HelloWorldService](w.models)
+	_, _, err := services.CreateOrModify(w.t.Context(), w.ns, name, func(s *v1alpha1.HelloWorldService) error {
+		s.Spec.HelloFrom = from
+		return nil
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.run("HelloWorldService", name)
@@ -198,7 +202,7 @@ func (w *world) change(name string, fn func(*instance)) {
 	w.t.Helper()
 	i := w.get(name)
 	fn(i)
-	if _, _, err := w.instances.Save(w.t.Context(), i); err != nil {
+	if _, _, err := w.instances.Update(w.t.Context(), i); err != nil {
 		w.t.Fatal(err)
 	}
 }

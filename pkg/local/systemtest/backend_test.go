@@ -127,7 +127,7 @@ func TestPulled(t *testing.T) {
 
 	i := w.get(mirror)
 	delete(i.Annotations, model.AnnotationNoSync)
-	if _, _, err := w.instances.Save(t.Context(), i); err != nil {
+	if _, _, err := w.instances.Update(t.Context(), i); err != nil {
 		t.Fatal(err)
 	}
 	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"), message("Jhon Snow", "Dude"))
@@ -185,7 +185,7 @@ func TestEvented(t *testing.T) {
 				return false
 			}
 			live.Spec.Event.Data.Raw, live.Spec.Replay = []byte(data), true
-			_, _, err = w.letters().Save(t.Context(), live)
+			_, _, err = w.letters().Update(t.Context(), live)
 			return err == nil
 		})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -110,7 +111,7 @@ func TestNothingDue(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		i := w.get(name)
 		i.Labels = labels.Set{"seen": "yes"}
-		if _, _, err := w.instances.Save(t.Context(), i); err != nil {
+		if _, _, err := w.instances.Update(t.Context(), i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -209,14 +210,16 @@ func TestWaiting(t *testing.T) {
 	}
 	s.Annotations = map[string]string{model.AnnotationPaused: "true"}
 	s.Spec.HelloFrom = "Arya Stark"
-	if _, _, err := w.services.Save(t.Context(), s); err != nil {
+	if _, _, err := w.services.Update(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	waits("early", "HelloWorldService late, which is not synced yet")
 	w.greets(message("Jhon Snow", "Guest"), message("Jhon Snow", "Other"))
-	s.Annotations[model.AnnotationPaused] = "false"
-	s.ResourceVersion = ""
-	if _, _, err := w.services.Save(t.Context(), s); err != nil {
+	_, _, err = w.services.Modify(t.Context(), namespace, s.Name, func(s *v1alpha1.HelloWorldService) error {
+		s.Annotations[model.AnnotationPaused] = "false"
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.greets(message("Arya Stark", "Guest"), message("Arya Stark", "Other"))

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
@@ -142,9 +141,10 @@ func (w *world) until(what string, condition func() bool) {
 
 func (w *world) service(name, from string) *v1alpha1.HelloWorldService {
 	w.Helper()
-	s := &v1alpha1.HelloWorldService{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: from}}
-	saved, _, err := w.services.Save(w.Context(), s)
+	saved, _, err := w.services.CreateOrModify(w.Context(), namespace, name, func(s *v1alpha1.HelloWorldService) error {
+		s.Spec = v1alpha1.HelloWorldServiceSpec{HelloFrom: from}
+		return nil
+	})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -154,12 +154,13 @@ func (w *world) service(name, from string) *v1alpha1.HelloWorldService {
 // instance declares an instance; without an owner if that is empty.
 func (w *world) instance(name, to, owner string) *v1alpha1.HelloWorldServiceInstance {
 	w.Helper()
-	i := &v1alpha1.HelloWorldServiceInstance{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: to}}
-	if owner != "" {
-		i.Spec.Owner = &v1alpha1.OwnerReference{Name: owner}
-	}
-	saved, _, err := w.instances.Save(w.Context(), i)
+	saved, _, err := w.instances.CreateOrModify(w.Context(), namespace, name, func(i *v1alpha1.HelloWorldServiceInstance) error {
+		i.Spec = v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: to}
+		if owner != "" {
+			i.Spec.Owner = &v1alpha1.OwnerReference{Name: owner}
+		}
+		return nil
+	})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package steptest
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +49,7 @@ type World struct {
 var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // New starts a function; its arguments are those of [step.Main]. Environment variables that the
-// steps read are set before, with t.Setenv; NAMESPACE is that of the world, if the test sets none.
+// steps read are set before, with t.Setenv and [Namespace].
 func New(t testing.TB, steps step.Steps, addToScheme ...func(*runtime.Scheme) error) *World {
 	t.Helper()
 	return NewWith(t, nil, steps, addToScheme...)
@@ -58,11 +60,10 @@ func NewWith(t testing.TB, options []step.Option, steps step.Steps, addToScheme 
 	t.Helper()
 	w := &World{
 		TB:        t,
-		Namespace: kubeapitest.Namespace(t),
+		Namespace: cmp.Or(os.Getenv(envNamespace), kubeapitest.Namespace(t)),
 		Clock:     clocktesting.NewFakePassiveClock(Start),
 		api:       &requests{},
 	}
-	t.Setenv("NAMESPACE", w.Namespace)
 	w.Models = client(t, nil, addToScheme)
 	models := client(t, w.api.observe, addToScheme)
 	registrations, err := steps(t.Context(), models)
@@ -91,6 +92,16 @@ func client(t testing.TB, wrap func(http.RoundTripper) http.RoundTripper, addToS
 		t.Fatal(err)
 	}
 	return models
+}
+
+const envNamespace = "NAMESPACE"
+
+// Namespace names a namespace of the test's own and sets $NAMESPACE to it, which pull and event steps
+// read. The worlds of the test are in it. Such a test cannot be parallel to others.
+func Namespace(t testing.TB) string {
+	namespace := kubeapitest.Namespace(t)
+	t.Setenv(envNamespace, namespace)
+	return namespace
 }
 
 // After moves the clock.
