@@ -27,12 +27,12 @@ import (
 )
 
 var (
-	services    = schema.GroupVersionResource{Group: "helloworld.xos-knative.dev", Version: "v1alpha1", Resource: "helloworldservices"}
-	instances   = schema.GroupVersionResource{Group: "helloworld.xos-knative.dev", Version: "v1alpha1", Resource: "helloworldserviceinstances"}
+	shelves     = schema.GroupVersionResource{Group: "library.xos-knative.dev", Version: "v1alpha1", Resource: "shelves"}
+	books       = schema.GroupVersionResource{Group: "library.xos-knative.dev", Version: "v1alpha1", Resource: "books"}
 	constraints = schema.GroupVersionResource{Group: "core.xos-knative.dev", Version: "v1alpha1", Resource: "servicegraphconstraints"}
 	widgets     = schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}
 	makers      = schema.GroupVersionResource{Group: "makers.example.com", Version: "v1", Resource: "makers"}
-	models      = []schema.GroupVersionResource{services, instances, constraints, widgets, makers}
+	models      = []schema.GroupVersionResource{shelves, books, constraints, widgets, makers}
 )
 
 // Tokens of the users that the API knows, and what these may do.
@@ -44,7 +44,7 @@ const (
 
 func TestMain(m *testing.M) {
 	kubeapitest.Main(m, kubeapi.Options{
-		CRDs:       []string{"../../../config/crds", "../testdata/crds"},
+		CRDs:       []string{"../../../config/core/crds", "../../testdata/library/config/crds", "../testdata/crds"},
 		Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
 		Authorizer: authorizer.AuthorizerFunc(authorize),
 	})
