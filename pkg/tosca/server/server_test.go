@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -457,12 +458,80 @@ func TestArguments(t *testing.T) {
 	w.send("GET", "/run", "").want(t, "a recipe is posted", 405, "Method Not Allowed\n")
 	w.send("GET", "/etc/passwd", "").want(t, "no such path", 404, "404 page not found\n")
 	sameSet(t, "nothing was written", []string{}, w.objects())
+}
 
+// Models go where the request says, and otherwise to the namespace of the caller's service account.
+func TestNamespaces(t *testing.T) {
+	w := newWorld(t)
 	other := w.namespace + "-2"
-	w.send("POST", "/run?namespace="+other, text).want(t, "another namespace", 200, "Created models: ['a']")
-	sameSet(t, "not here", []string{}, w.objects())
-	if _, err := w.admin.Resource(widgets).Namespace(other).Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
-		t.Errorf("but there: %v", err)
+	account := "system:serviceaccount:" + other + ":uploader"
+	event := []string{"ce-specversion", "1.0", "ce-id", "1", "ce-source", "/test", "ce-type", server.EventRecipe}
+	attribute := append(slices.Clone(event), "ce-namespace", other)
+	const asksFor = "InvalidArgumentError: namespace: expected ?namespace=NAME, since "
+	cases := map[string]struct {
+		reason, user, path string
+		headers            []string
+		code               int
+		want               string
+	}{
+		"Query":        {"The query says where", "alice", "/run?namespace=" + other, nil, 200, "Created..."},
+		"Account":      {"A service account has a namespace", account, "/run", nil, 200, "Created..."},
+		"Person":       {"A person has none", "alice", "/run", nil, 400, asksFor + `your token has no namespace: user "alice": not a service account` + "\n"},
+		"NoAnswer":     {"Nor is there one where the API does not say who it is", "", "/run", nil, 400, asksFor + "this Kubernetes API does not say whose token yours is\n"},
+		"Delete":       {"So it is for deletions", "alice", "/delete", nil, 400, asksFor + "..."},
+		"EventQuery":   {"The query of an event says where, too", "alice", "/?namespace=" + other, event, 200, ""},
+		"Attribute":    {"So does its attribute", "alice", "/", attribute, 200, ""},
+		"Both":         {"They may agree", "alice", "/?namespace=" + other, attribute, 200, ""},
+		"Disagree":     {"But not differ", "alice", "/?namespace=else", attribute, 422, "InvalidArgumentError: namespace: the query says else and the event says " + other + "; expected one of them\n"},
+		"BadAttribute": {"An attribute is no path", "alice", "/", append(slices.Clone(event), "ce-namespace", "../x"), 422, `InvalidArgumentError: namespace is "../x": ...`},
+		"EventAccount": {"An event's sender may be a service account", account, "/", event, 200, ""},
+		"EventPerson":  {"Or a person, whose event can never be handled", "alice", "/", event, 422, asksFor + "..."},
+		"EventWait":    {"Nobody waits for the answer to an event", "alice", "/?wait=5s", attribute, 400, "InvalidArgumentError: dry-run and wait are not for events; use POST /run\n"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w.calledBy(tc.user)
+			object := strings.ToLower(name)
+			w.send("POST", tc.path, Recipe(Widget(object)), tc.headers...).want(t, tc.reason, tc.code, tc.want)
+			_, err := w.admin.Resource(widgets).Namespace(other).Get(t.Context(), object, metav1.GetOptions{})
+			if (err == nil) != (tc.code == 200) {
+				t.Errorf("%s: looking for the model in the other namespace: %v", tc.reason, err)
+			}
+		})
+	}
+	sameSet(t, "nothing went anywhere else", []string{}, w.objects())
+}
+
+// The API is asked who sends a request before the body is read: a body that never ends must not matter to a stranger's answer.
+func TestStrangersAreNotListenedTo(t *testing.T) {
+	w := newWorld(t)
+	w.calledBy("alice")
+	for name, tc := range map[string]struct {
+		reason, path, token string
+		code                int
+	}{
+		"Unknown":      {"The API does not know the token", "/run", "nobody", 401},
+		"NoRight":      {"Or its owner may not read types", "/run", resident, 403},
+		"NoNamespace":  {"Or it is not clear where to", "/delete", alice, 400},
+		"UnknownEvent": {"An event is no different", "/", "nobody", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, never := io.Pipe()
+			defer never.Close()
+			r, err := http.NewRequestWithContext(t.Context(), "POST", w.url+tc.path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+tc.token)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != tc.code {
+				t.Errorf("%s: want status %d, got %d", tc.reason, tc.code, resp.StatusCode)
+			}
+		})
 	}
 }
 
