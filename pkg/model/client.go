@@ -44,6 +44,7 @@ var ErrNoModel = errors.New("not a model")
 type Client struct {
 	dynamic dynamic.Interface
 	scheme  *runtime.Scheme
+	writes  WriteOptions
 
 	// mu protects following.
 	mu     sync.Mutex

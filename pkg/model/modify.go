@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -88,7 +87,7 @@ func identify(u *unstructured.Unstructured, k *Kind, namespace, name string) {
 
 func (c *Client) create(ctx context.Context, k *Kind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	unstructured.RemoveNestedField(u.Object, "status")
-	created, err := c.resource(k, u.GetNamespace()).Create(ctx, u, metav1.CreateOptions{})
+	created, err := c.resource(k, u.GetNamespace()).Create(ctx, u, c.writes.create())
 	if err != nil {
 		return nil, fmt.Errorf("creating %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 	}
@@ -112,7 +111,7 @@ func (c *Client) patch(ctx context.Context, k *Kind, live, wanted *unstructured.
 	if err != nil {
 		return nil, "", wrap(err)
 	}
-	stored, err := c.resource(k, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, raw, metav1.PatchOptions{})
+	stored, err := c.resource(k, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, raw, c.writes.patch())
 	if err != nil {
 		return nil, "", wrap(err)
 	}

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -303,11 +304,11 @@ func TestSomebodyElseWrites(t *testing.T) {
 	two := Recipe(Widget("a", "    color: green\n") + "\n" + Widget("b", "    color: green\n"))
 	w.create(widgets, "Widget", "b", map[string]any{"name": "b", "count": int64(1)})
 
-	// before calls f once, before the API gets the first PUT, of the dry run or for real.
+	// before calls f once, before the API gets the first PATCH, of the dry run or for real.
 	before := func(dryRun bool, f func()) {
 		done := false
 		w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut && isDryRun(r) == dryRun && !done {
+			if r.Method == http.MethodPatch && isDryRun(r) == dryRun && !done {
 				done = true
 				f()
 			}
@@ -351,6 +352,78 @@ would update node "b", Widget NS/b: spec.color "green" -> "red", spec.count 3 ->
 	w.run(third).want(t, "but its being deleted is", 409, "ConflictError: line 10: node \"b\": Widget b was changed by somebody else at the same time; try again\n")
 	w.disturbBy(nil)
 	w.run(third).want(t, "the second try is planned on what is there now", 200, "Created models: ['a2', 'b']")
+}
+
+// A caller who hangs up while the recipe is checked has nothing written; one who does so later has all of it.
+func TestCallerHangsUp(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		// at says during which request to the API.
+		at   func(r *http.Request) bool
+		want []string
+	}{
+		"Types": {"Before the recipe is read", func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/customresourcedefinitions") }, []string{"widgets/b"}},
+		"Plan": {"While objects are looked for", func(r *http.Request) bool {
+			return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/widgets")
+		}, []string{"widgets/b"}},
+		"Create": {"While a new object is checked", func(r *http.Request) bool { return r.Method == http.MethodPost && isDryRun(r) }, []string{"widgets/b"}},
+		"Update": {"While a change is checked", func(r *http.Request) bool { return r.Method == http.MethodPatch && isDryRun(r) }, []string{"widgets/b"}},
+		"Write": {"When it is too late", func(r *http.Request) bool {
+			return r.Method == http.MethodPost && r.URL.Path != reviews && !isDryRun(r)
+		}, []string{"widgets/a", "widgets/b"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(widgets, "Widget", "b", map[string]any{"name": "b", "count": int64(3)})
+			ctx, hangUp := context.WithCancel(t.Context())
+			defer hangUp()
+			w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
+				if ctx.Err() != nil || !tc.at(r) {
+					return false
+				}
+				hangUp()
+				if name == "Write" {
+					return false
+				}
+				// Net/http tells of a client that is gone when the body is read.
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+				return true
+			})
+			r, err := http.NewRequestWithContext(ctx, "POST", w.url+"/run", strings.NewReader(Recipe(Widget("a")+"\n"+Widget("b"))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+alice)
+			if resp, err := http.DefaultClient.Do(r); err == nil {
+				_ = resp.Body.Close()
+				t.Errorf("the caller has hung up, and still has an answer: %d", resp.StatusCode)
+			}
+			w.requests.Wait()
+			w.disturbBy(nil)
+			sameSet(t, tc.reason, tc.want, w.objects())
+			if changed := w.spec(widgets, "b")["count"] == int64(1); changed != (name == "Write") {
+				t.Errorf("%s: the other model of the recipe changed: %t", tc.reason, changed)
+			}
+		})
+	}
+}
+
+// A write that never gets through is not done.
+func TestNeverGetsThrough(t *testing.T) {
+	w := newWorld(t)
+	w.create(widgets, "Widget", "b", map[string]any{"name": "b", "count": int64(3)})
+	w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch && !isDryRun(r) {
+			w.change(widgets, "b", func(o map[string]any) { o["status"] = map[string]any{"observedGeneration": time.Now().UnixNano()} })
+		}
+		return false
+	})
+	w.run(Recipe(Widget("b"))).want(t, "somebody always writes first", 409, `ConflictError: stopped at node "b": ConflictError: line 4: node "b": Widget b was changed by somebody else...`)
+	if got := w.spec(widgets, "b")["count"]; got != int64(3) {
+		t.Errorf("and the answer is true: %v", got)
+	}
 }
 
 func TestStopsInTheMiddle(t *testing.T) {

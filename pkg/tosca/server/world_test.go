@@ -68,6 +68,8 @@ type world struct {
 	url       string
 	admin     dynamic.Interface
 	proxy     *httptest.Server
+	// requests are those that the function is handling.
+	requests sync.WaitGroup
 
 	// mu protects following.
 	mu     sync.Mutex
@@ -97,7 +99,11 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.url = functiontest.Serve(t, handler)
+	w.url = functiontest.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.requests.Add(1)
+		defer w.requests.Done()
+		handler.ServeHTTP(rw, r)
+	}))
 	return w
 }
 

@@ -7,9 +7,6 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
@@ -27,7 +24,7 @@ func (e *PartialError) Error() string {
 		e.Left[0].Node.Name, e.Err, describe(e.Done), describe(e.Left))
 }
 
-// Unwrap gives the error that stopped the upload.
+// Unwrap returns the error that stopped the upload.
 func (e *PartialError) Unwrap() error { return e.Err }
 
 func describe(steps []*Step) string {
@@ -45,8 +42,8 @@ func describe(steps []*Step) string {
 
 func (a Action) writes() bool { return a == Create || a == Update || a == Delete }
 
-// Apply makes the changes of the plan, one after the other in its order. The caller's going away does not stop it: half
-// of a recipe is worse than a recipe that nobody waited for. It fails with a PartialError.
+// Apply makes the changes of the plan, one after the other in its order. It goes on if ctx ends: half of a recipe is worse
+// than a recipe that nobody waited for. The error is a PartialError.
 func (u *Uploader) Apply(ctx context.Context, plan *Plan) error {
 	ctx = context.WithoutCancel(ctx)
 	for i, s := range plan.Steps {
@@ -61,62 +58,21 @@ func (u *Uploader) Apply(ctx context.Context, plan *Plan) error {
 }
 
 func (u *Uploader) apply(ctx context.Context, s *Step) error {
-	written, err := u.writeNewest(ctx, s)
-	if err == nil {
-		if written != nil {
-			s.live = written
-		}
-		return nil
-	}
+	written, err := u.write(ctx, s, stored)
 	if s.Action == Delete && apierrors.IsNotFound(err) {
 		return nil
 	}
-	explained, err := s.explain(err)
 	if err != nil {
-		return err
-	}
-	return explained
-}
-
-// writeNewest writes (or, with metav1.DryRunAll, asks about it) on top of whatever statuses steps have written since the
-// object was read: they do so all the time, and that is no reason to fail.
-func (u *Uploader) writeNewest(ctx context.Context, s *Step, dryRun ...string) (written *unstructured.Unstructured, err error) {
-	stale := func(err error) bool { return s.Action == Update && apierrors.IsConflict(err) }
-	err = retry.OnError(retry.DefaultRetry, stale, func() error {
-		written, err = u.write(ctx, s, dryRun...)
-		if !stale(err) {
+		explained, err := s.explain(err)
+		if err != nil {
 			return err
 		}
-		return u.refresh(ctx, s, err)
-	})
-	return written, err
-}
-
-// refresh puts the change onto the newest object and returns the conflict, to be tried again. A new generation ends it:
-// somebody else has changed what the recipe is about, and the dry run no longer stands for what would come out.
-func (u *Uploader) refresh(ctx context.Context, s *Step, conflict error) error {
-	now, err := u.resource(s.Node.Type).Get(ctx, s.Object, metav1.GetOptions{})
-	if err != nil {
-		return err
+		return explained
 	}
-	if now.GetUID() != s.live.GetUID() || now.GetGeneration() != s.live.GetGeneration() || now.GetDeletionTimestamp() != nil {
-		// No conflict any more in the eyes of the retry, which would ask again.
-		return s.changedMeanwhile()
+	if written != nil {
+		s.live = written
 	}
-	s.live = now.DeepCopy()
-	now.Object["spec"] = s.want.Object["spec"]
-	annotations := now.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	for _, f := range s.Node.Fields {
-		if f.Path[0] == "metadata" {
-			annotations[f.Path[len(f.Path)-1]] = fmt.Sprint(f.Value)
-		}
-	}
-	now.SetAnnotations(annotations)
-	s.want = now
-	return conflict
+	return nil
 }
 
 // PlanDelete finds out what deleting the nodes removes, in reverse order, and has the API server agree to it. References

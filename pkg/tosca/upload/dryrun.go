@@ -9,20 +9,19 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
-// dryRunAll has the API server check every write: schema, rules, rights, all but storing it. The Errors are about the
-// recipe, in the order of the steps; the other error is the API's.
+// dryRunAll has the API server check every write: schema, rules, rights, everything except storing it. The Errors are about
+// the recipe, in the order of the steps; the other error is the API's.
 func (u *Uploader) dryRunAll(ctx context.Context, steps []*Step) (tosca.Errors, error) {
 	results := make([]tosca.Errors, len(steps))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(dryRuns)
 	for i, s := range steps {
 		g.Go(func() error {
-			after, err := u.writeNewest(ctx, s, metav1.DryRunAll)
+			after, err := u.write(ctx, s, checked)
 			if s.Action == Delete && apierrors.IsNotFound(err) {
 				s.Action = Absent
 				return nil
@@ -45,24 +44,6 @@ func (u *Uploader) dryRunAll(ctx context.Context, steps []*Step) (tosca.Errors, 
 		errs = append(errs, r...)
 	}
 	return errs, nil
-}
-
-// write makes one change, or asks about it with metav1.DryRunAll.
-func (u *Uploader) write(ctx context.Context, s *Step, dryRun ...string) (*unstructured.Unstructured, error) {
-	r := u.resource(s.Node.Type)
-	// Strict: a field that the API server would drop without a word is a value that the recipe's writer loses.
-	const strict = metav1.FieldValidationStrict
-	switch s.Action {
-	case Create:
-		return r.Create(ctx, s.want, metav1.CreateOptions{DryRun: dryRun, FieldManager: fieldManager, FieldValidation: strict})
-	case Update:
-		return r.Update(ctx, s.want, metav1.UpdateOptions{DryRun: dryRun, FieldManager: fieldManager, FieldValidation: strict})
-	case Delete:
-		// The UID keeps an object alive that took the name in the meantime.
-		uid := s.live.GetUID()
-		return nil, r.Delete(ctx, s.Object, metav1.DeleteOptions{DryRun: dryRun, Preconditions: &metav1.Preconditions{UID: &uid}})
-	}
-	return s.live, nil
 }
 
 // explain turns an answer of the API server about the object into errors of the recipe. Any other failure (rights, the API

@@ -54,6 +54,9 @@ type Step struct {
 	// chosen are the links that the recipe leaves open; see choices.
 	chosen []tosca.Field
 
+	// fields are all that the step sets.
+	fields []tosca.Field
+
 	// live is the object as it was found, nil if there is none.
 	live *unstructured.Unstructured
 
@@ -203,9 +206,21 @@ func (u *Uploader) Plan(ctx context.Context, nodes []*tosca.Node) (*Plan, tosca.
 		plan.Steps = append(plan.Steps, s)
 	}
 	// Links come second: a name is known only once its node has been found.
-	var steps []*Step
-	choices := u.choices(plan.Steps, objects)
-	for _, s := range plan.Steps {
+	writes, err := u.fill(ctx, plan.Steps, objects, names)
+	if err != nil {
+		return nil, nil, err
+	}
+	dryErrs, err := u.dryRunAll(ctx, writes)
+	if err != nil {
+		return nil, nil, err
+	}
+	return plan, append(errs, dryErrs...), nil
+}
+
+// fill finds out what the steps set, and returns those that change something.
+func (u *Uploader) fill(ctx context.Context, steps []*Step, objects map[schema.GroupKind]*found, names map[*tosca.Node]string) (writes []*Step, err error) {
+	choices := u.choices(steps, objects)
+	for _, s := range steps {
 		if s.Action == Reference {
 			continue
 		}
@@ -215,24 +230,20 @@ func (u *Uploader) Plan(ctx context.Context, nodes []*tosca.Node) (*Plan, tosca.
 		}
 		if s.Action == Create {
 			if err := choices.fill(ctx, s); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 		}
 		if err := s.fill(u.namespace, names); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if s.same(s.want) {
 			// Nothing to ask about. Most uploads are of a recipe that was uploaded before.
 			s.Action = Unchanged
 			continue
 		}
-		steps = append(steps, s)
+		writes = append(writes, s)
 	}
-	dryErrs, err := u.dryRunAll(ctx, steps)
-	if err != nil {
-		return nil, nil, err
-	}
-	return plan, append(errs, dryErrs...), nil
+	return writes, nil
 }
 
 // decide says what is done with the object that was found, or that there is none.
@@ -261,8 +272,12 @@ func (s *Step) decide(live *unstructured.Unstructured) *tosca.Error {
 	return nil
 }
 
-// fill makes the object that is to be written.
+// fill makes the object that is to be written. names are those of the nodes' objects.
 func (s *Step) fill(namespace string, names map[*tosca.Node]string) error {
+	s.fields = append(slices.Clone(s.Node.Fields), s.chosen...)
+	for _, l := range s.Node.Links {
+		s.fields = append(s.fields, tosca.Field{Property: l.Requirement, Path: l.Path, Value: names[l.Target], Line: l.Line})
+	}
 	if s.live != nil {
 		s.want = s.live.DeepCopy()
 	} else {
@@ -273,12 +288,12 @@ func (s *Step) fill(namespace string, names map[*tosca.Node]string) error {
 		// A kind without required fields still has to have the field that they are in.
 		s.want.Object["spec"] = map[string]any{}
 	}
-	return s.set(s.want, names)
+	return s.set(s.want)
 }
 
-// set puts the recipe's values into an object and leaves everything else in it alone.
-func (s *Step) set(o *unstructured.Unstructured, names map[*tosca.Node]string) error {
-	for _, f := range s.values(names) {
+// set puts the step's values into an object and leaves everything else in it alone.
+func (s *Step) set(o *unstructured.Unstructured) error {
+	for _, f := range s.fields {
 		if err := unstructured.SetNestedField(o.Object, f.Value, f.Path...); err != nil {
 			return fmt.Errorf("cannot set %s of %s %s: %w", strings.Join(f.Path, "."), s.Kind(), s.Object, err)
 		}
@@ -286,19 +301,10 @@ func (s *Step) set(o *unstructured.Unstructured, names map[*tosca.Node]string) e
 	return nil
 }
 
-// values are the node's fields and, as fields, its links.
-func (s *Step) values(names map[*tosca.Node]string) []tosca.Field {
-	fields := append(slices.Clone(s.Node.Fields), s.chosen...)
-	for _, l := range s.Node.Links {
-		fields = append(fields, tosca.Field{Property: l.Requirement, Path: l.Path, Value: names[l.Target], Line: l.Line})
-	}
-	return fields
-}
-
 // parts are what recipes write to.
 var parts = [][]string{{"spec"}, {"metadata", "annotations"}}
 
-// same tells whether the object that was found says the same as another state of it.
+// same reports whether the object that was found says the same as another state of it.
 func (s *Step) same(o *unstructured.Unstructured) bool {
 	if s.live == nil {
 		return false

@@ -3,7 +3,10 @@
 //
 // It is all or nothing as far as an API without transactions allows: before the first write, the API server itself has
 // agreed to every single one of them (schema, CEL rules, rights). What can still go wrong after that (the API goes away,
-// somebody else writes to the same object) ends in a PartialError, which says exactly what was done.
+// somebody else writes to the same object) ends in a PartialError, which says exactly what was done. An upload whose caller
+// goes away before that writes nothing.
+//
+// Start reading with [Uploader.Plan] (plan.go) and [Uploader.Apply] (apply.go).
 package upload
 
 import (
@@ -43,8 +46,10 @@ var definitions = apiextensionsv1.SchemeGroupVersion.WithResource("customresourc
 // Uploader works for one caller in one namespace. Make a new one for each request: it is cheap, since client-go shares the
 // connections of equal configurations.
 type Uploader struct {
-	client    dynamic.Interface
-	namespace string
+	client dynamic.Interface
+	// changes makes changes of objects, trial only has the API server check them.
+	changes, trial *model.Client
+	namespace      string
 }
 
 // New makes an uploader that shows the given bearer token to the API that config leads to. No other credentials of config
@@ -59,12 +64,23 @@ func New(config *rest.Config, token string) (*Uploader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client for the API: %w", err)
 	}
-	return &Uploader{client: client}, nil
+	models, err := model.NewClient(c)
+	if err != nil {
+		return nil, err
+	}
+	// Strict: a field that the API server drops without a word is a value that the recipe's writer loses.
+	options := model.WriteOptions{Strict: true, FieldManager: fieldManager}
+	u := &Uploader{client: client, changes: models.Writing(options)}
+	options.DryRun = true
+	u.trial = models.Writing(options)
+	return u, nil
 }
 
 // In returns the uploader for a namespace.
 func (u *Uploader) In(namespace string) *Uploader {
-	return &Uploader{client: u.client, namespace: namespace}
+	in := *u
+	in.namespace = namespace
+	return &in
 }
 
 // Account returns the service account that the token belongs to; see [account.Of].
