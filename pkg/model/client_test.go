@@ -18,23 +18,23 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
-	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
 )
 
 func TestKinds(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
 
-	k, err := c.Kind(ctx, instances.GVK.GroupKind())
+	k, err := c.Kind(ctx, books.GVK.GroupKind())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(instances, k, cmpopts.IgnoreFields(model.Kind{}, "Selectable")); diff != "" {
-		t.Errorf("what the tests suppose of instances must be what their definition says: -want, +got:\n%s", diff)
+	if diff := cmp.Diff(books, k, cmpopts.IgnoreFields(model.Kind{}, "Selectable")); diff != "" {
+		t.Errorf("what the tests suppose of books must be what their definition says: -want, +got:\n%s", diff)
 	}
-	if !slices.Contains(k.Selectable, "spec.owner.name") {
-		t.Errorf("the dependents of a service must be found without reading all instances, got %v", k.Selectable)
+	if !slices.Contains(k.Selectable, "spec.shelf.name") {
+		t.Errorf("the dependents of a shelf must be found without reading all books, got %v", k.Selectable)
 	}
 
 	kinds, err := c.Kinds(ctx)
@@ -45,7 +45,7 @@ func TestKinds(t *testing.T) {
 	for _, k := range kinds {
 		names[k.GVK.Kind] = true
 	}
-	for name, want := range map[string]bool{"HelloWorldService": true, "DeadLetter": true, "Box": true, "Wrong": false, "Stranger": false} {
+	for name, want := range map[string]bool{"Shelf": true, "DeadLetter": true, "Box": true, "Wrong": false, "Stranger": false} {
 		if names[name] != want {
 			t.Errorf("%s: want a model %v, got %v", name, want, names[name])
 		}
@@ -54,7 +54,7 @@ func TestKinds(t *testing.T) {
 	for name, gk := range map[string]schema.GroupKind{
 		"NoDefinition": {Group: group, Kind: "Nothing"},
 		"NotLabelled":  {Group: boxVersion.Group, Kind: "Stranger"},
-		"OtherGroup":   {Group: "example.com", Kind: "HelloWorldService"},
+		"OtherGroup":   {Group: "example.com", Kind: "Shelf"},
 	} {
 		if _, err := c.Kind(ctx, gk); !errors.Is(err, model.ErrNoModel) || !strings.Contains(err.Error(), gk.String()) {
 			t.Errorf("%s: want ErrNoModel naming %s, got %v", name, gk, err)
@@ -78,7 +78,7 @@ func TestKindsAreReadOnce(t *testing.T) {
 		})
 	})
 	for range 3 {
-		if _, err := c.Kind(t.Context(), instances.GVK.GroupKind()); err != nil {
+		if _, err := c.Kind(t.Context(), books.GVK.GroupKind()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Kinds(t.Context()); err != nil {
@@ -104,21 +104,25 @@ func TestAPIErrors(t *testing.T) {
 	c := newClient(t, func(http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(*http.Request) (*http.Response, error) { return nil, down })
 	})
-	ctx, obj := t.Context(), object(services, "a")
-	models := model.For[*v1alpha1.HelloWorldService](c)
+	ctx, obj := t.Context(), object(shelves, "a")
+	models := model.For[*v1alpha1.Shelf](c)
 	calls := map[string]func() error{
-		"Kinds":      func() error { _, err := c.Kinds(ctx); return err },
-		"Get":        func() error { _, err := models.Get(ctx, "default", "a"); return err },
-		"List":       func() error { _, err := models.List(ctx, "default", model.Filter{}); return err },
-		"Save":       func() error { _, _, err := models.Save(ctx, service(t, "a")); return err },
-		"Delete":     func() error { return models.Delete(ctx, service(t, "a")) },
-		"Live":       func() error { _, err := c.Live(ctx, services, "default", "a"); return err },
+		"Kinds":  func() error { _, err := c.Kinds(ctx); return err },
+		"Get":    func() error { _, err := models.Get(ctx, "default", "a"); return err },
+		"List":   func() error { _, err := models.List(ctx, "default", model.Filter{}); return err },
+		"Create": func() error { _, err := models.Create(ctx, shelf(t, "a")); return err },
+		"Modify": func() error {
+			_, _, err := models.Modify(ctx, "default", "a", func(*v1alpha1.Shelf) error { return nil })
+			return err
+		},
+		"Delete":     func() error { return models.Delete(ctx, shelf(t, "a")) },
+		"Live":       func() error { _, err := c.Live(ctx, shelves, "default", "a"); return err },
 		"SetStep":    func() error { return c.SetStep(ctx, obj, model.StepSync, &model.StepStatus{}) },
 		"Remove":     func() error { _, err := c.RemoveFinalizer(ctx, obj, model.StepSync); return err },
 		"Dependents": func() error { _, err := c.Dependents(ctx, obj); return err },
 		"Neighbours": func() error {
-			i := object(instances, "a")
-			i.Refs = []string{"hello"}
+			i := object(books, "a")
+			i.Refs = []string{"fiction"}
 			_, err := c.Neighbours(ctx, model.StepSync, i)
 			return err
 		},
@@ -146,9 +150,9 @@ func TestSetStep(t *testing.T) {
 	}
 
 	t.Run("Stored", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		set(t, live(t, c, instance(t, "a", "")), model.StepSync, done)
-		got := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		set(t, live(t, c, book(t, "a", "")), model.StepSync, done)
+		got := live(t, c, book(t, "a", ""))
 		if diff := cmp.Diff(done, got.Status.Sync); diff != "" {
 			t.Errorf("-want, +got:\n%s", diff)
 		}
@@ -163,36 +167,36 @@ func TestSetStep(t *testing.T) {
 		}
 	})
 	t.Run("SameAgain", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		set(t, live(t, c, instance(t, "a", "")), model.StepSync, done)
-		before := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		set(t, live(t, c, book(t, "a", "")), model.StepSync, done)
+		before := live(t, c, book(t, "a", ""))
 		set(t, before, model.StepSync, done)
-		if got := live(t, c, instance(t, "a", "")); got.ResourceVersion != before.ResourceVersion {
+		if got := live(t, c, book(t, "a", "")); got.ResourceVersion != before.ResourceVersion {
 			t.Error("a status that is there already must not be written: it would wake the watchers")
 		}
 	})
 	t.Run("ChangedByAnotherRun", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		began := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		began := live(t, c, book(t, "a", ""))
 		set(t, began, model.StepSync, done)
 		err := c.SetStep(ctx, began, model.StepSync, &model.StepStatus{Generation: 1, State: model.StateFailed})
 		if !errors.Is(err, model.ErrStepChanged) {
 			t.Errorf("want ErrStepChanged, got %v", err)
 		}
-		wantError(t, "The error names what was not stored.", err, "status.sync", "HelloWorldServiceInstance")
-		if got := live(t, c, instance(t, "a", "")).Status.Sync; got.State != model.StateOK {
+		wantError(t, "The error names what was not stored.", err, "status.sync", "Book")
+		if got := live(t, c, book(t, "a", "")).Status.Sync; got.State != model.StateOK {
 			t.Errorf("the first outcome must stay, got %v", got)
 		}
 	})
 	t.Run("OtherStepMeanwhile", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		began := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		began := live(t, c, book(t, "a", ""))
 		together(2, func(i int) {
 			if err := c.SetStep(ctx, began, model.Steps()[i], done); err != nil {
 				t.Error(err)
 			}
 		})
-		got := live(t, c, instance(t, "a", ""))
+		got := live(t, c, book(t, "a", ""))
 		if diff := cmp.Diff([]*model.StepStatus{done, done}, []*model.StepStatus{got.Status.Sync, got.Status.Policy}); diff != "" {
 			t.Errorf("both parts must be kept: -want, +got:\n%s", diff)
 		}
@@ -201,9 +205,9 @@ func TestSetStep(t *testing.T) {
 		}
 	})
 	t.Run("SpecMeanwhile", func(t *testing.T) {
-		i := save(t, c, instance(t, "a", "hello"))
+		i := save(t, c, book(t, "a", "fiction"))
 		began := live(t, c, i)
-		i.Spec.HelloTo = "Arya Stark"
+		i.Spec.Title = "Poems"
 		save(t, c, i)
 		set(t, began, model.StepSync, done)
 		got := live(t, c, i)
@@ -237,15 +241,15 @@ func TestSetStep(t *testing.T) {
 		}
 	})
 	t.Run("Gone", func(t *testing.T) {
-		i := save(t, c, instance(t, "a", "hello"))
+		i := save(t, c, book(t, "a", "fiction"))
 		began := live(t, c, i)
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.SetStep(ctx, began, model.StepSync, done); !apierrors.IsNotFound(err) {
 			t.Errorf("want NotFound, got %v", err)
 		}
-		again := save(t, c, instance(t, "a", "hello"))
+		again := save(t, c, book(t, "a", "fiction"))
 		if err := c.SetStep(ctx, began, model.StepSync, done); !apierrors.IsNotFound(err) {
 			t.Errorf("another object of that name is not the one, got %v", err)
 		}
@@ -263,7 +267,7 @@ func TestFinalizers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if now := live(t, c, instance(t, "a", "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
+		if now := live(t, c, book(t, "a", "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
 			t.Errorf("want the object with the finalizer, as it is now, got %v", u.GetFinalizers())
 		}
 	}
@@ -276,15 +280,15 @@ func TestFinalizers(t *testing.T) {
 	}
 
 	t.Run("LostStep", func(t *testing.T) {
-		s := service(t, "lost")
+		s := shelf(t, "lost")
 		s.Finalizers = []string{"example.com/theirs", model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
 		remove(t, live(t, c, save(t, c, s)), model.StepSync, true)
 		if got := live(t, c, s).Finalizers; !slices.Equal(got, []string{"example.com/theirs"}) {
-			t.Errorf("nothing polices services any more, so the finalizer of that step goes, too: got %v", got)
+			t.Errorf("nothing polices shelves any more, so the finalizer of that step goes, too: got %v", got)
 		}
 	})
 	t.Run("Life", func(t *testing.T) {
-		i := instance(t, "a", "hello")
+		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
 		s := live(t, c, save(t, c, i))
 		add(t, s, model.StepSync)
@@ -299,7 +303,7 @@ func TestFinalizers(t *testing.T) {
 			t.Error("a finalizer must not make a new generation")
 		}
 
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
 		if got := live(t, c, i); !got.Deleting() || got.Generation != s.Generation+1 {
@@ -312,23 +316,23 @@ func TestFinalizers(t *testing.T) {
 		}
 	})
 	t.Run("AddAtOnce", func(t *testing.T) {
-		s := live(t, c, save(t, c, instance(t, "a", "hello")))
+		s := live(t, c, save(t, c, book(t, "a", "fiction")))
 		together(2, func(i int) {
 			if _, err := c.AddFinalizer(ctx, s, model.Steps()[i]); err != nil {
 				t.Error(err)
 			}
 		})
-		got := live(t, c, instance(t, "a", "")).Finalizers
+		got := live(t, c, book(t, "a", "")).Finalizers
 		want := []string{model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
 		if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b string) bool { return a < b })); diff != "" {
 			t.Errorf("neither may be lost: -want, +got:\n%s", diff)
 		}
 	})
 	t.Run("AddWhileDeleting", func(t *testing.T) {
-		i := instance(t, "a", "hello")
+		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
 		s := live(t, c, save(t, c, i))
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.AddFinalizer(ctx, s, model.StepSync); !model.IsDeleting(err) {
@@ -336,9 +340,9 @@ func TestFinalizers(t *testing.T) {
 		}
 	})
 	t.Run("Gone", func(t *testing.T) {
-		i := save(t, c, instance(t, "a", "hello"))
+		i := save(t, c, book(t, "a", "fiction"))
 		s := live(t, c, i)
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.AddFinalizer(ctx, s, model.StepSync); !apierrors.IsNotFound(err) {
@@ -346,7 +350,7 @@ func TestFinalizers(t *testing.T) {
 		}
 		remove(t, s, model.StepSync, false)
 
-		again := instance(t, "a", "hello")
+		again := book(t, "a", "fiction")
 		again.Finalizers = []string{model.StepSync.Finalizer()}
 		save(t, c, again)
 		if _, err := c.AddFinalizer(ctx, s, model.StepPolicy); !apierrors.IsNotFound(err) {
@@ -361,35 +365,35 @@ func TestFinalizers(t *testing.T) {
 
 func TestNeighbours(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	rule := instances.DependsOn[0]
+	rule := books.DependsOn[0]
 	box := &model.Kind{GVK: boxVersion.WithKind("Box"), Resource: "boxes",
 		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: boxVersion.Group, Kind: "Shelf"}, Path: "spec.shelf"}}}
 	tests := map[string]struct {
-		reason   string
-		services []string // Those whose name begins with "-" are being deleted.
-		kind     *model.Kind
-		ref      string
-		want     model.Dependency
-		found    bool
+		reason  string
+		shelves []string // Those whose name begins with "-" are being deleted.
+		kind    *model.Kind
+		ref     string
+		want    model.Dependency
+		found   bool
 	}{
 		"There": {
-			reason: "The owner is found.", services: []string{"hello", "other"}, kind: instances, ref: "hello",
-			want: model.Dependency{DependsOn: rule, Name: "hello"}, found: true,
+			reason: "The shelf is found.", shelves: []string{"fiction", "other"}, kind: books, ref: "fiction",
+			want: model.Dependency{DependsOn: rule, Name: "fiction"}, found: true,
 		},
 		"Missing": {
-			reason: "Or not.", services: []string{"other"}, kind: instances, ref: "hello",
-			want: model.Dependency{DependsOn: rule, Name: "hello"},
+			reason: "Or not.", shelves: []string{"other"}, kind: books, ref: "fiction",
+			want: model.Dependency{DependsOn: rule, Name: "fiction"},
 		},
 		"ImpossibleName": {
-			reason: "A name that no object can have is that of a missing one, not an error for ever.", kind: instances, ref: "../x",
+			reason: "A name that no object can have is that of a missing one, not an error forever.", kind: books, ref: "../x",
 			want: model.Dependency{DependsOn: rule, Name: "../x"},
 		},
 		"UnsetOne": {
-			reason: "If none is named, those that could be are counted.", services: []string{"hello"}, kind: instances,
+			reason: "If none is named, those that could be are counted.", shelves: []string{"fiction"}, kind: books,
 			want: model.Dependency{DependsOn: rule, Candidates: 1},
 		},
 		"UnsetTwo": {
-			reason: "But not those that go.", services: []string{"hello", "other", "-gone"}, kind: instances,
+			reason: "But not those that go.", shelves: []string{"fiction", "other", "-gone"}, kind: books,
 			want: model.Dependency{DependsOn: rule, Candidates: 2},
 		},
 		"KindMissing": {
@@ -404,15 +408,15 @@ func TestNeighbours(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, name := range tt.services {
+			for _, name := range tt.shelves {
 				name, gone := strings.CutPrefix(name, "-")
-				s := service(t, name)
+				s := shelf(t, name)
 				if gone {
 					s.Finalizers = []string{"example.com/keep"}
 				}
 				s = save(t, c, s)
 				if gone {
-					if err := model.For[*v1alpha1.HelloWorldService](c).Delete(ctx, s); err != nil {
+					if err := model.For[*v1alpha1.Shelf](c).Delete(ctx, s); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -436,20 +440,20 @@ func TestNeighbours(t *testing.T) {
 
 func TestDependents(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	hello := save(t, c, service(t, "hello"))
-	if got, err := c.Dependents(ctx, live(t, c, hello)); err != nil || len(got) > 0 {
+	fiction := save(t, c, shelf(t, "fiction"))
+	if got, err := c.Dependents(ctx, live(t, c, fiction)); err != nil || len(got) > 0 {
 		t.Errorf("want none yet, got %v, %v", got, err)
 	}
-	save(t, c, instance(t, "a", "hello"))
-	save(t, c, instance(t, "b", "other"))
-	save(t, c, instance(t, "c", ""))
-	elsewhere := instance(t, "d", "hello")
+	save(t, c, book(t, "a", "fiction"))
+	save(t, c, book(t, "b", "other"))
+	save(t, c, book(t, "c", ""))
+	elsewhere := book(t, "d", "fiction")
 	elsewhere.Namespace += "-2"
 	save(t, c, elsewhere)
-	leaving := instance(t, "e", "hello")
+	leaving := book(t, "e", "fiction")
 	leaving.Finalizers = []string{"example.com/keep"}
 	save(t, c, leaving)
-	if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, leaving); err != nil {
+	if err := model.For[*v1alpha1.Book](c).Delete(ctx, leaving); err != nil {
 		t.Fatal(err)
 	}
 
@@ -459,10 +463,10 @@ func TestDependents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, service := range map[string]string{"f": "hello", "g": "other"} {
-		_, err := d.Resource(k.GVR()).Namespace(hello.Namespace).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+	for name, shelf := range map[string]string{"f": "fiction", "g": "other"} {
+		_, err := d.Resource(k.GVR()).Namespace(fiction.Namespace).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "test.xos-knative.dev/v1", "kind": "Guest", "metadata": map[string]any{"name": name},
-			"spec": map[string]any{"service": service}}}, metav1.CreateOptions{})
+			"spec": map[string]any{"shelf": shelf}}}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,10 +474,10 @@ func TestDependents(t *testing.T) {
 
 	want := []model.Dependent{
 		{Kind: "Guest", Name: "f"},
-		{Kind: "HelloWorldServiceInstance", Name: "a"},
-		{Kind: "HelloWorldServiceInstance", Name: "e"},
+		{Kind: "Book", Name: "a"},
+		{Kind: "Book", Name: "e"},
 	}
-	got, err := newClient(t).Dependents(ctx, live(t, c, hello))
+	got, err := newClient(t).Dependents(ctx, live(t, c, fiction))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,11 +487,11 @@ func TestDependents(t *testing.T) {
 	}
 
 	// Only what is being deleted has to ask for its dependents.
-	n, err := c.Neighbours(ctx, model.StepSync, live(t, c, hello))
+	n, err := c.Neighbours(ctx, model.StepSync, live(t, c, fiction))
 	if err != nil || len(n.Dependents) > 0 {
 		t.Errorf("got %+v, %v", n, err)
 	}
-	gone := live(t, c, hello)
+	gone := live(t, c, fiction)
 	gone.DeletionTimestamp = &metav1.Time{Time: now}
 	n, err = newClient(t).Neighbours(ctx, model.StepSync, gone)
 	if err != nil {
