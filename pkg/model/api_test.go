@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -91,8 +92,14 @@ func save[T model.Object](t testing.TB, c *model.Client, obj T) T {
 	return saved
 }
 
-// live takes a snapshot of an object as it is now.
-func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot {
+// read is an object as the API has it, and its kind.
+type read struct {
+	kind *model.Kind
+	*unstructured.Unstructured
+}
+
+// get reads an object as it is now.
+func get[T model.Object](t testing.TB, c *model.Client, obj T) read {
 	t.Helper()
 	k, err := model.For[T](c).Kind(t.Context())
 	if err != nil {
@@ -102,7 +109,14 @@ func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := k.SnapshotOf(u)
+	return read{k, u}
+}
+
+// live takes a snapshot of an object as it is now.
+func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot {
+	t.Helper()
+	o := get(t, c, obj)
+	s, err := o.kind.SnapshotOf(o.Unstructured)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,17 +35,17 @@ func TestSetConditions(t *testing.T) {
 		"Nothing": {
 			reason:   "Before any step has run, all is unknown.",
 			obj:      object(books, "a"),
-			want:     conditions{"Synced": pending, "Policed": pending, "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": pending, "Ready": pending},
 			observed: 0,
 		},
 		"Ready": {
 			reason:   "Both steps have handled this generation with success.",
 			obj:      object(books, "a", handled(sync, ok()), handled(policy, ok())),
-			want:     conditions{"Synced": is(yes, "", ""), "Policed": is(yes, "", ""), "Ready": is(yes, "", "")},
+			want:     conditions{"Synced": is(yes, "", ""), "PolicyApplied": is(yes, "", ""), "Ready": is(yes, "", "")},
 			observed: 3,
 		},
 		"OneStep": {
-			reason:   "A kind without policy is ready when it is synced, and has no condition Policed.",
+			reason:   "A kind without policy is ready when it is synced, and has no condition PolicyApplied.",
 			obj:      object(shelves, "a", handled(sync, ok())),
 			want:     conditions{"Synced": is(yes, "", ""), "Ready": is(yes, "", "")},
 			observed: 3,
@@ -60,7 +60,7 @@ func TestSetConditions(t *testing.T) {
 			reason: "Success of an older generation is none, and the observed generation is that of the slowest step.",
 			obj: object(books, "a", handled(policy, ok()),
 				handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})),
-			want:     conditions{"Synced": pending, "Policed": is(yes, "", ""), "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "", ""), "Ready": pending},
 			observed: 2,
 		},
 		"StatusAhead": {
@@ -73,14 +73,14 @@ func TestSetConditions(t *testing.T) {
 			reason: "A failure explains why the object is not ready, before what is in progress.",
 			obj: object(books, "a", handled(sync, model.StepStatus{State: model.StateDeferred, Message: "later"}),
 				handled(policy, model.StepStatus{State: model.StateFailed, Message: "no"})),
-			want:     conditions{"Synced": is(unknown, "Deferred", "later"), "Policed": is(no, "Failed", "no"), "Ready": is(no, "Failed", "no")},
+			want:     conditions{"Synced": is(unknown, "Deferred", "later"), "PolicyApplied": is(no, "Failed", "no"), "Ready": is(no, "Failed", "no")},
 			observed: 3,
 		},
 		"BothFailed": {
 			reason: "Of two failures the first step's is told.",
 			obj: object(books, "a", handled(sync, model.StepStatus{State: model.StateFailed, Message: "s"}),
 				handled(policy, model.StepStatus{State: model.StateFailed, Message: "p"})),
-			want:     conditions{"Synced": is(no, "Failed", "s"), "Policed": is(no, "Failed", "p"), "Ready": is(no, "Failed", "s")},
+			want:     conditions{"Synced": is(no, "Failed", "s"), "PolicyApplied": is(no, "Failed", "p"), "Ready": is(no, "Failed", "s")},
 			observed: 3,
 		},
 		"Permanent": {
@@ -105,7 +105,7 @@ func TestSetConditions(t *testing.T) {
 			reason: "A step that the object has opted out of is told as information and does not count.",
 			obj:    object(books, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok())),
 			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync"),
-				"Policed": is(yes, "", ""), "Ready": is(yes, "", "")},
+				"PolicyApplied": is(yes, "", ""), "Ready": is(yes, "", "")},
 			observed: 3,
 		},
 		"BackIn": {
@@ -116,7 +116,7 @@ func TestSetConditions(t *testing.T) {
 				delete(s.Annotations, model.AnnotationNoSync)
 				return s
 			}(),
-			want:     conditions{"Synced": pending, "Policed": is(yes, "", ""), "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "", ""), "Ready": pending},
 			observed: 0,
 		},
 	}

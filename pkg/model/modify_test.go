@@ -595,14 +595,16 @@ func TestEndedContextIsAnError(t *testing.T) {
 			reason: "Nor is a status stored.",
 			sort:   func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/status") },
 			call: func(ctx context.Context, t *testing.T, c *model.Client) error {
-				return c.SetStep(ctx, live(t, seed, shelf(t, "a")), model.StepSync, &model.StepStatus{Generation: 1, State: model.StateOK})
+				o := get(t, seed, shelf(t, "a"))
+				return c.SetStep(ctx, o.kind, o.Unstructured, model.StepSync, &model.StepStatus{Generation: 1, State: model.StateOK})
 			},
 		},
 		"AddFinalizer": {
 			reason: "Nor is a finalizer on.",
 			sort:   patches,
 			call: func(ctx context.Context, t *testing.T, c *model.Client) error {
-				_, err := c.AddFinalizer(ctx, live(t, seed, shelf(t, "a")), model.StepSync)
+				o := get(t, seed, shelf(t, "a"))
+				_, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync)
 				return err
 			},
 		},
