@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,8 +15,11 @@ import (
 	"github.com/cloudevents/sdk-go/v2/binding"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/rest"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
@@ -23,11 +27,34 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
+	if err := rights.Grant("../../config/core/deadletter.yaml", "../../config/core/model-definitions.yaml"); err != nil {
+		log.Fatal(err)
+	}
+	kubeapitest.Main(m, kubeapi.Options{
+		CRDs:       []string{"../../config/core/crds"},
+		Tokens:     map[string]string{token: "deadletter"},
+		Authorizer: authorizer.AuthorizerFunc(authorize),
+	})
 }
 
-// world is the function over HTTP, in a namespace of its own, with a subscriber
-// that dead letters can be replayed to.
+// token is the function's. It has the rights that config/core gives to the
+// function's account, in all namespaces but those that begin with unbound.
+const (
+	token   = "deadletter-token"
+	unbound = "unbound"
+)
+
+var rights kubeapitest.Rights
+
+func authorize(ctx context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if strings.HasPrefix(a.GetNamespace(), unbound) {
+		return authorizer.DecisionNoOpinion, "no RoleBinding", nil
+	}
+	return rights.Authorize(ctx, a)
+}
+
+// world is the function over HTTP, in front of a namespace of its own, with a
+// subscriber that dead letters can be replayed to.
 type world struct {
 	t          *testing.T
 	ns         string
@@ -39,20 +66,33 @@ type world struct {
 
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
+	return newWorldOn(t, functionConfig(t), env...)
+}
+
+// functionConfig is the function's way to the API.
+func functionConfig(t *testing.T) *rest.Config {
+	config := kubeapitest.Shared(t).Config()
+	config.BearerToken = token
+	return config
+}
+
+func newWorldOn(t *testing.T, config *rest.Config, env ...string) *world {
+	t.Helper()
 	w := &world{t: t, ns: kubeapitest.Namespace(t), subscriber: newSubscriber(t)}
-	t.Setenv("NAMESPACE", w.ns)
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		t.Setenv(name, value)
 	}
-	api := kubeapitest.Shared(t)
-	kubeapitest.LeadTo(t, api)
-	handler, err := build(t.Context())
+	settings, err := function.Env[settings]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := newFunction(t.Context(), config, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.url = functiontest.Serve(t, handler)
-	if w.models, err = model.NewClient(api.Config(), v1alpha1.AddToScheme); err != nil {
+	if w.models, err = model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme); err != nil {
 		t.Fatal(err)
 	}
 	w.letters = model.For[*v1alpha1.DeadLetter](w.models)
@@ -68,6 +108,8 @@ type subscriber struct {
 	code   int
 	reason string
 	got    []cloudevents.Event
+	// paths and tokens are those of the requests.
+	paths, tokens []string
 }
 
 func newSubscriber(t *testing.T) *subscriber {
@@ -81,6 +123,8 @@ func newSubscriber(t *testing.T) *subscriber {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.got = append(s.got, *event)
+		s.paths = append(s.paths, r.URL.Path)
+		s.tokens = append(s.tokens, r.Header.Get("Authorization"))
 		if s.code == 0 {
 			panic(http.ErrAbortHandler)
 		}
@@ -134,7 +178,7 @@ func data(contentType string, raw []byte) func(*cloudevents.Event) {
 // give delivers an event to the door for letters, in binary mode, and returns the answer.
 func (w *world) give(event cloudevents.Event) (int, string) {
 	w.t.Helper()
-	return w.post(binding.WithForceBinary(w.t.Context()), "/letters", event)
+	return w.post(binding.WithForceBinary(w.t.Context()), "/letters/"+w.ns, event)
 }
 
 func (w *world) post(ctx context.Context, path string, event cloudevents.Event) (int, string) {
@@ -187,9 +231,11 @@ func (w *world) get(name string) *v1alpha1.DeadLetter {
 // change changes a letter as a user does.
 func (w *world) change(name string, fn func(*v1alpha1.DeadLetter)) {
 	w.t.Helper()
-	letter := w.get(name)
-	fn(letter)
-	if _, _, err := w.letters.Update(w.t.Context(), letter); err != nil {
+	_, _, err := w.letters.Modify(w.t.Context(), w.ns, name, func(l *v1alpha1.DeadLetter) error {
+		fn(l)
+		return nil
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }
