@@ -11,18 +11,19 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
-	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
 )
 
 func TestMain(m *testing.M) {
-	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds", "testdata"}})
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/core/crds", "../testdata/library/config/crds", "testdata"}})
 }
 
 // newClient makes a client; wraps change how it talks to the API.
@@ -60,33 +61,45 @@ func namespaceOf(t testing.TB) string {
 	return namespace.(string)
 }
 
-func service(t testing.TB, name string) *v1alpha1.HelloWorldService {
-	s := &v1alpha1.HelloWorldService{Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jhon Snow"}}
+func shelf(t testing.TB, name string) *v1alpha1.Shelf {
+	s := &v1alpha1.Shelf{Spec: v1alpha1.ShelfSpec{Label: "Fiction"}}
 	s.Namespace, s.Name = namespaceOf(t), name
 	return s
 }
 
-func instance(t testing.TB, name, owner string) *v1alpha1.HelloWorldServiceInstance {
-	i := &v1alpha1.HelloWorldServiceInstance{Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Daenerys Targaryen"}}
+func book(t testing.TB, name, shelf string) *v1alpha1.Book {
+	i := &v1alpha1.Book{Spec: v1alpha1.BookSpec{Title: "Dune"}}
 	i.Namespace, i.Name = namespaceOf(t), name
-	if owner != "" {
-		i.Spec.Owner = &v1alpha1.OwnerReference{Name: owner}
+	if shelf != "" {
+		i.Spec.Shelf = &v1alpha1.ShelfReference{Name: shelf}
 	}
 	return i
 }
 
-// save saves an object and gives it back as it is in the API.
+// save creates an object, or updates one that was read, and returns it as it is in the API.
 func save[T model.Object](t testing.TB, c *model.Client, obj T) T {
 	t.Helper()
-	saved, _, err := model.For[T](c).Save(t.Context(), obj)
+	var saved T
+	var err error
+	if obj.GetResourceVersion() == "" {
+		saved, err = model.For[T](c).Create(t.Context(), obj)
+	} else {
+		saved, _, err = model.For[T](c).Update(t.Context(), obj)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return saved
 }
 
-// live takes a snapshot of an object as it is now.
-func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot {
+// read is an object as the API has it, and its kind.
+type read struct {
+	kind *model.Kind
+	*unstructured.Unstructured
+}
+
+// get reads an object as it is now.
+func get[T model.Object](t testing.TB, c *model.Client, obj T) read {
 	t.Helper()
 	k, err := model.For[T](c).Kind(t.Context())
 	if err != nil {
@@ -96,7 +109,14 @@ func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := k.SnapshotOf(u)
+	return read{k, u}
+}
+
+// live takes a snapshot of an object as it is now.
+func live[T model.Object](t testing.TB, c *model.Client, obj T) *model.Snapshot {
+	t.Helper()
+	o := get(t, c, obj)
+	s, err := o.kind.SnapshotOf(o.Unstructured)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +155,7 @@ func box(t testing.TB, name string) *Box {
 	return &Box{ObjectMeta: metav1.ObjectMeta{Namespace: namespaceOf(t), Name: name}}
 }
 
-// define installs a model whose objects depend on HelloWorldServices.
+// define installs a model whose objects depend on Shelves.
 func define(t testing.TB, kind string) *model.Kind {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "crd.yaml")
@@ -146,7 +166,7 @@ metadata:
   labels: {synchronizer.xos-knative.dev/model: "true"}
   annotations:
     synchronizer.xos-knative.dev/steps: sync
-    synchronizer.xos-knative.dev/depends-on: HelloWorldService.helloworld.xos-knative.dev=spec.service
+    synchronizer.xos-knative.dev/depends-on: Shelf.library.xos-knative.dev=spec.shelf
 spec:
   group: test.xos-knative.dev
   scope: Namespaced

@@ -11,30 +11,29 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
-	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
 )
 
 func TestKinds(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
 
-	k, err := c.Kind(ctx, instances.GVK.GroupKind())
+	k, err := c.Kind(ctx, books.GVK.GroupKind())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(instances, k, cmpopts.IgnoreFields(model.Kind{}, "Selectable")); diff != "" {
-		t.Errorf("what the tests suppose of instances must be what their definition says: -want, +got:\n%s", diff)
+	if diff := cmp.Diff(books, k, cmpopts.IgnoreFields(model.Kind{}, "Selectable")); diff != "" {
+		t.Errorf("what the tests suppose of books must be what their definition says: -want, +got:\n%s", diff)
 	}
-	if !slices.Contains(k.Selectable, "spec.owner.name") {
-		t.Errorf("the dependents of a service must be found without reading all instances, got %v", k.Selectable)
+	if !slices.Contains(k.Selectable, "spec.shelf.name") {
+		t.Errorf("the dependents of a shelf must be found without reading all books, got %v", k.Selectable)
 	}
 
 	kinds, err := c.Kinds(ctx)
@@ -45,7 +44,7 @@ func TestKinds(t *testing.T) {
 	for _, k := range kinds {
 		names[k.GVK.Kind] = true
 	}
-	for name, want := range map[string]bool{"HelloWorldService": true, "DeadLetter": true, "Box": true, "Wrong": false, "Stranger": false} {
+	for name, want := range map[string]bool{"Shelf": true, "DeadLetter": true, "Box": true, "Wrong": false, "Stranger": false} {
 		if names[name] != want {
 			t.Errorf("%s: want a model %v, got %v", name, want, names[name])
 		}
@@ -54,7 +53,7 @@ func TestKinds(t *testing.T) {
 	for name, gk := range map[string]schema.GroupKind{
 		"NoDefinition": {Group: group, Kind: "Nothing"},
 		"NotLabelled":  {Group: boxVersion.Group, Kind: "Stranger"},
-		"OtherGroup":   {Group: "example.com", Kind: "HelloWorldService"},
+		"OtherGroup":   {Group: "example.com", Kind: "Shelf"},
 	} {
 		if _, err := c.Kind(ctx, gk); !errors.Is(err, model.ErrNoModel) || !strings.Contains(err.Error(), gk.String()) {
 			t.Errorf("%s: want ErrNoModel naming %s, got %v", name, gk, err)
@@ -78,7 +77,7 @@ func TestKindsAreReadOnce(t *testing.T) {
 		})
 	})
 	for range 3 {
-		if _, err := c.Kind(t.Context(), instances.GVK.GroupKind()); err != nil {
+		if _, err := c.Kind(t.Context(), books.GVK.GroupKind()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Kinds(t.Context()); err != nil {
@@ -104,21 +103,29 @@ func TestAPIErrors(t *testing.T) {
 	c := newClient(t, func(http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(*http.Request) (*http.Response, error) { return nil, down })
 	})
-	ctx, obj := t.Context(), object(services, "a")
-	models := model.For[*v1alpha1.HelloWorldService](c)
+	ctx, obj := t.Context(), object(shelves, "a")
+	models := model.For[*v1alpha1.Shelf](c)
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetName("a")
+	u.SetFinalizers([]string{model.StepSync.Finalizer()})
 	calls := map[string]func() error{
-		"Kinds":      func() error { _, err := c.Kinds(ctx); return err },
-		"Get":        func() error { _, err := models.Get(ctx, "default", "a"); return err },
-		"List":       func() error { _, err := models.List(ctx, "default", model.Filter{}); return err },
-		"Save":       func() error { _, _, err := models.Save(ctx, service(t, "a")); return err },
-		"Delete":     func() error { return models.Delete(ctx, service(t, "a")) },
-		"Live":       func() error { _, err := c.Live(ctx, services, "default", "a"); return err },
-		"SetStep":    func() error { return c.SetStep(ctx, obj, model.StepSync, &model.StepStatus{}) },
-		"Remove":     func() error { _, err := c.RemoveFinalizer(ctx, obj, model.StepSync); return err },
+		"Kinds":  func() error { _, err := c.Kinds(ctx); return err },
+		"Get":    func() error { _, err := models.Get(ctx, "default", "a"); return err },
+		"List":   func() error { _, err := models.List(ctx, "default", model.Filter{}); return err },
+		"Create": func() error { _, err := models.Create(ctx, shelf(t, "a")); return err },
+		"Modify": func() error {
+			_, _, err := models.Modify(ctx, "default", "a", func(*v1alpha1.Shelf) error { return nil })
+			return err
+		},
+		"Delete":     func() error { return models.Delete(ctx, shelf(t, "a")) },
+		"Live":       func() error { _, err := c.Live(ctx, shelves, "default", "a"); return err },
+		"SetStep":    func() error { return c.SetStep(ctx, shelves, u, model.StepSync, &model.StepStatus{Generation: 1}) },
+		"Add":        func() error { _, err := c.AddFinalizer(ctx, shelves, u, model.StepSync); return err },
+		"Remove":     func() error { _, err := c.RemoveFinalizer(ctx, shelves, u, model.StepSync); return err },
 		"Dependents": func() error { _, err := c.Dependents(ctx, obj); return err },
 		"Neighbours": func() error {
-			i := object(instances, "a")
-			i.Refs = []string{"hello"}
+			i := object(books, "a")
+			i.Refs = []string{"fiction"}
 			_, err := c.Neighbours(ctx, model.StepSync, i)
 			return err
 		},
@@ -138,17 +145,17 @@ func TestAPIErrors(t *testing.T) {
 func TestSetStep(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
 	done := &model.StepStatus{Generation: 1, State: model.StateOK, Code: model.CodeOK, Message: "OK", Handle: "h"}
-	set := func(t *testing.T, s *model.Snapshot, step model.Step, part *model.StepStatus) {
+	set := func(t *testing.T, o read, step model.Step, part *model.StepStatus) {
 		t.Helper()
-		if err := c.SetStep(ctx, s, step, part); err != nil {
+		if err := c.SetStep(ctx, o.kind, o.Unstructured, step, part); err != nil {
 			t.Fatal(err)
 		}
 	}
 
 	t.Run("Stored", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		set(t, live(t, c, instance(t, "a", "")), model.StepSync, done)
-		got := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		set(t, get(t, c, book(t, "a", "")), model.StepSync, done)
+		got := live(t, c, book(t, "a", ""))
 		if diff := cmp.Diff(done, got.Status.Sync); diff != "" {
 			t.Errorf("-want, +got:\n%s", diff)
 		}
@@ -163,36 +170,36 @@ func TestSetStep(t *testing.T) {
 		}
 	})
 	t.Run("SameAgain", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		set(t, live(t, c, instance(t, "a", "")), model.StepSync, done)
-		before := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		set(t, get(t, c, book(t, "a", "")), model.StepSync, done)
+		before := get(t, c, book(t, "a", ""))
 		set(t, before, model.StepSync, done)
-		if got := live(t, c, instance(t, "a", "")); got.ResourceVersion != before.ResourceVersion {
+		if got := live(t, c, book(t, "a", "")); got.ResourceVersion != before.GetResourceVersion() {
 			t.Error("a status that is there already must not be written: it would wake the watchers")
 		}
 	})
 	t.Run("ChangedByAnotherRun", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		began := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		began := get(t, c, book(t, "a", ""))
 		set(t, began, model.StepSync, done)
-		err := c.SetStep(ctx, began, model.StepSync, &model.StepStatus{Generation: 1, State: model.StateFailed})
+		err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, &model.StepStatus{Generation: 1, State: model.StateFailed})
 		if !errors.Is(err, model.ErrStepChanged) {
 			t.Errorf("want ErrStepChanged, got %v", err)
 		}
-		wantError(t, "The error names what was not stored.", err, "status.sync", "HelloWorldServiceInstance")
-		if got := live(t, c, instance(t, "a", "")).Status.Sync; got.State != model.StateOK {
+		wantError(t, "The error names what was not stored.", err, "status.sync", "Book")
+		if got := live(t, c, book(t, "a", "")).Status.Sync; got.State != model.StateOK {
 			t.Errorf("the first outcome must stay, got %v", got)
 		}
 	})
 	t.Run("OtherStepMeanwhile", func(t *testing.T) {
-		save(t, c, instance(t, "a", "hello"))
-		began := live(t, c, instance(t, "a", ""))
+		save(t, c, book(t, "a", "fiction"))
+		began := get(t, c, book(t, "a", ""))
 		together(2, func(i int) {
-			if err := c.SetStep(ctx, began, model.Steps()[i], done); err != nil {
+			if err := c.SetStep(ctx, began.kind, began.Unstructured, model.Steps()[i], done); err != nil {
 				t.Error(err)
 			}
 		})
-		got := live(t, c, instance(t, "a", ""))
+		got := live(t, c, book(t, "a", ""))
 		if diff := cmp.Diff([]*model.StepStatus{done, done}, []*model.StepStatus{got.Status.Sync, got.Status.Policy}); diff != "" {
 			t.Errorf("both parts must be kept: -want, +got:\n%s", diff)
 		}
@@ -201,9 +208,9 @@ func TestSetStep(t *testing.T) {
 		}
 	})
 	t.Run("SpecMeanwhile", func(t *testing.T) {
-		i := save(t, c, instance(t, "a", "hello"))
-		began := live(t, c, i)
-		i.Spec.HelloTo = "Arya Stark"
+		i := save(t, c, book(t, "a", "fiction"))
+		began := get(t, c, i)
+		i.Spec.Title = "Poems"
 		save(t, c, i)
 		set(t, began, model.StepSync, done)
 		got := live(t, c, i)
@@ -228,7 +235,7 @@ func TestSetStep(t *testing.T) {
 		if _, err := boxes.UpdateStatus(ctx, u, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		set(t, live(t, c, b), model.StepSync, done)
+		set(t, get(t, c, b), model.StepSync, done)
 		if u, err = boxes.Get(ctx, "a", metav1.GetOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -237,16 +244,16 @@ func TestSetStep(t *testing.T) {
 		}
 	})
 	t.Run("Gone", func(t *testing.T) {
-		i := save(t, c, instance(t, "a", "hello"))
-		began := live(t, c, i)
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		i := save(t, c, book(t, "a", "fiction"))
+		began := get(t, c, i)
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.SetStep(ctx, began, model.StepSync, done); !apierrors.IsNotFound(err) {
-			t.Errorf("want NotFound, got %v", err)
+		if err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, done); !model.IsGone(err) {
+			t.Errorf("want IsGone, got %v", err)
 		}
-		again := save(t, c, instance(t, "a", "hello"))
-		if err := c.SetStep(ctx, began, model.StepSync, done); !apierrors.IsNotFound(err) {
+		again := save(t, c, book(t, "a", "fiction"))
+		if err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, done); !model.IsGone(err) {
 			t.Errorf("another object of that name is not the one, got %v", err)
 		}
 		if live(t, c, again).Status.Sync != nil {
@@ -257,102 +264,121 @@ func TestSetStep(t *testing.T) {
 
 func TestFinalizers(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	add := func(t *testing.T, s *model.Snapshot, step model.Step) {
+	add := func(t *testing.T, o read, step model.Step) {
 		t.Helper()
-		u, err := c.AddFinalizer(ctx, s, step)
+		u, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, step)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if now := live(t, c, instance(t, "a", "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
+		if now := live(t, c, book(t, "a", "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
 			t.Errorf("want the object with the finalizer, as it is now, got %v", u.GetFinalizers())
 		}
 	}
-	remove := func(t *testing.T, s *model.Snapshot, step model.Step, wantLast bool) {
+	remove := func(t *testing.T, o read, step model.Step, wantLast bool) {
 		t.Helper()
-		last, err := c.RemoveFinalizer(ctx, s, step)
+		last, err := c.RemoveFinalizer(ctx, o.kind, o.Unstructured, step)
 		if err != nil || last != wantLast {
 			t.Errorf("want last %v, got %v, %v", wantLast, last, err)
 		}
 	}
 
 	t.Run("LostStep", func(t *testing.T) {
-		s := service(t, "lost")
+		s := shelf(t, "lost")
 		s.Finalizers = []string{"example.com/theirs", model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
-		remove(t, live(t, c, save(t, c, s)), model.StepSync, true)
+		remove(t, get(t, c, save(t, c, s)), model.StepSync, true)
 		if got := live(t, c, s).Finalizers; !slices.Equal(got, []string{"example.com/theirs"}) {
-			t.Errorf("nothing polices services any more, so the finalizer of that step goes, too: got %v", got)
+			t.Errorf("shelves have no policy, so the finalizer of that step goes, too: got %v", got)
 		}
 	})
 	t.Run("Life", func(t *testing.T) {
-		i := instance(t, "a", "hello")
+		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
-		s := live(t, c, save(t, c, i))
-		add(t, s, model.StepSync)
-		add(t, s, model.StepPolicy)
-		add(t, s, model.StepSync) // Once more changes nothing.
+		o := get(t, c, save(t, c, i))
+		add(t, o, model.StepSync)
+		add(t, get(t, c, i), model.StepPolicy)
 		got := live(t, c, i)
 		want := []string{"example.com/theirs", model.StepSync.Finalizer(), model.StepPolicy.Finalizer()}
 		if diff := cmp.Diff(want, got.Finalizers); diff != "" {
 			t.Errorf("-want, +got:\n%s", diff)
 		}
-		if got.Generation != s.Generation {
+		if got.Generation != o.GetGeneration() {
 			t.Error("a finalizer must not make a new generation")
 		}
 
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
-		if got := live(t, c, i); !got.Deleting() || got.Generation != s.Generation+1 {
+		if got := live(t, c, i); !got.Deleting() || got.Generation != o.GetGeneration()+1 {
 			t.Errorf("a deletion is a new generation, that is how a step learns of it; got %d", got.Generation)
 		}
-		remove(t, s, model.StepSync, false)
-		remove(t, s, model.StepPolicy, true)
+		remove(t, get(t, c, i), model.StepSync, false)
+		remove(t, get(t, c, i), model.StepPolicy, true)
 		if diff := cmp.Diff([]string{"example.com/theirs"}, live(t, c, i).Finalizers); diff != "" {
 			t.Errorf("others' finalizers must stay: -want, +got:\n%s", diff)
 		}
 	})
 	t.Run("AddAtOnce", func(t *testing.T) {
-		s := live(t, c, save(t, c, instance(t, "a", "hello")))
+		o := get(t, c, save(t, c, book(t, "a", "fiction")))
 		together(2, func(i int) {
-			if _, err := c.AddFinalizer(ctx, s, model.Steps()[i]); err != nil {
+			_, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.Steps()[i])
+			if model.IsOutdated(err) { // The other one was the first.
+				_, err = c.AddFinalizer(ctx, o.kind, get(t, c, book(t, "a", "")).Unstructured, model.Steps()[i])
+			}
+			if err != nil {
 				t.Error(err)
 			}
 		})
-		got := live(t, c, instance(t, "a", "")).Finalizers
+		got := live(t, c, book(t, "a", "")).Finalizers
 		want := []string{model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
 		if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b string) bool { return a < b })); diff != "" {
 			t.Errorf("neither may be lost: -want, +got:\n%s", diff)
 		}
 	})
-	t.Run("AddWhileDeleting", func(t *testing.T) {
-		i := instance(t, "a", "hello")
+	t.Run("AddTwice", func(t *testing.T) {
+		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
-		s := live(t, c, save(t, c, i))
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		o := get(t, c, save(t, c, i))
+		for range 2 {
+			if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync); err != nil && !model.IsOutdated(err) {
+				t.Error(err)
+			}
+		}
+		if diff := cmp.Diff([]string{"example.com/theirs", model.StepSync.Finalizer()}, live(t, c, i).Finalizers); diff != "" {
+			t.Errorf("two runs of the step put on one finalizer: -want, +got:\n%s", diff)
+		}
+	})
+	t.Run("AddWhileDeleting", func(t *testing.T) {
+		i := book(t, "a", "fiction")
+		i.Finalizers = []string{"example.com/theirs"}
+		o := get(t, c, save(t, c, i))
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.AddFinalizer(ctx, s, model.StepSync); !model.IsDeleting(err) {
-			t.Errorf("want IsDeleting, got %v", err)
+		if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync); !model.IsOutdated(err) {
+			t.Errorf("want IsOutdated, got %v", err)
 		}
 	})
 	t.Run("Gone", func(t *testing.T) {
-		i := save(t, c, instance(t, "a", "hello"))
-		s := live(t, c, i)
-		if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, i); err != nil {
+		i := book(t, "a", "fiction")
+		i.Finalizers = []string{model.StepSync.Finalizer()}
+		i = save(t, c, i)
+		o := get(t, c, i)
+		i.Finalizers = nil
+		if err := model.For[*v1alpha1.Book](c).Delete(ctx, save(t, c, i)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.AddFinalizer(ctx, s, model.StepSync); !apierrors.IsNotFound(err) {
-			t.Errorf("want NotFound, got %v", err)
+		if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync); !model.IsOutdated(err) {
+			t.Errorf("want IsOutdated, got %v", err)
 		}
-		remove(t, s, model.StepSync, false)
+		remove(t, o, model.StepSync, false)
 
-		again := instance(t, "a", "hello")
+		again := book(t, "a", "fiction")
 		again.Finalizers = []string{model.StepSync.Finalizer()}
 		save(t, c, again)
-		if _, err := c.AddFinalizer(ctx, s, model.StepPolicy); !apierrors.IsNotFound(err) {
+		if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepPolicy); !model.IsOutdated(err) {
 			t.Errorf("another object of that name is not the one, got %v", err)
 		}
-		remove(t, s, model.StepSync, false)
+		remove(t, o, model.StepSync, false)
 		if !live(t, c, again).Carries(model.StepSync) {
 			t.Error("the other object must keep its finalizer")
 		}
@@ -361,35 +387,35 @@ func TestFinalizers(t *testing.T) {
 
 func TestNeighbours(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	rule := instances.DependsOn[0]
+	rule := books.DependsOn[0]
 	box := &model.Kind{GVK: boxVersion.WithKind("Box"), Resource: "boxes",
 		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: boxVersion.Group, Kind: "Shelf"}, Path: "spec.shelf"}}}
 	tests := map[string]struct {
-		reason   string
-		services []string // Those whose name begins with "-" are being deleted.
-		kind     *model.Kind
-		ref      string
-		want     model.Dependency
-		found    bool
+		reason  string
+		shelves []string // Those whose name begins with "-" are being deleted.
+		kind    *model.Kind
+		ref     string
+		want    model.Dependency
+		found   bool
 	}{
 		"There": {
-			reason: "The owner is found.", services: []string{"hello", "other"}, kind: instances, ref: "hello",
-			want: model.Dependency{DependsOn: rule, Name: "hello"}, found: true,
+			reason: "The shelf is found.", shelves: []string{"fiction", "other"}, kind: books, ref: "fiction",
+			want: model.Dependency{DependsOn: rule, Name: "fiction"}, found: true,
 		},
 		"Missing": {
-			reason: "Or not.", services: []string{"other"}, kind: instances, ref: "hello",
-			want: model.Dependency{DependsOn: rule, Name: "hello"},
+			reason: "Or not.", shelves: []string{"other"}, kind: books, ref: "fiction",
+			want: model.Dependency{DependsOn: rule, Name: "fiction"},
 		},
 		"ImpossibleName": {
-			reason: "A name that no object can have is that of a missing one, not an error for ever.", kind: instances, ref: "../x",
+			reason: "A name that no object can have is that of a missing one, not an error forever.", kind: books, ref: "../x",
 			want: model.Dependency{DependsOn: rule, Name: "../x"},
 		},
 		"UnsetOne": {
-			reason: "If none is named, those that could be are counted.", services: []string{"hello"}, kind: instances,
+			reason: "If none is named, those that could be are counted.", shelves: []string{"fiction"}, kind: books,
 			want: model.Dependency{DependsOn: rule, Candidates: 1},
 		},
 		"UnsetTwo": {
-			reason: "But not those that go.", services: []string{"hello", "other", "-gone"}, kind: instances,
+			reason: "But not those that go.", shelves: []string{"fiction", "other", "-gone"}, kind: books,
 			want: model.Dependency{DependsOn: rule, Candidates: 2},
 		},
 		"KindMissing": {
@@ -404,15 +430,15 @@ func TestNeighbours(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, name := range tt.services {
+			for _, name := range tt.shelves {
 				name, gone := strings.CutPrefix(name, "-")
-				s := service(t, name)
+				s := shelf(t, name)
 				if gone {
 					s.Finalizers = []string{"example.com/keep"}
 				}
 				s = save(t, c, s)
 				if gone {
-					if err := model.For[*v1alpha1.HelloWorldService](c).Delete(ctx, s); err != nil {
+					if err := model.For[*v1alpha1.Shelf](c).Delete(ctx, s); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -424,11 +450,22 @@ func TestNeighbours(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := model.Neighbours{Dependencies: []model.Dependency{tt.want}}
-			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(model.Dependency{}, "Object")); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(model.Dependency{}, "Object", "Live")); diff != "" {
 				t.Errorf("\n%s\n-want, +got:\n%s", tt.reason, diff)
 			}
-			if o := got.Dependencies[0].Object; (o != nil) != tt.found || o != nil && o.Name != tt.ref {
-				t.Errorf("\n%s\ngot %+v", tt.reason, o)
+			d := got.Dependencies[0]
+			if (d.Object != nil) != tt.found || (d.Live != nil) != tt.found || tt.found && (d.Object.Name != tt.ref || d.Live.GetName() != tt.ref) {
+				t.Errorf("\n%s\ngot %+v, %+v", tt.reason, d.Object, d.Live)
+			}
+
+			n, err := c.Neighbours(ctx, model.StepPolicy, obj)
+			if err != nil || len(n.Dependencies) > 0 {
+				t.Errorf("a policy runs whatever its dependencies are like: they need not be read, got %+v, %v", n, err)
+			}
+			obj.Status.Policy = &model.StepStatus{State: model.StateWaiting}
+			n, err = c.Neighbours(ctx, model.StepPolicy, obj)
+			if err != nil || len(n.Dependencies) != 1 {
+				t.Errorf("but it may wait for one, got %+v, %v", n, err)
 			}
 		})
 	}
@@ -436,20 +473,20 @@ func TestNeighbours(t *testing.T) {
 
 func TestDependents(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	hello := save(t, c, service(t, "hello"))
-	if got, err := c.Dependents(ctx, live(t, c, hello)); err != nil || len(got) > 0 {
+	fiction := save(t, c, shelf(t, "fiction"))
+	if got, err := c.Dependents(ctx, live(t, c, fiction)); err != nil || len(got) > 0 {
 		t.Errorf("want none yet, got %v, %v", got, err)
 	}
-	save(t, c, instance(t, "a", "hello"))
-	save(t, c, instance(t, "b", "other"))
-	save(t, c, instance(t, "c", ""))
-	elsewhere := instance(t, "d", "hello")
+	save(t, c, book(t, "a", "fiction"))
+	save(t, c, book(t, "b", "other"))
+	save(t, c, book(t, "c", ""))
+	elsewhere := book(t, "d", "fiction")
 	elsewhere.Namespace += "-2"
 	save(t, c, elsewhere)
-	leaving := instance(t, "e", "hello")
+	leaving := book(t, "e", "fiction")
 	leaving.Finalizers = []string{"example.com/keep"}
 	save(t, c, leaving)
-	if err := model.For[*v1alpha1.HelloWorldServiceInstance](c).Delete(ctx, leaving); err != nil {
+	if err := model.For[*v1alpha1.Book](c).Delete(ctx, leaving); err != nil {
 		t.Fatal(err)
 	}
 
@@ -459,10 +496,10 @@ func TestDependents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, service := range map[string]string{"f": "hello", "g": "other"} {
-		_, err := d.Resource(k.GVR()).Namespace(hello.Namespace).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+	for name, shelf := range map[string]string{"f": "fiction", "g": "other"} {
+		_, err := d.Resource(k.GVR()).Namespace(fiction.Namespace).Create(ctx, &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "test.xos-knative.dev/v1", "kind": "Guest", "metadata": map[string]any{"name": name},
-			"spec": map[string]any{"service": service}}}, metav1.CreateOptions{})
+			"spec": map[string]any{"shelf": shelf}}}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,10 +507,10 @@ func TestDependents(t *testing.T) {
 
 	want := []model.Dependent{
 		{Kind: "Guest", Name: "f"},
-		{Kind: "HelloWorldServiceInstance", Name: "a"},
-		{Kind: "HelloWorldServiceInstance", Name: "e"},
+		{Kind: "Book", Name: "a"},
+		{Kind: "Book", Name: "e"},
 	}
-	got, err := newClient(t).Dependents(ctx, live(t, c, hello))
+	got, err := newClient(t).Dependents(ctx, live(t, c, fiction))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,11 +520,11 @@ func TestDependents(t *testing.T) {
 	}
 
 	// Only what is being deleted has to ask for its dependents.
-	n, err := c.Neighbours(ctx, model.StepSync, live(t, c, hello))
+	n, err := c.Neighbours(ctx, model.StepSync, live(t, c, fiction))
 	if err != nil || len(n.Dependents) > 0 {
 		t.Errorf("got %+v, %v", n, err)
 	}
-	gone := live(t, c, hello)
+	gone := live(t, c, fiction)
 	gone.DeletionTimestamp = &metav1.Time{Time: now}
 	n, err = newClient(t).Neighbours(ctx, model.StepSync, gone)
 	if err != nil {

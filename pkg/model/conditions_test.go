@@ -34,19 +34,19 @@ func TestSetConditions(t *testing.T) {
 	}{
 		"Nothing": {
 			reason:   "Before any step has run, all is unknown.",
-			obj:      object(instances, "a"),
-			want:     conditions{"Synced": pending, "Policed": pending, "Ready": pending},
+			obj:      object(books, "a"),
+			want:     conditions{"Synced": pending, "PolicyApplied": pending, "Ready": pending},
 			observed: 0,
 		},
 		"Ready": {
 			reason:   "Both steps have handled this generation with success.",
-			obj:      object(instances, "a", handled(sync, ok()), handled(policy, ok())),
-			want:     conditions{"Synced": is(yes, "", ""), "Policed": is(yes, "", ""), "Ready": is(yes, "", "")},
+			obj:      object(books, "a", handled(sync, ok()), handled(policy, ok())),
+			want:     conditions{"Synced": is(yes, "", ""), "PolicyApplied": is(yes, "", ""), "Ready": is(yes, "", "")},
 			observed: 3,
 		},
 		"OneStep": {
-			reason:   "A kind without policy is ready when it is synced, and has no condition Policed.",
-			obj:      object(services, "a", handled(sync, ok())),
+			reason:   "A kind without policy is ready when it is synced, and has no condition PolicyApplied.",
+			obj:      object(shelves, "a", handled(sync, ok())),
 			want:     conditions{"Synced": is(yes, "", ""), "Ready": is(yes, "", "")},
 			observed: 3,
 		},
@@ -58,65 +58,65 @@ func TestSetConditions(t *testing.T) {
 		},
 		"OldGeneration": {
 			reason: "Success of an older generation is none, and the observed generation is that of the slowest step.",
-			obj: object(instances, "a", handled(policy, ok()),
+			obj: object(books, "a", handled(policy, ok()),
 				handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})),
-			want:     conditions{"Synced": pending, "Policed": is(yes, "", ""), "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "", ""), "Ready": pending},
 			observed: 2,
 		},
 		"StatusAhead": {
 			reason:   "The observed generation is never one that does not exist.",
-			obj:      object(services, "a", handled(sync, model.StepStatus{Generation: 9, State: model.StateOK})),
+			obj:      object(shelves, "a", handled(sync, model.StepStatus{Generation: 9, State: model.StateOK})),
 			want:     conditions{"Synced": pending, "Ready": pending},
 			observed: 3,
 		},
 		"Failed": {
 			reason: "A failure explains why the object is not ready, before what is in progress.",
-			obj: object(instances, "a", handled(sync, model.StepStatus{State: model.StateDeferred, Message: "later"}),
+			obj: object(books, "a", handled(sync, model.StepStatus{State: model.StateDeferred, Message: "later"}),
 				handled(policy, model.StepStatus{State: model.StateFailed, Message: "no"})),
-			want:     conditions{"Synced": is(unknown, "Deferred", "later"), "Policed": is(no, "Failed", "no"), "Ready": is(no, "Failed", "no")},
+			want:     conditions{"Synced": is(unknown, "Deferred", "later"), "PolicyApplied": is(no, "Failed", "no"), "Ready": is(no, "Failed", "no")},
 			observed: 3,
 		},
 		"BothFailed": {
 			reason: "Of two failures the first step's is told.",
-			obj: object(instances, "a", handled(sync, model.StepStatus{State: model.StateFailed, Message: "s"}),
+			obj: object(books, "a", handled(sync, model.StepStatus{State: model.StateFailed, Message: "s"}),
 				handled(policy, model.StepStatus{State: model.StateFailed, Message: "p"})),
-			want:     conditions{"Synced": is(no, "Failed", "s"), "Policed": is(no, "Failed", "p"), "Ready": is(no, "Failed", "s")},
+			want:     conditions{"Synced": is(no, "Failed", "s"), "PolicyApplied": is(no, "Failed", "p"), "Ready": is(no, "Failed", "s")},
 			observed: 3,
 		},
 		"Permanent": {
 			reason:   "A failure for good is told apart.",
-			obj:      object(services, "a", handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true, Message: "never"})),
+			obj:      object(shelves, "a", handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true, Message: "never"})),
 			want:     conditions{"Synced": is(no, "Permanent", "never"), "Ready": is(no, "Permanent", "never")},
 			observed: 3,
 		},
 		"Waiting": {
 			reason:   "What is waited for is neither success nor failure.",
-			obj:      object(services, "a", handled(sync, model.StepStatus{State: model.StateWaiting, Message: "for x"})),
+			obj:      object(shelves, "a", handled(sync, model.StepStatus{State: model.StateWaiting, Message: "for x"})),
 			want:     conditions{"Synced": is(unknown, "Waiting", "for x"), "Ready": is(unknown, "Waiting", "for x")},
 			observed: 3,
 		},
 		"Warning": {
 			reason:   "A success with a warning is a success.",
-			obj:      object(services, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, Message: "hm"})),
+			obj:      object(shelves, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, Message: "hm"})),
 			want:     conditions{"Synced": is(yes, "Warning", "hm"), "Ready": is(yes, "", "")},
 			observed: 3,
 		},
 		"NoSync": {
 			reason: "A step that the object has opted out of is told as information and does not count.",
-			obj:    object(instances, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok())),
+			obj:    object(books, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok())),
 			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync"),
-				"Policed": is(yes, "", ""), "Ready": is(yes, "", "")},
+				"PolicyApplied": is(yes, "", ""), "Ready": is(yes, "", "")},
 			observed: 3,
 		},
 		"BackIn": {
 			reason: "When the object opts in again the condition counts again.",
 			obj: func() *model.Snapshot {
-				s := object(instances, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok()))
+				s := object(books, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok()))
 				model.SetConditions(s)
 				delete(s.Annotations, model.AnnotationNoSync)
 				return s
 			}(),
-			want:     conditions{"Synced": pending, "Policed": is(yes, "", ""), "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "", ""), "Ready": pending},
 			observed: 0,
 		},
 	}

@@ -40,12 +40,12 @@ func (d dice) status() *model.StepStatus {
 	}
 	for range d.IntN(3) {
 		s.WaitingFor = append(s.WaitingFor, model.Blocker{
-			Kind: pick(d, "HelloWorldService", "Other"), Name: pick(d, "", "a", "b"),
+			Kind: pick(d, "Shelf", "Other"), Name: pick(d, "", "a", "b"),
 			Reason: pick(d, model.BlockerUnset, model.BlockerMissing, model.BlockerNotSynced, model.BlockerFailed,
 				model.BlockerDeleting, model.BlockerDependent, model.BlockerAmbiguous)})
 	}
 	for range d.IntN(3) {
-		s.Dependencies = append(s.Dependencies, model.DependencyStatus{Kind: "HelloWorldService", Name: pick(d, "a", "b"),
+		s.Dependencies = append(s.Dependencies, model.DependencyStatus{Kind: "Shelf", Name: pick(d, "a", "b"),
 			UID: pick(d, "uid-a", "uid-b"), Generation: int64(2 + d.IntN(2))})
 	}
 	return s
@@ -88,7 +88,7 @@ func (d dice) neighbours(obj *model.Snapshot) model.Neighbours {
 		case dependency.Name == "":
 			dependency.Candidates = d.IntN(3)
 		case !d.one(3):
-			dependency.Object = d.object(services, dependency.Name)
+			dependency.Object = d.object(shelves, dependency.Name)
 		}
 		n.Dependencies = append(n.Dependencies, dependency)
 	}
@@ -98,7 +98,7 @@ func (d dice) neighbours(obj *model.Snapshot) model.Neighbours {
 func TestDueProperties(t *testing.T) {
 	for seed := range uint64(4000) {
 		d := dice{rand.New(rand.NewPCG(seed, 1))}
-		obj := d.object(pick(d, services, instances, plain), "self")
+		obj := d.object(pick(d, shelves, books, plain), "self")
 		n := d.neighbours(obj)
 		step := pick(d, model.Steps()...)
 		kept, before := obj.Status.DeepCopy(), obj.ObjectMeta.DeepCopy()

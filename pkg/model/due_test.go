@@ -13,20 +13,20 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-const group = "helloworld.xos-knative.dev"
+const group = "library.xos-knative.dev"
 
 var (
-	// services and instances are the hello-world models, as their definitions say.
-	services = &model.Kind{
-		GVK:      schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "HelloWorldService"},
-		Resource: "helloworldservices",
+	// shelves and books are the models of the library, as their definitions say.
+	shelves = &model.Kind{
+		GVK:      schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Shelf"},
+		Resource: "shelves",
 		Steps:    []model.Step{model.StepSync},
 	}
-	instances = &model.Kind{
-		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "HelloWorldServiceInstance"},
-		Resource:  "helloworldserviceinstances",
+	books = &model.Kind{
+		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Book"},
+		Resource:  "books",
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
-		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "HelloWorldService"}, Path: "spec.owner.name"}},
+		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
 	}
 	// plain is a kind without steps.
 	plain = &model.Kind{GVK: schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Plain"}, Resource: "plains"}
@@ -82,12 +82,12 @@ func waiting(blockers ...model.Blocker) model.StepStatus {
 }
 
 func blocker(name string, reason model.BlockerReason) model.Blocker {
-	return model.Blocker{Kind: "HelloWorldService", Name: name, Reason: reason}
+	return model.Blocker{Kind: "Shelf", Name: name, Reason: reason}
 }
 
-// owned is what an instance sees of its owner.
-func owned(name string, owner *model.Snapshot, candidates ...int) model.Neighbours {
-	d := model.Dependency{DependsOn: instances.DependsOn[0], Name: name, Object: owner}
+// placed is what a book sees of its shelf.
+func placed(name string, shelf *model.Snapshot, candidates ...int) model.Neighbours {
+	d := model.Dependency{DependsOn: books.DependsOn[0], Name: name, Object: shelf}
 	if len(candidates) > 0 {
 		d.Candidates = candidates[0]
 	}
@@ -97,15 +97,15 @@ func owned(name string, owner *model.Snapshot, candidates ...int) model.Neighbou
 func dependents(names ...string) model.Neighbours {
 	var n model.Neighbours
 	for _, name := range names {
-		n.Dependents = append(n.Dependents, model.Dependent{Kind: "HelloWorldServiceInstance", Name: name})
+		n.Dependents = append(n.Dependents, model.Dependent{Kind: "Book", Name: name})
 	}
 	return n
 }
 
 func TestDue(t *testing.T) {
 	const sync, policy = model.StepSync, model.StepPolicy
-	synced := object(services, "hello", handled(sync, ok()))
-	used := model.DependencyStatus{Kind: "HelloWorldService", Name: "hello", UID: "uid-hello", Generation: 3}
+	synced := object(shelves, "fiction", handled(sync, ok()))
+	used := model.DependencyStatus{Kind: "Shelf", Name: "fiction", UID: "uid-fiction", Generation: 3}
 	soon := at(time.Second)
 
 	type args struct {
@@ -127,366 +127,366 @@ func TestDue(t *testing.T) {
 		// Rule 2: never handled, or the spec changed.
 		"NeverSynced": {
 			reason: "An object that sync has never handled is due.",
-			args:   args{step: sync, obj: object(services, "a")},
+			args:   args{step: sync, obj: object(shelves, "a")},
 			want:   due(model.DueChanged),
 		},
 		"NeverPoliced": {
-			reason: "An object that policy has never handled is due, whatever its owner is like.",
-			args:   args{step: policy, obj: object(instances, "a", handled(sync, ok())), n: owned("hello", nil)},
+			reason: "An object that policy has never handled is due, whatever its shelf is like.",
+			args:   args{step: policy, obj: object(books, "a", handled(sync, ok())), n: placed("fiction", nil)},
 			want:   due(model.DueChanged),
 		},
 		"Synced": {
 			reason: "An object that was handled at its generation is not due, and no time makes it so.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, ok()))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, ok()))},
 			want:   never,
 		},
 		"Policed": {
 			reason: "The same holds for policy.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, ok())), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, ok())), n: placed("fiction", synced)},
 			want:   never,
 		},
 		"SpecChangedForSync": {
 			reason: "An older generation was handled.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateOK}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateOK}))},
 			want:   due(model.DueChanged),
 		},
 		"SpecChangedForPolicy": {
 			reason: "An older generation was handled.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, model.StepStatus{Generation: 2, State: model.StateOK})), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, model.StepStatus{Generation: 2, State: model.StateOK})), n: placed("fiction", synced)},
 			want:   due(model.DueChanged),
 		},
 		"GenerationWentBack": {
 			reason: "After a restore from a backup the status can be ahead of the spec: what was handled is another spec.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{Generation: 4, State: model.StateOK}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{Generation: 4, State: model.StateOK}))},
 			want:   due(model.DueChanged),
 		},
 		"SpecChangedDoesNotWaitForRetry": {
 			reason: "A changed spec may mend the failure, so the time of the retry of the old one is void.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateFailed, NextAttempt: at(time.Hour)}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateFailed, NextAttempt: at(time.Hour)}))},
 			want:   due(model.DueChanged),
 		},
 		"SpecChangedAfterPermanent": {
 			reason: "A permanent failure is permanent for its spec only.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateFailed, Permanent: true}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateFailed, Permanent: true}))},
 			want:   due(model.DueChanged),
 		},
 
 		// Rule 3: the next attempt.
 		"BeforeRetry": {
 			reason: "A failed step waits for its time, and the source is told when that is.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, failed(soon)))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, failed(soon)))},
 			want:   later(time.Second),
 		},
 		"AtRetry": {
 			reason: "To the second: at that time it is due.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, failed(at(0))))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, failed(at(0))))},
 			want:   due(model.DueRetry),
 		},
 		"AfterRetry": {
 			reason: "A retry that nobody was there for is made up.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, failed(at(-time.Hour)))), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, failed(at(-time.Hour)))), n: placed("fiction", synced)},
 			want:   due(model.DueRetry),
 		},
 		"BeforeDeferred": {
 			reason: "A deferred step waits for its time too.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, model.StepStatus{State: model.StateDeferred, NextAttempt: at(5 * time.Second)})), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, model.StepStatus{State: model.StateDeferred, NextAttempt: at(5 * time.Second)})), n: placed("fiction", synced)},
 			want:   later(5 * time.Second),
 		},
 		"AtDeferred": {
 			reason: "A deferred step is due at its time.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{State: model.StateDeferred, NextAttempt: at(0)}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateDeferred, NextAttempt: at(0)}))},
 			want:   due(model.DueRetry),
 		},
 		"BeforeWarning": {
 			reason: "A step that succeeded with a warning is tried again later.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, NextAttempt: at(time.Minute)}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, NextAttempt: at(time.Minute)}))},
 			want:   later(time.Minute),
 		},
 		"AtWarning": {
 			reason: "A warning is looked at again at its time.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, NextAttempt: at(0)}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, NextAttempt: at(0)}))},
 			want:   due(model.DueRetry),
 		},
 		"FailedWithoutTime": {
 			reason: "A failure whose next attempt was lost must not leave the object stuck.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, failed(nil)))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, failed(nil)))},
 			want:   due(model.DueRetry),
 		},
 		"DeferredWithoutTime": {
 			reason: "Nor must a deferral.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{State: model.StateDeferred}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateDeferred}))},
 			want:   due(model.DueRetry),
 		},
 		"Permanent": {
 			reason: "A permanent failure is not tried again by itself.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
 			want:   never,
 		},
 		"PermanentForPolicy": {
 			reason: "A permanent failure has no next attempt, even if a time stands there.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, model.StepStatus{State: model.StateFailed, Permanent: true, NextAttempt: at(-time.Hour)})), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, model.StepStatus{State: model.StateFailed, Permanent: true, NextAttempt: at(-time.Hour)})), n: placed("fiction", synced)},
 			want:   never,
 		},
 
 		// Rule 4: asked for.
 		"Requested": {
 			reason: "Somebody asks for the first time.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, ok()))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, ok()))},
 			want:   due(model.DueRequested),
 		},
 		"RequestedAgain": {
 			reason: "Any other value is another request.",
-			args:   args{step: policy, obj: object(instances, "a", annotated(model.AnnotationRequestedAt, "t2"), handled(policy, model.StepStatus{State: model.StateOK, RequestedAt: "t1"})), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", annotated(model.AnnotationRequestedAt, "t2"), handled(policy, model.StepStatus{State: model.StateOK, RequestedAt: "t1"})), n: placed("fiction", synced)},
 			want:   due(model.DueRequested),
 		},
 		"RequestAnswered": {
 			reason: "The same value was answered.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, model.StepStatus{State: model.StateOK, RequestedAt: "t1"}))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, model.StepStatus{State: model.StateOK, RequestedAt: "t1"}))},
 			want:   never,
 		},
 		"RequestEmpty": {
 			reason: "An empty value asks for nothing.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationRequestedAt, ""), handled(sync, model.StepStatus{State: model.StateOK, RequestedAt: "t1"}))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationRequestedAt, ""), handled(sync, model.StepStatus{State: model.StateOK, RequestedAt: "t1"}))},
 			want:   never,
 		},
 		"RequestWithdrawn": {
 			reason: "Taking the annotation away asks for nothing.",
-			args:   args{step: sync, obj: object(services, "a", handled(sync, model.StepStatus{State: model.StateOK, RequestedAt: "t1"}))},
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateOK, RequestedAt: "t1"}))},
 			want:   never,
 		},
 		"RequestedAfterPermanent": {
 			reason: "A human may know better than the step.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
 			want:   due(model.DueRequested),
 		},
 		"RequestedBeforeRetry": {
 			reason: "Nor does a request wait for the next attempt.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, failed(at(time.Hour))))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationRequestedAt, "t1"), handled(sync, failed(at(time.Hour))))},
 			want:   due(model.DueRequested),
 		},
 
 		// Rule 5: dependencies of a sync.
 		"DependencyUsed": {
-			reason: "Nothing has changed since the owner was used.",
-			args:   args{step: sync, obj: object(instances, "a", handled(sync, ok(used))), n: owned("hello", synced)},
+			reason: "Nothing has changed since the shelf was used.",
+			args:   args{step: sync, obj: object(books, "a", handled(sync, ok(used))), n: placed("fiction", synced)},
 			want:   never,
 		},
 		"DependencyNewer": {
-			reason: "The owner has a newer generation, which is synced.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, ok(used))),
-				n: owned("hello", object(services, "hello", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
+			reason: "The shelf has a newer generation, which is synced.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, ok(used))),
+				n: placed("fiction", object(shelves, "fiction", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
 			want: due(model.DueDependency),
 		},
 		"DependencyOlder": {
 			reason: "What was used is newer than what is there now: nothing to do before that is newer still.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, ok(used))),
-				n: owned("hello", object(services, "hello", func(s *model.Snapshot) { s.Generation = 2 }, handled(sync, ok())))},
+			args: args{step: sync, obj: object(books, "a", handled(sync, ok(used))),
+				n: placed("fiction", object(shelves, "fiction", func(s *model.Snapshot) { s.Generation = 2 }, handled(sync, ok())))},
 			want: never,
 		},
 		"DependencyNewerNotSynced": {
-			reason: "The owner changed and is not synced yet: due once, to record the wait.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, ok(used))),
-				n: owned("hello", object(services, "hello", handled(sync, ok()), func(s *model.Snapshot) { s.Generation = 4 }))},
-			want: due(model.DueDependency, blocker("hello", model.BlockerNotSynced)),
+			reason: "The shelf changed and is not synced yet: due once, to record the wait.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, ok(used))),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, ok()), func(s *model.Snapshot) { s.Generation = 4 }))},
+			want: due(model.DueDependency, blocker("fiction", model.BlockerNotSynced)),
 		},
 		"DependencyRecreated": {
-			reason: "Another object has the owner's name.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, ok(used))),
-				n: owned("hello", object(services, "hello", func(s *model.Snapshot) { s.UID, s.Generation = "other", 1 }, handled(sync, ok())))},
+			reason: "Another object has the shelf's name.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, ok(used))),
+				n: placed("fiction", object(shelves, "fiction", func(s *model.Snapshot) { s.UID, s.Generation = "other", 1 }, handled(sync, ok())))},
 			want: due(model.DueDependency),
 		},
 		"DependencyGone": {
-			reason: "The owner that was used was removed by force: due once, to say so.",
-			args:   args{step: sync, obj: object(instances, "a", handled(sync, ok(used))), n: owned("hello", nil)},
-			want:   due(model.DueDependency, blocker("hello", model.BlockerMissing)),
+			reason: "The shelf that was used was removed by force: due once, to say so.",
+			args:   args{step: sync, obj: object(books, "a", handled(sync, ok(used))), n: placed("fiction", nil)},
+			want:   due(model.DueDependency, blocker("fiction", model.BlockerMissing)),
 		},
 		"DependencyAdded": {
 			reason: "The definition has come to name a dependency that the last sync did not use.",
-			args:   args{step: sync, obj: object(instances, "a", handled(sync, ok())), n: owned("hello", synced)},
+			args:   args{step: sync, obj: object(books, "a", handled(sync, ok())), n: placed("fiction", synced)},
 			want:   due(model.DueDependency),
 		},
 		"DependencyNewerDuringBackoff": {
-			reason: "What failed with the old owner may work with the new one, so the retry is not waited for.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, func() model.StepStatus {
+			reason: "What failed with the old shelf may work with the new one, so the retry is not waited for.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, func() model.StepStatus {
 				s := failed(at(time.Hour))
 				s.Dependencies = []model.DependencyStatus{used}
 				return s
 			}())),
-				n: owned("hello", object(services, "hello", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
+				n: placed("fiction", object(shelves, "fiction", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
 			want: due(model.DueDependency),
 		},
 		"DependencyNewerForPolicy": {
 			reason: "A policy does not look at dependencies.",
-			args: args{step: policy, obj: object(instances, "a", handled(policy, ok())),
-				n: owned("hello", object(services, "hello", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
+			args: args{step: policy, obj: object(books, "a", handled(policy, ok())),
+				n: placed("fiction", object(shelves, "fiction", func(s *model.Snapshot) { s.Generation = 4 }, handled(sync, ok())))},
 			want: never,
 		},
 		"DependencyFailsAgain": {
-			reason: "The owner at the generation that was used fails when it is synced again: what is synced stays so.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, ok(used))),
-				n: owned("hello", object(services, "hello", handled(sync, failed(soon))))},
+			reason: "The shelf at the generation that was used fails when it is synced again: what is synced stays so.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, ok(used))),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, failed(soon))))},
 			want: never,
 		},
 
 		// What is in the way, before the first sync.
-		"OwnerUnset": {
-			reason: "Due once, to say that no owner is named.",
-			args:   args{step: sync, obj: object(instances, "a"), n: owned("", nil)},
+		"ShelfUnset": {
+			reason: "Due once, to say that no shelf is named.",
+			args:   args{step: sync, obj: object(books, "a"), n: placed("", nil)},
 			want:   due(model.DueChanged, blocker("", model.BlockerUnset)),
 		},
-		"OwnerMissing": {
-			reason: "Due once, to say which owner is missing.",
-			args:   args{step: sync, obj: object(instances, "a"), n: owned("hello", nil)},
-			want:   due(model.DueChanged, blocker("hello", model.BlockerMissing)),
+		"ShelfMissing": {
+			reason: "Due once, to say which shelf is missing.",
+			args:   args{step: sync, obj: object(books, "a"), n: placed("fiction", nil)},
+			want:   due(model.DueChanged, blocker("fiction", model.BlockerMissing)),
 		},
-		"OwnerNeverSynced": {
-			reason: "Due once, to say that the owner is not synced.",
-			args:   args{step: sync, obj: object(instances, "a"), n: owned("hello", object(services, "hello"))},
-			want:   due(model.DueChanged, blocker("hello", model.BlockerNotSynced)),
+		"ShelfNeverSynced": {
+			reason: "Due once, to say that the shelf is not synced.",
+			args:   args{step: sync, obj: object(books, "a"), n: placed("fiction", object(shelves, "fiction"))},
+			want:   due(model.DueChanged, blocker("fiction", model.BlockerNotSynced)),
 		},
-		"OwnerDeferred": {
-			reason: "An owner in progress is not synced.",
-			args: args{step: sync, obj: object(instances, "a"),
-				n: owned("hello", object(services, "hello", handled(sync, model.StepStatus{State: model.StateDeferred, NextAttempt: soon})))},
-			want: due(model.DueChanged, blocker("hello", model.BlockerNotSynced)),
+		"ShelfDeferred": {
+			reason: "A shelf in progress is not synced.",
+			args: args{step: sync, obj: object(books, "a"),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, model.StepStatus{State: model.StateDeferred, NextAttempt: soon})))},
+			want: due(model.DueChanged, blocker("fiction", model.BlockerNotSynced)),
 		},
-		"OwnerWaiting": {
-			reason: "An owner that waits itself is not synced.",
-			args: args{step: sync, obj: object(instances, "a"),
-				n: owned("hello", object(services, "hello", handled(sync, waiting(blocker("x", model.BlockerMissing)))))},
-			want: due(model.DueChanged, blocker("hello", model.BlockerNotSynced)),
+		"ShelfWaiting": {
+			reason: "A shelf that waits itself is not synced.",
+			args: args{step: sync, obj: object(books, "a"),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, waiting(blocker("x", model.BlockerMissing)))))},
+			want: due(model.DueChanged, blocker("fiction", model.BlockerNotSynced)),
 		},
-		"OwnerFailed": {
-			reason: "Due once, to say that the owner failed.",
-			args: args{step: sync, obj: object(instances, "a"),
-				n: owned("hello", object(services, "hello", handled(sync, failed(soon))))},
-			want: due(model.DueChanged, blocker("hello", model.BlockerFailed)),
+		"ShelfFailed": {
+			reason: "Due once, to say that the shelf failed.",
+			args: args{step: sync, obj: object(books, "a"),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, failed(soon))))},
+			want: due(model.DueChanged, blocker("fiction", model.BlockerFailed)),
 		},
-		"OwnerDeleting": {
-			reason: "Nothing is synced to an owner that goes.",
-			args: args{step: sync, obj: object(instances, "a"),
-				n: owned("hello", object(services, "hello", handled(sync, ok()), carrying(sync), deleting))},
-			want: due(model.DueChanged, blocker("hello", model.BlockerDeleting)),
+		"ShelfDeleting": {
+			reason: "Nothing is synced to a shelf that goes.",
+			args: args{step: sync, obj: object(books, "a"),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, ok()), carrying(sync), deleting))},
+			want: due(model.DueChanged, blocker("fiction", model.BlockerDeleting)),
 		},
-		"OwnerOptedOut": {
-			reason: "Nothing will ever sync the owner, so there is nothing to wait for.",
-			args: args{step: sync, obj: object(instances, "a"),
-				n: owned("hello", object(services, "hello", annotated(model.AnnotationNoSync, "true")))},
+		"ShelfOptedOut": {
+			reason: "Nothing will ever sync the shelf, so there is nothing to wait for.",
+			args: args{step: sync, obj: object(books, "a"),
+				n: placed("fiction", object(shelves, "fiction", annotated(model.AnnotationNoSync, "true")))},
 			want: due(model.DueChanged),
 		},
-		"OwnerWithoutSync": {
-			reason: "The same holds for an owner whose kind is not synced.",
-			args:   args{step: sync, obj: object(instances, "a"), n: owned("hello", object(plain, "hello"))},
+		"ShelfWithoutSync": {
+			reason: "The same holds for a shelf whose kind is not synced.",
+			args:   args{step: sync, obj: object(books, "a"), n: placed("fiction", object(plain, "fiction"))},
 			want:   due(model.DueChanged),
 		},
 
 		// Waiting: due once, and then when something changes.
 		"WaitsForMissing": {
 			reason: "The wait is recorded and nothing has changed.",
-			args:   args{step: sync, obj: object(instances, "a", handled(sync, waiting(blocker("hello", model.BlockerMissing)))), n: owned("hello", nil)},
+			args:   args{step: sync, obj: object(books, "a", handled(sync, waiting(blocker("fiction", model.BlockerMissing)))), n: placed("fiction", nil)},
 			want:   never,
 		},
 		"WaitsForUnset": {
-			reason: "The wait for an owner to be named ends with the next generation.",
-			args:   args{step: sync, obj: object(instances, "a", handled(sync, waiting(blocker("", model.BlockerUnset)))), n: owned("", nil)},
+			reason: "The wait for a shelf to be named ends with the next generation.",
+			args:   args{step: sync, obj: object(books, "a", handled(sync, waiting(blocker("", model.BlockerUnset)))), n: placed("", nil)},
 			want:   never,
 		},
 		"WaitsWithOldTime": {
 			reason: "A time that stands in a waiting status from elsewhere does not end the wait.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, model.StepStatus{State: model.StateWaiting, NextAttempt: at(-time.Hour),
-				WaitingFor: []model.Blocker{blocker("hello", model.BlockerMissing)}})), n: owned("hello", nil)},
+			args: args{step: sync, obj: object(books, "a", handled(sync, model.StepStatus{State: model.StateWaiting, NextAttempt: at(-time.Hour),
+				WaitingFor: []model.Blocker{blocker("fiction", model.BlockerMissing)}})), n: placed("fiction", nil)},
 			want: never,
 		},
 		"WaitsForSomethingElse": {
-			reason: "The missing owner has come, but is not synced: the message must follow.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, waiting(blocker("hello", model.BlockerMissing)))),
-				n: owned("hello", object(services, "hello"))},
-			want: due(model.DueUnblocked, blocker("hello", model.BlockerNotSynced)),
+			reason: "The missing shelf has come, but is not synced: the message must follow.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, waiting(blocker("fiction", model.BlockerMissing)))),
+				n: placed("fiction", object(shelves, "fiction"))},
+			want: due(model.DueUnblocked, blocker("fiction", model.BlockerNotSynced)),
 		},
 		"Unblocked": {
 			reason: "What it waited for has come.",
-			args:   args{step: sync, obj: object(instances, "a", handled(sync, waiting(blocker("hello", model.BlockerNotSynced)))), n: owned("hello", synced)},
+			args:   args{step: sync, obj: object(books, "a", handled(sync, waiting(blocker("fiction", model.BlockerNotSynced)))), n: placed("fiction", synced)},
 			want:   due(model.DueUnblocked),
 		},
 		"RequestedWhileWaiting": {
 			reason: "A request is answered, even if the answer is still the same.",
-			args: args{step: sync, obj: object(instances, "a", annotated(model.AnnotationRequestedAt, "t1"),
-				handled(sync, waiting(blocker("hello", model.BlockerMissing)))), n: owned("hello", nil)},
-			want: due(model.DueRequested, blocker("hello", model.BlockerMissing)),
+			args: args{step: sync, obj: object(books, "a", annotated(model.AnnotationRequestedAt, "t1"),
+				handled(sync, waiting(blocker("fiction", model.BlockerMissing)))), n: placed("fiction", nil)},
+			want: due(model.DueRequested, blocker("fiction", model.BlockerMissing)),
 		},
 		"RequestAnsweredWhileWaiting": {
 			reason: "But once only.",
-			args: args{step: sync, obj: object(instances, "a", annotated(model.AnnotationRequestedAt, "t1"),
-				handled(sync, model.StepStatus{State: model.StateWaiting, RequestedAt: "t1", WaitingFor: []model.Blocker{blocker("hello", model.BlockerMissing)}})), n: owned("hello", nil)},
+			args: args{step: sync, obj: object(books, "a", annotated(model.AnnotationRequestedAt, "t1"),
+				handled(sync, model.StepStatus{State: model.StateWaiting, RequestedAt: "t1", WaitingFor: []model.Blocker{blocker("fiction", model.BlockerMissing)}})), n: placed("fiction", nil)},
 			want: never,
 		},
 		"BlockedDuringBackoff": {
-			reason: "An owner that fails while the object waits for its own retry is told of at the retry.",
-			args: args{step: sync, obj: object(instances, "a", handled(sync, func() model.StepStatus { s := failed(soon); s.Dependencies = []model.DependencyStatus{used}; return s }())),
-				n: owned("hello", object(services, "hello", handled(sync, failed(soon))))},
+			reason: "A shelf that fails while the object waits for its own retry is told of at the retry.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, func() model.StepStatus { s := failed(soon); s.Dependencies = []model.DependencyStatus{used}; return s }())),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, failed(soon))))},
 			want: later(time.Second),
 		},
 		"PolicyWaitsForAny": {
-			reason: "A policy that waits for exactly one owner is not due while there is none.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, waiting(blocker("", model.BlockerAmbiguous)))), n: owned("", nil, 0)},
+			reason: "A policy that waits for exactly one shelf is not due while there is none.",
+			args:   args{step: policy, obj: object(books, "a", handled(policy, waiting(blocker("", model.BlockerAmbiguous)))), n: placed("", nil, 0)},
 			want:   never,
 		},
 		"PolicyHasOne": {
 			reason: "Exactly one is there.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, waiting(blocker("", model.BlockerAmbiguous)))), n: owned("", nil, 1)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, waiting(blocker("", model.BlockerAmbiguous)))), n: placed("", nil, 1)},
 			want:   due(model.DueUnblocked),
 		},
 		"PolicyHasTwo": {
 			reason: "Two are as bad as none.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, waiting(blocker("", model.BlockerAmbiguous)))), n: owned("", nil, 2)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, waiting(blocker("", model.BlockerAmbiguous)))), n: placed("", nil, 2)},
 			want:   never,
 		},
 		"PolicyWaitsForStranger": {
 			reason: "Nobody would tell when an object of a kind comes that the model does not depend on.",
-			args:   args{step: policy, obj: object(instances, "a", handled(policy, waiting(model.Blocker{Kind: "Other", Reason: model.BlockerAmbiguous}))), n: owned("", nil, 0)},
+			args:   args{step: policy, obj: object(books, "a", handled(policy, waiting(model.Blocker{Kind: "Other", Reason: model.BlockerAmbiguous}))), n: placed("", nil, 0)},
 			want:   due(model.DueUnblocked),
 		},
-		"PolicyDoesNotWaitForOwner": {
-			reason: "A policy runs while the owner is missing, for it may be what mends that.",
-			args:   args{step: policy, obj: object(instances, "a"), n: owned("", nil, 0)},
+		"PolicyDoesNotWaitForShelf": {
+			reason: "A policy runs while the shelf is missing, for it may be what mends that.",
+			args:   args{step: policy, obj: object(books, "a"), n: placed("", nil, 0)},
 			want:   due(model.DueChanged),
 		},
 
 		// Rule 1: deletion.
 		"DeletingWithoutFinalizer": {
 			reason: "Sync has nothing to clean up.",
-			args:   args{step: sync, obj: object(services, "a", deleting)},
+			args:   args{step: sync, obj: object(shelves, "a", deleting)},
 			want:   never,
 		},
 		"DeletingWithOtherFinalizer": {
 			reason: "Another step's finalizer is that step's business.",
-			args:   args{step: policy, obj: object(instances, "a", deleting, carrying(sync))},
+			args:   args{step: policy, obj: object(books, "a", deleting, carrying(sync))},
 			want:   never,
 		},
 		"DeletingNeverHandled": {
 			reason: "The step died after it had put its finalizer on: what it began is cleaned up.",
-			args:   args{step: sync, obj: object(services, "a", deleting, carrying(sync))},
+			args:   args{step: sync, obj: object(shelves, "a", deleting, carrying(sync))},
 			want:   due(model.DueDeleted),
 		},
 		"Deleting": {
 			reason: "A deletion is a new generation, and what was synced is cleaned up.",
-			args:   args{step: sync, obj: object(services, "a", deleting, carrying(sync), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK}))},
+			args:   args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK}))},
 			want:   due(model.DueDeleted),
 		},
 		"DeletingForPolicy": {
 			reason: "The delete hooks run, whoever depends on the object.",
-			args: args{step: policy, obj: object(instances, "a", deleting, carrying(policy), handled(policy, model.StepStatus{Generation: 2, State: model.StateOK})),
+			args: args{step: policy, obj: object(books, "a", deleting, carrying(policy), handled(policy, model.StepStatus{Generation: 2, State: model.StateOK})),
 				n: dependents("b")},
 			want: due(model.DueDeleted),
 		},
 		"DeletingAndOK": {
 			reason: "Success at this generation, and the finalizer still there: it is cleaned up once more.",
-			args:   args{step: sync, obj: object(services, "a", deleting, carrying(sync), handled(sync, ok()))},
+			args:   args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), handled(sync, ok()))},
 			want:   due(model.DueDeleted),
 		},
 		"DeletingWithDependents": {
 			reason: "Due once, to say who still depends on it: one name for each kind, however many there are.",
-			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})),
+			args: args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})),
 				n: model.Neighbours{Dependents: []model.Dependent{{Kind: "Z", Name: "z"}, {Kind: "A", Name: "b"}, {Kind: "A", Name: "a"}}}},
 			want: due(model.DueDeleted,
 				model.Blocker{Kind: "A", Name: "a", Reason: model.BlockerDependent},
@@ -494,114 +494,114 @@ func TestDue(t *testing.T) {
 		},
 		"DeletingWaits": {
 			reason: "The wait for the dependents is recorded.",
-			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync),
-				handled(sync, waiting(model.Blocker{Kind: "HelloWorldServiceInstance", Name: "b", Reason: model.BlockerDependent}))), n: dependents("b", "c")},
+			args: args{step: sync, obj: object(shelves, "a", deleting, carrying(sync),
+				handled(sync, waiting(model.Blocker{Kind: "Book", Name: "b", Reason: model.BlockerDependent}))), n: dependents("b", "c")},
 			want: never,
 		},
 		"DeletingNextDependent": {
 			reason: "The one that was named has gone, others are left: no news, or each of a thousand would wake the step.",
-			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync),
-				handled(sync, waiting(model.Blocker{Kind: "HelloWorldServiceInstance", Name: "b", Reason: model.BlockerDependent}))), n: dependents("c")},
+			args: args{step: sync, obj: object(shelves, "a", deleting, carrying(sync),
+				handled(sync, waiting(model.Blocker{Kind: "Book", Name: "b", Reason: model.BlockerDependent}))), n: dependents("c")},
 			want: never,
 		},
 		"DeletingOtherKind": {
 			reason: "But another kind in the way is.",
-			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync),
+			args: args{step: sync, obj: object(shelves, "a", deleting, carrying(sync),
 				handled(sync, waiting(model.Blocker{Kind: "Other", Name: "b", Reason: model.BlockerDependent}))), n: dependents("c")},
-			want: due(model.DueUnblocked, model.Blocker{Kind: "HelloWorldServiceInstance", Name: "c", Reason: model.BlockerDependent}),
+			want: due(model.DueUnblocked, model.Blocker{Kind: "Book", Name: "c", Reason: model.BlockerDependent}),
 		},
 		"DeletingUnblocked": {
 			reason: "No dependent is left.",
-			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync),
-				handled(sync, waiting(model.Blocker{Kind: "HelloWorldServiceInstance", Name: "b", Reason: model.BlockerDependent})))},
+			args: args{step: sync, obj: object(shelves, "a", deleting, carrying(sync),
+				handled(sync, waiting(model.Blocker{Kind: "Book", Name: "b", Reason: model.BlockerDependent})))},
 			want: due(model.DueUnblocked),
 		},
 		"DeletingBeforeRetry": {
 			reason: "A clean-up that failed waits for its next attempt.",
-			args:   args{step: sync, obj: object(services, "a", deleting, carrying(sync), handled(sync, failed(soon)))},
+			args:   args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), handled(sync, failed(soon)))},
 			want:   later(time.Second),
 		},
 		"DeletingAtRetry": {
 			reason: "And is due then.",
-			args:   args{step: sync, obj: object(services, "a", deleting, carrying(sync), handled(sync, failed(at(0))))},
+			args:   args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), handled(sync, failed(at(0))))},
 			want:   due(model.DueRetry),
 		},
 		"DeletingPermanent": {
 			reason: "A clean-up that can never work waits for a human.",
-			args:   args{step: sync, obj: object(services, "a", deleting, carrying(sync), handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
+			args:   args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
 			want:   never,
 		},
 		"DeletingRequested": {
 			reason: "Who can ask for it.",
-			args: args{step: sync, obj: object(services, "a", deleting, carrying(sync), annotated(model.AnnotationRequestedAt, "t1"),
+			args: args{step: sync, obj: object(shelves, "a", deleting, carrying(sync), annotated(model.AnnotationRequestedAt, "t1"),
 				handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true}))},
 			want: due(model.DueRequested),
 		},
-		"DeletingDoesNotWaitForOwner": {
+		"DeletingDoesNotWaitForShelf": {
 			reason: "Deletion runs the other way round: what an object depends on does not hold up its clean-up.",
-			args:   args{step: sync, obj: object(instances, "a", deleting, carrying(sync), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})), n: owned("hello", nil)},
+			args:   args{step: sync, obj: object(books, "a", deleting, carrying(sync), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})), n: placed("fiction", nil)},
 			want:   due(model.DueDeleted),
 		},
 
 		// Held back.
 		"Paused": {
 			reason: "A pause holds back whatever is due.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationPaused, "true"))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationPaused, "true"))},
 			want:   never,
 		},
 		"PausedEmpty": {
 			reason: "The annotation counts, not its value.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationPaused, ""))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationPaused, ""))},
 			want:   never,
 		},
 		"PausedFalse": {
 			reason: "Save for false.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationPaused, "false"))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationPaused, "false"))},
 			want:   due(model.DueChanged),
 		},
 		"PausedDeleting": {
 			reason: "A pause holds back the clean-up too.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationPaused, "true"), deleting, carrying(sync))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationPaused, "true"), deleting, carrying(sync))},
 			want:   never,
 		},
 		"PausedRetry": {
 			reason: "And does not even have a time.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationPaused, "true"), handled(sync, failed(soon)))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationPaused, "true"), handled(sync, failed(soon)))},
 			want:   never,
 		},
 		"NoSync": {
 			reason: "The object has opted out of sync.",
-			args:   args{step: sync, obj: object(instances, "a", annotated(model.AnnotationNoSync, "true")), n: owned("hello", synced)},
+			args:   args{step: sync, obj: object(books, "a", annotated(model.AnnotationNoSync, "true")), n: placed("fiction", synced)},
 			want:   never,
 		},
 		"NoSyncIsNoPolicyBusiness": {
 			reason: "But not of policy.",
-			args:   args{step: policy, obj: object(instances, "a", annotated(model.AnnotationNoSync, "true")), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", annotated(model.AnnotationNoSync, "true")), n: placed("fiction", synced)},
 			want:   due(model.DueChanged),
 		},
 		"NoPolicy": {
 			reason: "The object has opted out of policy.",
-			args:   args{step: policy, obj: object(instances, "a", annotated(model.AnnotationNoPolicy, "true")), n: owned("hello", synced)},
+			args:   args{step: policy, obj: object(books, "a", annotated(model.AnnotationNoPolicy, "true")), n: placed("fiction", synced)},
 			want:   never,
 		},
 		"NoSyncFalse": {
 			reason: "An opt-out that says false is none.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationNoSync, "false"))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationNoSync, "false"))},
 			want:   due(model.DueChanged),
 		},
 		"NoSyncDeleting": {
 			reason: "What was synced before the object opted out is cleaned up.",
-			args:   args{step: sync, obj: object(services, "a", annotated(model.AnnotationNoSync, "true"), deleting, carrying(sync))},
+			args:   args{step: sync, obj: object(shelves, "a", annotated(model.AnnotationNoSync, "true"), deleting, carrying(sync))},
 			want:   due(model.DueDeleted),
 		},
 		"KindWithoutStep": {
 			reason: "Services have no policy.",
-			args:   args{step: policy, obj: object(services, "a")},
+			args:   args{step: policy, obj: object(shelves, "a")},
 			want:   never,
 		},
 		"KindWithoutStepDeleting": {
 			reason: "Not even when a finalizer of that name stands there.",
-			args:   args{step: policy, obj: object(services, "a", deleting, carrying(policy))},
+			args:   args{step: policy, obj: object(shelves, "a", deleting, carrying(policy))},
 			want:   never,
 		},
 	}
@@ -620,7 +620,7 @@ func TestDue(t *testing.T) {
 
 func TestDueClock(t *testing.T) {
 	// The API stores whole seconds; a clock does not.
-	s := object(services, "a", handled(model.StepSync, failed(at(0))))
+	s := object(shelves, "a", handled(model.StepSync, failed(at(0))))
 	tests := map[string]struct {
 		reason string
 		now    time.Time
@@ -657,14 +657,14 @@ func TestBlockerString(t *testing.T) {
 		blocker model.Blocker
 		want    string
 	}{
-		"Unset":     {"An empty field.", blocker("", model.BlockerUnset), "HelloWorldService, which the spec does not name yet"},
-		"Missing":   {"No such object.", blocker("a", model.BlockerMissing), "HelloWorldService a, which does not exist"},
-		"NotSynced": {"Not yet.", blocker("a", model.BlockerNotSynced), "HelloWorldService a, which is not synced yet"},
-		"Failed":    {"A failure.", blocker("a", model.BlockerFailed), "HelloWorldService a, whose sync failed"},
-		"Deleting":  {"It goes.", blocker("a", model.BlockerDeleting), "HelloWorldService a, which is being deleted"},
-		"Dependent": {"It is in the way of a deletion.", blocker("a", model.BlockerDependent), "HelloWorldService a, which still depends on it, to be deleted"},
-		"Ambiguous": {"No choice.", blocker("", model.BlockerAmbiguous), "exactly one HelloWorldService in the namespace"},
-		"Unknown":   {"A reason of a later version.", blocker("a", "Later"), "HelloWorldService a"},
+		"Unset":     {"An empty field.", blocker("", model.BlockerUnset), "Shelf, which the spec does not name yet"},
+		"Missing":   {"No such object.", blocker("a", model.BlockerMissing), "Shelf a, which does not exist"},
+		"NotSynced": {"Not yet.", blocker("a", model.BlockerNotSynced), "Shelf a, which is not synced yet"},
+		"Failed":    {"A failure.", blocker("a", model.BlockerFailed), "Shelf a, whose sync failed"},
+		"Deleting":  {"It goes.", blocker("a", model.BlockerDeleting), "Shelf a, which is being deleted"},
+		"Dependent": {"It is in the way of a deletion.", blocker("a", model.BlockerDependent), "Shelf a, which still depends on it, to be deleted"},
+		"Ambiguous": {"No choice.", blocker("", model.BlockerAmbiguous), "exactly one Shelf in the namespace"},
+		"Unknown":   {"A reason of a later version.", blocker("a", "Later"), "Shelf a"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -21,19 +21,19 @@ func TestWakeEvent(t *testing.T) {
 	}{
 		"Created": {
 			reason: "An object that the step has never handled is new to it.",
-			obj:    object(instances, "a", handled(model.StepPolicy, ok())),
+			obj:    object(books, "a", handled(model.StepPolicy, ok())),
 			step:   model.StepSync, try: 1,
 			id: "uid-a/3/sync/1", typ: model.EventCreated,
 		},
 		"Updated": {
 			reason: "Once handled, even without success, it is known.",
-			obj:    object(instances, "a", handled(model.StepPolicy, failed(nil))),
+			obj:    object(books, "a", handled(model.StepPolicy, failed(nil))),
 			step:   model.StepPolicy, try: 12,
 			id: "uid-a/3/policy/12", typ: model.EventUpdated,
 		},
 		"Deleted": {
 			reason: "What is being deleted is told so, handled before or not.",
-			obj:    object(instances, "a", deleting),
+			obj:    object(books, "a", deleting),
 			step:   model.StepSync, try: 2,
 			id: "uid-a/3/sync/2", typ: model.EventDeleted,
 		},
@@ -54,11 +54,11 @@ func TestWakeEvent(t *testing.T) {
 			}
 			want := map[string]any{
 				"specversion": "1.0", "id": tt.id, "type": tt.typ, "time": "2024-02-29T12:00:00Z",
-				"source":  "/apis/helloworld.xos-knative.dev/v1alpha1/namespaces/default/helloworldserviceinstances",
+				"source":  "/apis/library.xos-knative.dev/v1alpha1/namespaces/default/books",
 				"subject": "a", "datacontenttype": "application/json",
-				"step": string(tt.step), "kind": "HelloWorldServiceInstance", "namespace": "default", "name": "a",
+				"step": string(tt.step), "kind": "Book", "namespace": "default", "name": "a",
 				"uid": "uid-a", "generation": "3", "partitionkey": "uid-a",
-				"data": map[string]any{"apiVersion": "helloworld.xos-knative.dev/v1alpha1", "kind": "HelloWorldServiceInstance",
+				"data": map[string]any{"apiVersion": "library.xos-knative.dev/v1alpha1", "kind": "Book",
 					"namespace": "default", "name": "a", "uid": "uid-a", "generation": 3.0},
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -75,7 +75,7 @@ func TestWakeEvent(t *testing.T) {
 			if diff := cmp.Diff(tt.obj.Reference(), ref); diff != "" {
 				t.Errorf("-want, +got:\n%s", diff)
 			}
-			if got := ref.GroupKind(); got != instances.GVK.GroupKind() {
+			if got := ref.GroupKind(); got != books.GVK.GroupKind() {
 				t.Errorf("GroupKind(): got %s", got)
 			}
 		})
@@ -83,7 +83,7 @@ func TestWakeEvent(t *testing.T) {
 }
 
 func TestReplyHasNoStep(t *testing.T) {
-	event := object(instances, "a").Event("dev.xos-knative.model.synced", "1", now, nil)
+	event := object(books, "a").Event("dev.xos-knative.model.synced", "1", now, nil)
 	if _, ok := event.Extensions()[model.ExtensionStep]; ok {
 		t.Error("a reply that names a step would wake the function that sent it")
 	}
@@ -102,7 +102,7 @@ func TestParseReference(t *testing.T) {
 			want:   model.Reference{APIVersion: "g.io/v1", Kind: "K", Namespace: "n", Name: "a.b"},
 		},
 		"Empty":         {"Nothing is no reference.", "", model.Reference{}, []string{"data", "JSON object", "empty"}},
-		"NoJSON":        {"Nor is text.", "hello", model.Reference{}, []string{"data", "JSON object"}},
+		"NoJSON":        {"Nor is text.", "fiction", model.Reference{}, []string{"data", "JSON object"}},
 		"Array":         {"Nor is another JSON value.", "[]", model.Reference{}, []string{"data", "JSON object"}},
 		"Null":          {"Nor is null.", "null", model.Reference{}, []string{"data.apiVersion"}},
 		"Cut":           {"Nor is half an object.", `{"apiVersion": "g/v1", "kind": `, model.Reference{}, []string{"data"}},

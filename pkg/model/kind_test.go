@@ -167,14 +167,14 @@ func wantError(t *testing.T, reason string, err error, texts ...string) {
 }
 
 func TestKind(t *testing.T) {
-	if got, want := instances.GVR().String(), "helloworld.xos-knative.dev/v1alpha1, Resource=helloworldserviceinstances"; got != want {
+	if got, want := books.GVR().String(), "library.xos-knative.dev/v1alpha1, Resource=books"; got != want {
 		t.Errorf("GVR(): want %q, got %q", want, got)
 	}
-	if got, want := instances.SourceOf("a"), "/apis/helloworld.xos-knative.dev/v1alpha1/namespaces/a/helloworldserviceinstances"; got != want {
+	if got, want := books.SourceOf("a"), "/apis/library.xos-knative.dev/v1alpha1/namespaces/a/books"; got != want {
 		t.Errorf("SourceOf(): want %q, got %q", want, got)
 	}
-	if services.Has(model.StepPolicy) || !services.Has(model.StepSync) {
-		t.Error("Has(): services have sync only")
+	if shelves.Has(model.StepPolicy) || !shelves.Has(model.StepSync) {
+		t.Error("Has(): shelves have sync only")
 	}
 }
 
@@ -195,7 +195,7 @@ func TestSnapshotOf(t *testing.T) {
 					"labels":        map[string]any{"l": "1"},
 					"managedFields": []any{map[string]any{"manager": "kubectl"}},
 				},
-				"spec": map[string]any{"helloTo": "x", "owner": map[string]any{"name": "hello"}},
+				"spec": map[string]any{"title": "x", "shelf": map[string]any{"name": "fiction"}},
 				"status": map[string]any{
 					"observedGeneration": int64(1),
 					"own":                "field of the model",
@@ -203,7 +203,7 @@ func TestSnapshotOf(t *testing.T) {
 				},
 			},
 			want: &model.Snapshot{
-				Kind: instances,
+				Kind: books,
 				ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "default", UID: "u", Generation: 2, ResourceVersion: "7",
 					Annotations: map[string]string{model.AnnotationPaused: "true"}, Labels: map[string]string{"l": "1"}},
 				Status: func() (s model.Status) {
@@ -211,38 +211,38 @@ func TestSnapshotOf(t *testing.T) {
 					s.Sync = &model.StepStatus{Generation: 1, State: model.StateFailed, Code: model.CodeError, NextAttempt: &stamp}
 					return s
 				}(),
-				Refs: []string{"hello"},
+				Refs: []string{"fiction"},
 			},
 		},
-		"NoOwner": {
+		"NoShelf": {
 			reason: "An object may name no dependency.",
-			object: map[string]any{"metadata": map[string]any{"name": "a"}, "spec": map[string]any{"helloTo": "x"}},
-			want:   &model.Snapshot{Kind: instances, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
+			object: map[string]any{"metadata": map[string]any{"name": "a"}, "spec": map[string]any{"title": "x"}},
+			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
 		},
 		"NoSpec": {
 			reason: "Or have no spec at all.",
 			object: map[string]any{"metadata": map[string]any{"name": "a"}},
-			want:   &model.Snapshot{Kind: instances, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
+			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
 		},
 		"OddSpec": {
 			reason: "A spec of any shape beside the dependency does not matter.",
-			object: map[string]any{"metadata": map[string]any{"name": "a"}, "spec": map[string]any{"helloTo": []any{int64(1)}, "more": nil}},
-			want:   &model.Snapshot{Kind: instances, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
+			object: map[string]any{"metadata": map[string]any{"name": "a"}, "spec": map[string]any{"title": []any{int64(1)}, "more": nil}},
+			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
 		},
-		"OwnerIsNoObject": {
+		"ShelfIsNoObject": {
 			reason:  "The field that names a dependency must be what the definition says.",
-			object:  map[string]any{"metadata": map[string]any{"name": "a", "namespace": "default"}, "spec": map[string]any{"owner": "hello"}},
-			wantErr: []string{"HelloWorldServiceInstance default/a", "spec.owner.name", "expected a string"},
+			object:  map[string]any{"metadata": map[string]any{"name": "a", "namespace": "default"}, "spec": map[string]any{"shelf": "fiction"}},
+			wantErr: []string{"Book default/a", "spec.shelf.name", "expected a string"},
 		},
 		"StatusIsNoObject": {
 			reason:  "A status of another shape is nobody's acknowledgement.",
 			object:  map[string]any{"metadata": map[string]any{"name": "a", "namespace": "default"}, "status": "fine"},
-			wantErr: []string{"HelloWorldServiceInstance default/a", "status"},
+			wantErr: []string{"Book default/a", "status"},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := instances.SnapshotOf(&unstructured.Unstructured{Object: tt.object})
+			got, err := books.SnapshotOf(&unstructured.Unstructured{Object: tt.object})
 			wantError(t, tt.reason, err, tt.wantErr...)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("\n%s\nSnapshotOf(...): -want, +got:\n%s", tt.reason, diff)

@@ -173,7 +173,8 @@ func (c *Client) agree(ctx context.Context, k *Kind, u *unstructured.Unstructure
 // is then. If it was changed meanwhile in a way that matters (deleted, replaced, other finalizers)
 // the error is one for which [IsOutdated] holds: read it again.
 func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (*unstructured.Unstructured, error) {
-	operations := []operation{add("/metadata/finalizers/-", step.Finalizer())}
+	// The list is tested as a whole: another run of the step must not add the finalizer twice.
+	operations := []operation{test("/metadata/finalizers", u.GetFinalizers()), add("/metadata/finalizers/-", step.Finalizer())}
 	if len(u.GetFinalizers()) == 0 {
 		operations = []operation{test("/metadata/finalizers", nil), add("/metadata/finalizers", []string{step.Finalizer()})}
 	}

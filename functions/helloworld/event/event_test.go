@@ -240,3 +240,7 @@ func TestAPIAway(t *testing.T) {
 		t.Errorf("a bad event needs no API to be refused: got %+v", got)
 	}
 }
+
+func TestWires(t *testing.T) {
+	newWorld(t).CheckWires("helloworld", "event", "../../../config", "../../../eventing")
+}

@@ -62,3 +62,8 @@ func TestOwner(t *testing.T) {
 		t.Errorf("of two it chooses none: got %q, %+v", i.OwnerName(), i.Status.Policy)
 	}
 }
+
+func TestWires(t *testing.T) {
+	w := steptest.New(t, steps, v1alpha1.AddToScheme)
+	w.CheckWires("helloworld", "policy", "../../../config", "../../../eventing")
+}

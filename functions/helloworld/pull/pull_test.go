@@ -16,6 +16,7 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 func TestAdopt(t *testing.T) {
@@ -419,4 +420,11 @@ func TestSettings(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWires(t *testing.T) {
+	steptest.Namespace(t)
+	t.Setenv("GREETER_URL", "http://greeter")
+	w := steptest.New(t, steps, v1alpha1.AddToScheme)
+	w.CheckWires("helloworld", "pull", "../../../config", "../../../eventing")
 }

@@ -129,3 +129,8 @@ func TestOutcomes(t *testing.T) {
 		})
 	}
 }
+
+func TestWires(t *testing.T) {
+	w, _ := newWorld(t)
+	w.CheckWires("helloworld", "sync", "../../../config", "../../../eventing")
+}
