@@ -12,7 +12,6 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +28,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 func TestStored(t *testing.T) {
@@ -76,10 +76,9 @@ func TestStored(t *testing.T) {
 		t.Error("the same event to another destination is another letter")
 	}
 
-	ctx := binding.WithForceStructured(t.Context())
 	structured := w.event(func(e *cloudevents.Event) { e.SetID("structured") })
-	if code, body := w.post(ctx, "/letters/"+w.ns, structured); code != 200 || w.get(letterOf(structured).Name) == nil {
-		t.Errorf("events of both modes are kept: got %d %s", code, body)
+	if code := w.giveStructured(structured); code != 200 || w.get(letterOf(structured).Name) == nil {
+		t.Errorf("events of both modes are kept: got %d", code)
 	}
 }
 
@@ -87,11 +86,9 @@ func TestDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	letter := w.stored(w.event())
 	w.sync(letter.Name) // Now it has a finalizer.
-	if err := w.letters.Delete(t.Context(), letter); err != nil {
-		t.Fatal(err)
-	}
-	if code, body := w.give(w.event()); code != 503 || !strings.Contains(body, "is being deleted") {
-		t.Errorf("what would go with a letter that is going has to come again: got %d %s", code, body)
+	steptest.Delete[*v1alpha1.DeadLetter](w.World, letter.Name)
+	if a := w.give(w.event()); a.Code != 503 || !strings.Contains(a.Body, "is being deleted") {
+		t.Errorf("what would go with a letter that is going has to come again: got %+v", a)
 	}
 	if w.sync(letter.Name) != nil {
 		t.Fatal("the letter is gone")
@@ -248,8 +245,8 @@ func TestTooLarge(t *testing.T) {
 			}
 		})
 	}
-	if code, _ := w.give(w.event(data("application/octet-stream", make([]byte, maxEvent+1)))); code != http.StatusRequestEntityTooLarge {
-		t.Errorf("an event beyond all bounds is refused: got %d", code)
+	if a := w.give(w.event(data("application/octet-stream", make([]byte, maxEvent+1)))); a.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("an event beyond all bounds is refused: got %+v", a)
 	}
 
 	huge := w.event(data("text/plain", []byte("text")), func(e *cloudevents.Event) {
@@ -259,8 +256,8 @@ func TestTooLarge(t *testing.T) {
 			e.SetExtension(fmt.Sprintf("ext%d", i), strings.Repeat("x", 10<<10))
 		}
 	})
-	if code, body := w.post(binding.WithForceStructured(t.Context()), "/letters/"+w.ns, huge); code != 200 {
-		t.Fatalf("an event with huge attributes is not lost: got %d %s", code, body)
+	if code := w.giveStructured(huge); code != 200 {
+		t.Fatalf("an event with huge attributes is not lost: got %d", code)
 	}
 	letter := w.get(letterOf(huge).Name)
 	if got := letter.Spec.Event; got.ID != "attributes" || got.DroppedBytes < 1<<20 || !strings.Contains(letter.Spec.Reason, "attributes of the event were too large") {
@@ -377,9 +374,9 @@ func TestLimit(t *testing.T) {
 	}
 	w.stored(w.event(func(e *cloudevents.Event) { e.SetID("3") }))
 	w.stored(w.event(func(e *cloudevents.Event) { e.SetID("3") })) // The same again is no more than before.
-	left, err := w.letters.List(t.Context(), w.ns, model.Filter{})
-	if err != nil || len(left) != 3 {
-		t.Errorf("want 3 letters, got %d (%v)", len(left), err)
+	left := steptest.List[*v1alpha1.DeadLetter](w.World)
+	if len(left) != 3 {
+		t.Errorf("want 3 letters, got %d", len(left))
 	}
 	for _, letter := range left {
 		delete(oldest, letter.Name)
@@ -388,11 +385,12 @@ func TestLimit(t *testing.T) {
 		t.Errorf("want one of the oldest gone, got %v", oldest)
 	}
 
-	full := w.ns
-	w.ns = kubeapitest.Namespace(t)
+	full := w.Namespace
+	w.Namespace = kubeapitest.Namespace(t)
 	w.stored(w.event())
-	if left, err := w.letters.List(t.Context(), full, model.Filter{}); err != nil || len(left) != 3 {
-		t.Errorf("another namespace has a limit of its own: want 3 letters still, got %d (%v)", len(left), err)
+	w.Namespace = full
+	if left := steptest.List[*v1alpha1.DeadLetter](w.World); len(left) != 3 {
+		t.Errorf("another namespace has a limit of its own: want 3 letters still, got %d", len(left))
 	}
 }
 
@@ -410,23 +408,20 @@ func TestLimitTells(t *testing.T) {
 	}
 	events := dynamicfake.NewSimpleDynamicClient(scheme)
 	for i := range 40 {
-		_, err := w.letters.Create(t.Context(), &v1alpha1.DeadLetter{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: fmt.Sprintf("letter-%02d", i)},
+		steptest.Given(w.World, &v1alpha1.DeadLetter{
+			ObjectMeta: steptest.Meta(fmt.Sprintf("letter-%02d", i)),
 			Spec:       v1alpha1.DeadLetterSpec{Event: v1alpha1.CloudEvent{ID: "1", Source: "/", Type: "t"}},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
 	limits, err := newLimits(5, names, events)
 	if err != nil {
 		t.Fatal(err)
 	}
-	limits.Enforce(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), w.ns)
-	if left, err := w.letters.List(t.Context(), w.ns, model.Filter{}); err != nil || len(left) != 5 {
-		t.Errorf("want 5 letters, got %d (%v)", len(left), err)
+	limits.Enforce(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), w.Namespace)
+	if left := steptest.List[*v1alpha1.DeadLetter](w.World); len(left) != 5 {
+		t.Errorf("want 5 letters, got %d", len(left))
 	}
-	told := list(t, events, w.ns)
+	told := list(t, events, w.Namespace)
 	if len(told) < 25 || len(told) > 34 {
 		t.Errorf("a flood is told of, but not in another flood: got %d events", len(told))
 	}

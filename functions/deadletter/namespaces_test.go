@@ -9,17 +9,16 @@ import (
 	"testing"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"github.com/cloudevents/sdk-go/v2/binding"
-	"k8s.io/utils/ptr"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 func TestNamespaces(t *testing.T) {
 	w := newWorld(t)
-	first := w.ns
+	first := w.Namespace
 	w.stored(w.event())
-	w.ns = kubeapitest.Namespace(t)
+	w.Namespace = kubeapitest.Namespace(t)
 	if w.get(letterOf(w.event()).Name) != nil {
 		t.Error("a letter is where the path says and nowhere else")
 	}
@@ -29,7 +28,7 @@ func TestNamespaces(t *testing.T) {
 	if _, n := w.subscriber.last(); n != 1 || w.sync(replayed.Name) != nil {
 		t.Errorf("letters of every namespace are replayed: want 1 sent and that letter gone, got %d", n)
 	}
-	w.ns = first
+	w.Namespace = first
 	if w.get(letterOf(w.event()).Name) == nil {
 		t.Error("the one of the other namespace stays")
 	}
@@ -52,30 +51,29 @@ func TestPaths(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			code, body := w.post(binding.WithForceBinary(t.Context()), tc.path, w.event())
-			if code != tc.code || !strings.Contains(body, tc.says) {
-				t.Errorf("%s: want %d %q, got %d %q", tc.reason, tc.code, tc.says, code, body)
+			a := steptest.Post(t, w.URL+tc.path, w.event())
+			if a.Code != tc.code || !strings.Contains(a.Body, tc.says) {
+				t.Errorf("%s: want %d %q, got %+v", tc.reason, tc.code, tc.says, a)
 			}
 		})
 	}
 }
 
-// roundTripper answers in place of the API, if it does not return nil.
 type roundTripper func(*http.Request) (*http.Response, error)
 
-// in has the requests of the test's function pass by fn first.
-func (fn roundTripper) in(next http.RoundTripper) http.RoundTripper {
-	return roundTripperFunc(func(r *http.Request) (*http.Response, error) {
-		if resp, err := fn(r); resp != nil || err != nil {
-			return resp, err
-		}
-		return next.RoundTrip(r)
-	})
+func (fn roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return fn(r) }
+
+// instead has fn answer requests to the API, except those for which it returns nil.
+func instead(fn roundTripper) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if resp, err := fn(r); resp != nil || err != nil {
+				return resp, err
+			}
+			return next.RoundTrip(r)
+		})
+	}
 }
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (fn roundTripperFunc) RoundTrip(r *http.Request) (*http.Response, error) { return fn(r) }
 
 // answer is an answer of the API.
 func answer(code int, body string) *http.Response {
@@ -100,17 +98,17 @@ func TestNotStored(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			config := functionConfig(t)
-			enabled := ptr.To(false)
-			config.Wrap(roundTripper(func(r *http.Request) (*http.Response, error) {
-				if !*enabled {
+			starting := true
+			config.Wrap(instead(func(r *http.Request) (*http.Response, error) {
+				if starting {
 					return nil, nil
 				}
 				return tc.api(r)
-			}).in)
+			}))
 			w := newWorldOn(t, config)
-			*enabled = true // The function starts while all is well.
-			if code, body := w.give(w.event()); code != 503 || !strings.Contains(body, "namespace "+w.ns+": the dead letter could not be stored") || !strings.Contains(body, tc.says) {
-				t.Errorf("%s: want 503 and %q, got %d %q", tc.reason, tc.says, code, body)
+			starting = false
+			if a := w.give(w.event()); a.Code != 503 || !strings.Contains(a.Body, "namespace "+w.Namespace+": the dead letter could not be stored") || !strings.Contains(a.Body, tc.says) {
+				t.Errorf("%s: want 503 and %q, got %+v", tc.reason, tc.says, a)
 			}
 		})
 	}
@@ -121,7 +119,7 @@ func TestReplaySink(t *testing.T) {
 	w := newWorld(t, "REPLAY_SINK="+sink.url+"/{namespace}/events")
 	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "") }))
 	w.replay(letter.Name)
-	if len(sink.paths) != 1 || sink.paths[0] != "/"+w.ns+"/events" {
+	if len(sink.paths) != 1 || sink.paths[0] != "/"+w.Namespace+"/events" {
 		t.Errorf("a letter without a destination goes to the Broker of its namespace, got %v", sink.paths)
 	}
 }

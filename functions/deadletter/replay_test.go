@@ -79,9 +79,9 @@ func TestReplayToken(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			config := functionConfig(t)
-			config.Wrap(roundTripper(identities).in)
+			config.Wrap(instead(identities))
 			w := newWorldOn(t, config, "OIDC_REPLAY="+tc.setting)
-			in := func(s string) string { return strings.ReplaceAll(s, "%s", w.ns) }
+			in := func(s string) string { return strings.ReplaceAll(s, "%s", w.Namespace) }
 			proxied(t, w.subscriber)
 			letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://"+in(tc.host)+"/") }))
 			w.replay(letter.Name)
@@ -94,14 +94,14 @@ func TestReplayToken(t *testing.T) {
 
 func TestNoToken(t *testing.T) {
 	config := functionConfig(t)
-	config.Wrap(roundTripper(func(r *http.Request) (*http.Response, error) {
+	config.Wrap(instead(func(r *http.Request) (*http.Response, error) {
 		if strings.HasSuffix(r.URL.Path, "/selfsubjectreviews") {
 			return nil, errors.New("the API is away")
 		}
 		return nil, nil
-	}).in)
+	}))
 	w := newWorldOn(t, config, "OIDC_REPLAY=true")
-	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://event."+w.ns+".svc/") }))
+	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://event."+w.Namespace+".svc/") }))
 	status := w.replay(letter.Name).Status.Sync
 	if status.State != model.StateFailed || status.Permanent || !strings.Contains(status.Message, "getting a token") {
 		t.Errorf("an event that needs a token waits for it: got %+v", status)

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"io"
+	"encoding/json"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -12,11 +13,9 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"github.com/cloudevents/sdk-go/v2/binding"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
@@ -24,6 +23,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 func TestMain(m *testing.M) {
@@ -53,14 +53,10 @@ func authorize(ctx context.Context, a authorizer.Attributes) (authorizer.Decisio
 	return rights.Authorize(ctx, a)
 }
 
-// world is the function over HTTP, in front of a namespace of its own, with a
-// subscriber that dead letters can be replayed to.
+// world is the function, with both of its doors, in front of a namespace of its own, and a subscriber that dead
+// letters can be replayed to.
 type world struct {
-	t          *testing.T
-	ns         string
-	url        string
-	models     *model.Client
-	letters    model.Models[*v1alpha1.DeadLetter]
+	*steptest.World
 	subscriber *subscriber
 }
 
@@ -78,7 +74,6 @@ func functionConfig(t *testing.T) *rest.Config {
 
 func newWorldOn(t *testing.T, config *rest.Config, env ...string) *world {
 	t.Helper()
-	w := &world{t: t, ns: kubeapitest.Namespace(t), subscriber: newSubscriber(t)}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		t.Setenv(name, value)
@@ -91,12 +86,15 @@ func newWorldOn(t *testing.T, config *rest.Config, env ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.url = functiontest.Serve(t, handler)
-	if w.models, err = model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme); err != nil {
+	models, err := model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme)
+	if err != nil {
 		t.Fatal(err)
 	}
-	w.letters = model.For[*v1alpha1.DeadLetter](w.models)
-	return w
+	return &world{
+		World: &steptest.World{TB: t, Namespace: kubeapitest.Namespace(t), Models: models,
+			Clock: clocktesting.NewFakePassiveClock(time.Now()), URL: functiontest.Serve(t, handler)},
+		subscriber: newSubscriber(t),
+	}
 }
 
 // subscriber answers what it is told to and remembers what it got.
@@ -175,96 +173,68 @@ func data(contentType string, raw []byte) func(*cloudevents.Event) {
 	}
 }
 
-// give delivers an event to the door for letters, in binary mode, and returns the answer.
-func (w *world) give(event cloudevents.Event) (int, string) {
-	w.t.Helper()
-	return w.post(binding.WithForceBinary(w.t.Context()), "/letters/"+w.ns, event)
+// give delivers an event to the door for letters of the namespace.
+func (w *world) give(event cloudevents.Event) steptest.Answer {
+	w.Helper()
+	return steptest.Post(w, w.URL+"/letters/"+w.Namespace, event)
 }
 
-func (w *world) post(ctx context.Context, path string, event cloudevents.Event) (int, string) {
-	w.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+path, nil)
+// giveStructured is give in structured mode, and returns the status of the answer.
+func (w *world) giveStructured(event cloudevents.Event) int {
+	w.Helper()
+	raw, err := json.Marshal(event)
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
-	if err := cehttp.WriteRequest(ctx, binding.ToMessage(&event), req); err != nil {
-		w.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.Post(w.URL+"/letters/"+w.Namespace, cloudevents.ApplicationCloudEventsJSON, bytes.NewReader(raw))
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return resp.StatusCode, strings.TrimSpace(string(raw))
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }
 
 // stored delivers an event that is to be stored, and returns what is then there of it.
 func (w *world) stored(event cloudevents.Event) *v1alpha1.DeadLetter {
-	w.t.Helper()
-	if code, body := w.give(event); code != 200 || body != "" {
-		w.t.Fatalf("a dead letter is taken: got %d %s", code, body)
+	w.Helper()
+	if a := w.give(event); a.Code != 200 || a.Reply != nil {
+		w.Fatalf("a dead letter is taken: got %+v", a)
 	}
 	letter := w.get(letterOf(event).Name)
 	if letter == nil {
-		w.t.Fatal("the letter is not there")
+		w.Fatal("the letter is not there")
 	}
 	return letter
 }
 
 // get returns nil if there is no such letter.
 func (w *world) get(name string) *v1alpha1.DeadLetter {
-	w.t.Helper()
-	letter, err := w.letters.Get(w.t.Context(), w.ns, name)
-	if apierrors.IsNotFound(err) {
+	w.Helper()
+	letter, ok := steptest.Get[*v1alpha1.DeadLetter](w.World, name)
+	if !ok {
 		return nil
-	}
-	if err != nil {
-		w.t.Fatal(err)
 	}
 	return letter
 }
 
 // change changes a letter as a user does.
 func (w *world) change(name string, fn func(*v1alpha1.DeadLetter)) {
-	w.t.Helper()
-	_, _, err := w.letters.Modify(w.t.Context(), w.ns, name, func(l *v1alpha1.DeadLetter) error {
-		fn(l)
-		return nil
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.Helper()
+	steptest.Change(w.World, name, fn)
 }
 
-// sync lets the sync step have an event about the letter, as the model source
-// sends it, and returns what is then there.
+// sync lets the sync step have an event about the letter, as the model source sends it, and returns what is then there.
 func (w *world) sync(name string) *v1alpha1.DeadLetter {
-	w.t.Helper()
-	k, err := w.models.Kind(w.t.Context(), v1alpha1.GroupVersion.WithKind("DeadLetter").GroupKind())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	u, err := w.models.Live(w.t.Context(), k, w.ns, name)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	s, err := k.SnapshotOf(u)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if code, body := w.post(binding.WithForceBinary(w.t.Context()), "/", s.WakeEvent(model.StepSync, 1, time.Now())); code != 200 {
-		w.t.Fatalf("sync of %s: %d %s", name, code, body)
+	w.Helper()
+	if a := steptest.Wake[*v1alpha1.DeadLetter](w.World, model.StepSync, name); a.Code != 200 {
+		w.Fatalf("sync of %s: %+v", name, a)
 	}
 	return w.get(name)
 }
 
 // replay asks for a replay and lets the sync step run.
 func (w *world) replay(name string) *v1alpha1.DeadLetter {
-	w.t.Helper()
+	w.Helper()
 	w.change(name, func(l *v1alpha1.DeadLetter) { l.Spec.Replay = true })
 	return w.sync(name)
 }
