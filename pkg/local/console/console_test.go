@@ -18,7 +18,7 @@ func newTest(verbose bool) (*Console, *bytes.Buffer) {
 }
 
 func TestProgram(t *testing.T) {
-	const stamp = "03:04:05.006 sync           | "
+	const stamp = "03:04:05.006 sync                 | "
 	cases := map[string]struct {
 		reason  string
 		in      []string

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -122,6 +123,41 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 	})
 	if err != nil {
 		return fmt.Errorf("CRD %s is not served: %s (%w)", name, reason, err)
+	}
+	return nil
+}
+
+// DeleteCRDs deletes CustomResourceDefinitions with their objects, and returns when they are gone: objects with a
+// finalizer keep their definition until somebody takes the finalizer off. Definitions that do not exist are gone already.
+func (s *Server) DeleteCRDs(ctx context.Context, names ...string) error {
+	client, err := apiextensionsclient.NewForConfig(s.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a client for CRDs: %w", err)
+	}
+	crds := client.CustomResourceDefinitions()
+	for _, name := range names {
+		if err := crds.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("cannot delete CRD %s: %w", name, err)
+		}
+	}
+	for _, name := range names {
+		reason := "it is being deleted"
+		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, crdTimeout, true, func(ctx context.Context) (bool, error) {
+			crd, err := crds.Get(ctx, name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return true, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			if c := apihelpers.FindCRDCondition(crd, apiextensionsv1.Terminating); c != nil {
+				reason = c.Message
+			}
+			return false, nil
+		})
+		if err != nil {
+			return fmt.Errorf("CRD %s is not gone: %s (%w)", name, reason, err)
+		}
 	}
 	return nil
 }

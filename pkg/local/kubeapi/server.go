@@ -204,6 +204,9 @@ func (s *Server) Kubeconfig() ([]byte, error) {
 	return clientcmd.Write(*c)
 }
 
+// SetNamespace changes the namespace of later kubeconfigs, see Options.Namespace.
+func (s *Server) SetNamespace(namespace string) { s.namespace = namespace }
+
 // WriteKubeconfig puts Kubeconfig into a file that only its owner can read.
 func (s *Server) WriteKubeconfig(path string) error {
 	b, err := s.Kubeconfig()

@@ -7,6 +7,7 @@
 // network policies, disruption budgets, ConfigMaps that nobody reads, EventTypes; inside pods resources, security
 // contexts, scheduling, liveness and startup probes. Everything else that is not honoured is refused.
 //
-// The steps are: load.go finds and decodes, check.go defaults, validates and refuses, program.go turns a container into
-// what a process needs, resolve.go finds out where events are to be sent.
+// The steps are: load.go finds and decodes, check.go defaults and validates, join.go puts the core and its synchronizers
+// together and refuses what does not fit, program.go turns a container into what a process needs, resolve.go finds out
+// where events are to be sent.
 package manifest
