@@ -170,6 +170,12 @@ func asTold(t *testing.T, body string) told {
 // send posts a CloudEvent to a Broker of the fixtures.
 func send(t *testing.T, s *local.System, broker, id, kind string, extensions map[string]string) int {
 	t.Helper()
+	return sendTo(t, s, "/test/"+broker, id, kind, extensions)
+}
+
+// sendTo posts a CloudEvent to the Broker with a path.
+func sendTo(t *testing.T, s *local.System, path, id, kind string, extensions map[string]string) int {
+	t.Helper()
 	h := http.Header{}
 	for k, v := range map[string]string{"specversion": "1.0", "id": id, "type": kind, "source": "/test"} {
 		h.Set("Ce-"+k, v)
@@ -178,7 +184,7 @@ func send(t *testing.T, s *local.System, broker, id, kind string, extensions map
 		h.Set("Ce-"+k, v)
 	}
 	h.Set("Content-Type", "application/json")
-	status, _ := do(t, s, http.MethodPost, "", "/test/"+broker, h, `{"a":1}`)
+	status, _ := do(t, s, http.MethodPost, "", path, h, `{"a":1}`)
 	return status
 }
 

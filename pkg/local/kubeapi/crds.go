@@ -106,15 +106,8 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 		if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
 			return false, nil
 		}
-		for _, v := range crd.Spec.Versions {
-			if !v.Served {
-				continue
-			}
-			gvr := schema.GroupVersionResource{Group: crd.Spec.Group, Version: v.Name, Resource: crd.Spec.Names.Plural}
-			listing, cancel := context.WithTimeout(ctx, listTimeout)
-			_, err := resources.Resource(gvr).List(listing, metav1.ListOptions{Limit: 1})
-			cancel()
-			if err != nil {
+		for _, gvr := range served(crd) {
+			if err := canList(ctx, resources, gvr); err != nil {
 				reason = err.Error()
 				return false, nil
 			}
@@ -127,39 +120,82 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 	return nil
 }
 
-// DeleteCRDs deletes CustomResourceDefinitions with their objects, and returns when they are gone: objects with a
-// finalizer keep their definition until somebody takes the finalizer off. Definitions that do not exist are gone already.
+// DeleteCRDs deletes CustomResourceDefinitions with their objects, and returns when they are gone and their resources are
+// not served any more. Objects with a finalizer keep their definition until the finalizer is gone. A definition that does
+// not exist is no error.
 func (s *Server) DeleteCRDs(ctx context.Context, names ...string) error {
 	client, err := apiextensionsclient.NewForConfig(s.Config())
 	if err != nil {
 		return fmt.Errorf("cannot make a client for CRDs: %w", err)
 	}
 	crds := client.CustomResourceDefinitions()
+	var deleted []*apiextensionsv1.CustomResourceDefinition
 	for _, name := range names {
-		if err := crds.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		crd, err := crds.Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			deleted = append(deleted, crd)
+			err = crds.Delete(ctx, name, metav1.DeleteOptions{})
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("cannot delete CRD %s: %w", name, err)
 		}
 	}
-	for _, name := range names {
-		reason := "it is being deleted"
-		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, crdTimeout, true, func(ctx context.Context) (bool, error) {
-			crd, err := crds.Get(ctx, name, metav1.GetOptions{})
-			if apierrors.IsNotFound(err) {
-				return true, nil
-			}
-			if err != nil {
-				return false, err
-			}
-			if c := apihelpers.FindCRDCondition(crd, apiextensionsv1.Terminating); c != nil {
-				reason = c.Message
-			}
-			return false, nil
-		})
-		if err != nil {
-			return fmt.Errorf("CRD %s is not gone: %s (%w)", name, reason, err)
+	for _, crd := range deleted {
+		if err := s.waitGone(ctx, crds, crd); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// waitGone returns when a CRD is gone and none of its resources can be listed.
+func (s *Server) waitGone(ctx context.Context, crds apiextensionsclient.CustomResourceDefinitionInterface, crd *apiextensionsv1.CustomResourceDefinition) error {
+	resources, err := dynamic.NewForConfig(s.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a dynamic client: %w", err)
+	}
+	reason := "it is being deleted"
+	err = wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, crdTimeout, true, func(ctx context.Context) (bool, error) {
+		live, err := crds.Get(ctx, crd.Name, metav1.GetOptions{})
+		if err == nil {
+			if c := apihelpers.FindCRDCondition(live, apiextensionsv1.Terminating); c != nil {
+				reason = c.Message
+			}
+			return false, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return false, err
+		}
+		for _, gvr := range served(crd) {
+			if err := canList(ctx, resources, gvr); !apierrors.IsNotFound(err) {
+				reason = "its resources are still served"
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("CRD %s is not gone: %s (%w)", crd.Name, reason, err)
+	}
+	return nil
+}
+
+// served are the resources that a CRD serves, one for each version.
+func served(crd *apiextensionsv1.CustomResourceDefinition) (all []schema.GroupVersionResource) {
+	for _, v := range crd.Spec.Versions {
+		if v.Served {
+			all = append(all, schema.GroupVersionResource{Group: crd.Spec.Group, Version: v.Name, Resource: crd.Spec.Names.Plural})
+		}
+	}
+	return all
+}
+
+// canList is nil if a resource is served.
+func canList(ctx context.Context, resources dynamic.Interface, gvr schema.GroupVersionResource) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	_, err := resources.Resource(gvr).List(ctx, metav1.ListOptions{Limit: 1})
+	return err
 }
 
 // yamlFiles is path itself, or all YAML files below it in lexical order.

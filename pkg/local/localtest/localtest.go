@@ -147,10 +147,16 @@ func (w *World) Requests() (n int) {
 	return n
 }
 
-// Post sends a request to a URL of the cluster, and returns status and body of the answer.
+// Post is Do with POST.
 func (w *World) Post(url, body string, header map[string]string) (int, string) {
 	w.Helper()
-	req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, url, strings.NewReader(body))
+	return w.Do(http.MethodPost, url, body, header)
+}
+
+// Do sends a request to a URL of the cluster or of the System, and returns status and body of the answer.
+func (w *World) Do(method, url, body string, header map[string]string) (int, string) {
+	w.Helper()
+	req, err := http.NewRequestWithContext(w.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		w.Fatal(err)
 	}
