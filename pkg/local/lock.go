@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// lock keeps a second System away from a directory: two of them would start everything twice over the same volumes.
-// The kernel gives the lock back when the process ends, however it does.
+// lock keeps a second System away from a directory: two of them would start everything twice over the same volumes. The
+// kernel gives the lock back when the process ends, also when it is killed.
 func lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory: %w", err)

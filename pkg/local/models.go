@@ -109,7 +109,7 @@ func explain(left []unstructured.Unstructured) string {
 	return strings.Join(lines, "\n")
 }
 
-// reasons are what may keep an object: that it is paused, what its steps say, and who has a finalizer on it.
+// reasons are what may keep an object: that it is paused, what its steps say, and its finalizers.
 func reasons(u unstructured.Unstructured) (all []string) {
 	if u.GetAnnotations()[model.AnnotationPaused] == "true" {
 		all = append(all, "annotation "+model.AnnotationPaused)

@@ -49,7 +49,7 @@ type System struct {
 	server   *http.Server
 	open     atomic.Bool // the address is served
 
-	changing sync.Mutex         // held by whoever changes what runs
+	changing sync.Mutex         // held while something changes what runs
 	life     context.Context    // ends when Stop begins
 	end      context.CancelFunc // of life
 

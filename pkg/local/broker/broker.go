@@ -263,7 +263,7 @@ func channelHost(b *eventingv1.Broker) string {
 }
 
 // filterHost is the host of the filters of all Triggers. Knative looks at it to find the subscriber's own answer in the
-// filter's, so it must be exactly this one.
+// filter's, so it must be this one.
 func filterHost() string { return network.GetServiceHostname("broker-filter", system.Namespace()) }
 
 // observe reports the deliveries that fail.

@@ -31,7 +31,7 @@ type fanOut struct {
 	ctx           context.Context // of deliveries that nobody waits for
 }
 
-// newChannel makes the handler of a channel. ctx ends the deliveries of an asynchronous one.
+// newChannel makes the handler of a channel. ctx ends the deliveries of an asynchronous channel.
 func newChannel(ctx context.Context, c fanOut, meters metric.MeterProvider, traces trace.TracerProvider) (http.Handler, error) {
 	c.ctx = ctx
 	return channel.NewEventReceiver(c.receive, c.logger, channel.MeterProvider(meters), channel.TraceProvider(traces))

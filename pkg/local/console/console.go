@@ -160,8 +160,8 @@ func (c *Console) program(name string, line []byte) {
 	c.line(name, "|", text)
 }
 
-// hidden are the fields of structured logs that are shown in another way, or tell nothing to somebody who watches: ids and
-// others are in the log files.
+// hidden are the fields of structured logs that are shown in another way, or are of no use to somebody who watches; the log
+// files have them.
 var hidden = []string{
 	"timestamp", "time", "ts", "severity", "level", "lvl", "logger", "caller", "message", "msg", "stacktrace", "stack",
 	"commit", "knative.dev/pod", "kind", "name", "namespace", "id", "uid", "generation",

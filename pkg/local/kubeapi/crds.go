@@ -33,12 +33,12 @@ const fieldManager = "local-runner"
 // names is never established.
 const crdTimeout = time.Minute
 
-// listTimeout bounds each look at the resources of a CRD. Seen once: the API had a request for resources that it was just
-// beginning to serve, and did not answer it within half a minute. Then it is asked again.
+// listTimeout bounds each look at the resources of a CRD: the API did once not answer for half a minute for resources that
+// it was just beginning to serve. It is asked again then.
 const listTimeout = 5 * time.Second
 
 // ApplyCRDs applies the CustomResourceDefinitions in YAML files or directories of them (server-side apply, taking over
-// fields from others), and returns when their resources are served. An error names the file or the CRD at fault.
+// fields from others), and returns when their resources are served. An error names the file or the CRD.
 func (s *Server) ApplyCRDs(ctx context.Context, paths ...string) error {
 	var docs [][]byte
 	for _, path := range paths {

@@ -31,7 +31,7 @@ const (
 type Options struct {
 	// Resolve finds the address of a destination, as seen from a namespace.
 	Resolve func(d duckv1.Destination, namespace string) (*apis.URL, error)
-	// Failed is told about each tick that could not be delivered. Default: nobody is.
+	// Failed is called for each tick that could not be delivered. Default: nothing is called.
 	Failed func(source types.NamespacedName, err error)
 }
 
