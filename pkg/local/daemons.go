@@ -36,45 +36,51 @@ type backend struct {
 	daemon *daemon
 }
 
-// addDaemons prepares Deployments, ContainerSources and the Services that lead to them.
-func (s *System) addDaemons() {
-	for _, spec := range s.set.Daemons() {
-		d := &daemon{s: s, spec: spec, ready: make(chan struct{})}
-		d.proxy = &httputil.ReverseProxy{
-			Rewrite: func(r *httputil.ProxyRequest) {
-				r.SetURL(&url.URL{Scheme: "http", Host: r.In.Context().Value(addressKey{}).(string)})
-				r.Out.Host = r.In.Host
-			},
-			Transport: &http.Transport{},
-			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-				http.Error(w, fmt.Sprintf("%s did not answer: %v", spec.Name, err), http.StatusBadGateway)
-			},
-		}
-		s.daemons[types.NamespacedName{Namespace: spec.Namespace, Name: spec.Name}] = d
+// newDaemon prepares a Deployment or ContainerSource.
+func (s *System) newDaemon(spec manifest.Program) *daemon {
+	d := &daemon{s: s, spec: spec, ready: make(chan struct{})}
+	d.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: r.In.Context().Value(addressKey{}).(string)})
+			r.Out.Host = r.In.Host
+		},
+		Transport: &http.Transport{},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, fmt.Sprintf("%s did not answer: %v", spec.Key(), err), http.StatusBadGateway)
+		},
 	}
-	for _, spec := range s.set.Backends() {
+	return d
+}
+
+// backends are the Services of Kubernetes that lead to the daemons.
+func backends(r running) map[types.NamespacedName]*backend {
+	all := map[types.NamespacedName]*backend{}
+	for _, spec := range r.set.Backends() {
 		// A Deployment of zero replicas is not there.
-		d := s.daemons[types.NamespacedName{Namespace: spec.Namespace, Name: spec.Program}]
-		s.backends[types.NamespacedName{Namespace: spec.Namespace, Name: spec.Name}] = &backend{spec: spec, daemon: d}
+		d := r.daemons[types.NamespacedName{Namespace: spec.Namespace, Name: spec.Program}]
+		all[types.NamespacedName{Namespace: spec.Namespace, Name: spec.Name}] = &backend{spec: spec, daemon: d}
 	}
+	return all
 }
 
 // addressKey carries the address of the process in a request's context.
 type addressKey struct{}
 
-// ServeHTTP passes a request to the process. While there is none that is ready it answers 503: a cluster refuses the
-// connection, which is the same to a client that tries again.
+// ServeHTTP passes a request to the process. While none is ready it answers 503: a cluster refuses the connection, which
+// is the same to a client that tries again.
 func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.requests.Add(1)
 	d.mu.Lock()
 	address := d.address
 	d.mu.Unlock()
 	if address == "" {
-		http.Error(w, d.spec.Name+" is not running", http.StatusServiceUnavailable)
+		http.Error(w, d.spec.Key().String()+" is not running", http.StatusServiceUnavailable)
 		return
 	}
 	d.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), addressKey{}, address)))
 }
+
+func (d *daemon) label() string { return d.s.label(d.spec.Key()) }
 
 func (d *daemon) start() {
 	d.mu.Lock()
@@ -126,11 +132,11 @@ func (d *daemon) open(p *process.Process, address string) {
 func (d *daemon) report(e process.Event) {
 	switch {
 	case !e.Ended:
-		d.s.console.Event(d.spec.Name, "running, process %d", e.Process.PID())
+		d.s.console.Event(d.label(), "running, process %d", e.Process.PID())
 	case e.Err == nil:
-		d.s.console.Problem(d.spec.Name, "ended by itself; starting again in %s", e.Wait)
+		d.s.console.Problem(d.label(), "ended by itself; starting again in %s", e.Wait)
 	default:
-		d.s.console.Problem(d.spec.Name, "ended: %v; starting again in %s", e.Err, e.Wait)
+		d.s.console.Problem(d.label(), "ended: %v; starting again in %s", e.Err, e.Wait)
 	}
 }
 
@@ -151,7 +157,7 @@ func (d *daemon) keep() *process.Keeper {
 }
 
 func (d *daemon) stats() ProgramStats {
-	p := ProgramStats{Name: d.spec.Name, Requests: int(d.requests.Load())}
+	p := ProgramStats{Namespace: d.spec.Namespace, Name: d.spec.Name, Requests: int(d.requests.Load())}
 	if k := d.keep(); k != nil {
 		p.Starts = k.Starts()
 		if now := k.Current(); now != nil {
@@ -180,5 +186,5 @@ func (d *daemon) stop() {
 	}
 }
 
-// serves tells whether a Service has a port. HTTP without a port means 80.
+// serves reports whether a Service has a port. HTTP without a port means 80.
 func (b *backend) serves(port int32) bool { return slices.Contains(b.spec.Ports, port) }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/local/process"
 )
 
-// inherited are the variables of the runner that programs get to see: none that could change what they do.
+// inherited are the variables of the runner that its programs get.
 var inherited = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "GOCOVERDIR", "GORACE", "GODEBUG"}
 
 // maxLog is the size at which a program's log is put aside before its next start.
@@ -40,7 +39,7 @@ func (s *System) spec(p manifest.Program) (spec process.Spec, address string, er
 	for _, e := range p.Env {
 		env = append(env, e.Name+"="+relocate(e.Value, mounts))
 	}
-	// Later ones win, so that no file can talk a program out of its port or its way to the API and to others.
+	// Later ones win, so that no file can change a program's port or its way to the API and to others.
 	env = append(env, s.o.Env...)
 	env = append(env,
 		"PORT="+strconv.Itoa(port),
@@ -50,44 +49,44 @@ func (s *System) spec(p manifest.Program) (spec process.Spec, address string, er
 		"NO_PROXY=127.0.0.1,localhost",
 	)
 	spec = process.Spec{
-		Name:    p.Name,
-		Path:    filepath.Join(s.bin, path.Base(p.Package)),
+		Name:    p.Key().String(),
+		Path:    s.executable(p.Package),
 		Env:     env,
 		Dir:     s.o.Root,
 		Grace:   p.Grace,
-		PIDFile: filepath.Join(s.o.Dir, "pids", p.Name),
+		PIDFile: filepath.Join(s.o.Dir, "pids", p.Namespace, p.Name),
 	}
 	for _, a := range p.Args {
 		spec.Args = append(spec.Args, relocate(a, mounts))
 	}
-	if spec.Output, err = s.output(p); err != nil {
+	if spec.Output, err = s.logs.open(p.Key(), s.label(p.Key())); err != nil {
 		return spec, "", err
 	}
 	return spec, address, nil
 }
 
-// mounts makes the directories of a program, and tells where each mount path is.
+// mounts makes the directories of a program, and returns the directory of each mount path.
 func (s *System) mounts(p manifest.Program) (map[string]string, error) {
 	dirs := map[string]string{}
 	for i, m := range p.Mounts {
-		dir := filepath.Join(s.o.Dir, "volumes", p.Namespace, m.Claim)
+		dir := s.volume(p.Namespace, m.Claim)
 		if m.Claim == "" {
 			// A new container has it empty.
-			dir = filepath.Join(s.o.Dir, "scratch", p.Namespace, p.Name, strconv.Itoa(i))
+			dir = filepath.Join(s.scratch(p.Key()), strconv.Itoa(i))
 			if err := os.RemoveAll(dir); err != nil {
-				return nil, fmt.Errorf("cannot empty a volume of %s: %w", p.Name, err)
+				return nil, fmt.Errorf("cannot empty a volume of %s: %w", p.Key(), err)
 			}
 		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make a volume of %s: %w", p.Name, err)
+			return nil, fmt.Errorf("cannot make a volume of %s: %w", p.Key(), err)
 		}
 		dirs[m.Path] = dir
 	}
 	return dirs, nil
 }
 
-// relocate replaces a mount path at the start of a value by the directory that stands for it. Of mounts inside of each
-// other the innermost counts.
+// relocate replaces a mount path at the start of a value by its directory. Of mounts inside of each other the innermost
+// counts.
 func relocate(value string, mounts map[string]string) string {
 	best := ""
 	for at := range mounts {
@@ -101,13 +100,8 @@ func relocate(value string, mounts map[string]string) string {
 	return filepath.Join(mounts[best], strings.TrimPrefix(value, best))
 }
 
-// output writes to the program's log file, and in a short form to the console.
-func (s *System) output(p manifest.Program) (*programLog, error) {
-	return s.logs.open(p.Name)
-}
-
-// freePort asks the operating system for a port. Somebody else may take it before the program does; then the program
-// fails, and gets another one at its next start.
+// freePort asks the operating system for a port. If another process takes it before the program does, the program fails,
+// and gets another one at its next start.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/xos-knative/synchronizer/pkg/local/activator"
 	"github.com/xos-knative/synchronizer/pkg/local/manifest"
 	"github.com/xos-knative/synchronizer/pkg/local/process"
@@ -14,27 +12,28 @@ import (
 
 // function is a Knative Service.
 type function struct {
+	s         *System
 	spec      manifest.Function
 	activator *activator.Activator
 	pid       atomic.Int64
 }
 
-// addFunctions makes an activator for each Knative Service.
-func (s *System) addFunctions() {
-	for _, spec := range s.set.Functions() {
-		f := &function{spec: spec}
-		f.activator = activator.New(activator.Options{
-			Name:        spec.Name,
-			Start:       func() (activator.Instance, string, error) { return s.startFunction(f) },
-			Probe:       spec.Probe,
-			Concurrency: spec.Concurrency,
-			Timeout:     spec.Timeout,
-			Idle:        s.idle(spec),
-			Report:      func(r activator.Report) { s.reportFunction(f, r) },
-		})
-		s.functions[types.NamespacedName{Namespace: spec.Namespace, Name: spec.Name}] = f
-	}
+// newFunction makes the activator of a Knative Service.
+func (s *System) newFunction(spec manifest.Function) *function {
+	f := &function{s: s, spec: spec}
+	f.activator = activator.New(activator.Options{
+		Name:        spec.Key().String(),
+		Start:       f.start,
+		Probe:       spec.Probe,
+		Concurrency: spec.Concurrency,
+		Timeout:     spec.Timeout,
+		Idle:        s.idle(spec),
+		Report:      f.report,
+	})
+	return f
 }
+
+func (f *function) label() string { return f.s.label(f.spec.Key()) }
 
 // idle is how long a function stays without a request, 0 for always.
 func (s *System) idle(f manifest.Function) time.Duration {
@@ -50,8 +49,8 @@ func (s *System) idle(f manifest.Function) time.Duration {
 	}
 }
 
-func (s *System) startFunction(f *function) (activator.Instance, string, error) {
-	spec, address, err := s.spec(f.spec.Program)
+func (f *function) start() (activator.Instance, string, error) {
+	spec, address, err := f.s.spec(f.spec.Program)
 	if err != nil {
 		return nil, "", err
 	}
@@ -63,24 +62,24 @@ func (s *System) startFunction(f *function) (activator.Instance, string, error) 
 	return p, address, nil
 }
 
-func (s *System) reportFunction(f *function, r activator.Report) {
+func (f *function) report(r activator.Report) {
 	switch r.State {
 	case activator.Starting:
-		s.console.Detail(f.spec.Name, "a request has come: starting")
+		f.s.console.Detail(f.label(), "a request has come: starting")
 	case activator.Ready:
-		s.console.Event(f.spec.Name, "started in %d ms", r.Took.Milliseconds())
+		f.s.console.Event(f.label(), "started in %d ms", r.Took.Milliseconds())
 	case activator.Stopped:
 		f.pid.Store(0)
-		s.console.Event(f.spec.Name, "idle: back to zero")
+		f.s.console.Event(f.label(), "idle: back to zero")
 	case activator.Crashed:
 		f.pid.Store(0)
-		s.console.Problem(f.spec.Name, "ended: %v; the next request starts it again", r.Err)
+		f.s.console.Problem(f.label(), "ended: %v; the next request starts it again", r.Err)
 	}
 }
 
 func (f *function) stats() ProgramStats {
 	a := f.activator.Stats()
-	p := ProgramStats{Name: f.spec.Name, Function: true, Starts: a.Starts, Requests: a.Requests}
+	p := ProgramStats{Namespace: f.spec.Namespace, Name: f.spec.Name, Function: true, Starts: a.Starts, Requests: a.Requests}
 	if a.Running {
 		p.PID = int(f.pid.Load())
 	}

@@ -54,8 +54,8 @@ func TestMain(m *testing.M) {
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
 		bin = dir
-		if out, err := exec.Command("go", "build", "-o", filepath.Join(bin, "echo"), "./testdata/echo").CombinedOutput(); err != nil {
-			fmt.Println(err, string(out))
+		if err := local.Build(context.Background(), ".", bin, nil, "./testdata/echo"); err != nil {
+			fmt.Println(err)
 			return 1
 		}
 		return m.Run()
@@ -92,7 +92,10 @@ func (o *output) String() string {
 
 func start(t *testing.T, o local.Options) *local.System {
 	t.Helper()
-	o.Root, o.Bin = project, bin
+	o.Bin = bin
+	if o.Root == "" {
+		o.Root = project
+	}
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
@@ -167,6 +170,12 @@ func asTold(t *testing.T, body string) told {
 // send posts a CloudEvent to a Broker of the fixtures.
 func send(t *testing.T, s *local.System, broker, id, kind string, extensions map[string]string) int {
 	t.Helper()
+	return sendTo(t, s, "/test/"+broker, id, kind, extensions)
+}
+
+// sendTo posts a CloudEvent to the Broker with a path.
+func sendTo(t *testing.T, s *local.System, path, id, kind string, extensions map[string]string) int {
+	t.Helper()
 	h := http.Header{}
 	for k, v := range map[string]string{"specversion": "1.0", "id": id, "type": kind, "source": "/test"} {
 		h.Set("Ce-"+k, v)
@@ -175,7 +184,7 @@ func send(t *testing.T, s *local.System, broker, id, kind string, extensions map
 		h.Set("Ce-"+k, v)
 	}
 	h.Set("Content-Type", "application/json")
-	status, _ := do(t, s, http.MethodPost, "", "/test/"+broker, h, `{"a":1}`)
+	status, _ := do(t, s, http.MethodPost, "", path, h, `{"a":1}`)
 	return status
 }
 
@@ -393,14 +402,14 @@ func TestSystem(t *testing.T) {
 	})
 
 	t.Run("DeadLetter", func(t *testing.T) {
-		before := s.Program("letters").Requests
+		before := s.Program("test", "letters").Requests
 		if got := send(t, s, "sync", "d1", "dead", map[string]string{"answer": "503"}); got != http.StatusAccepted {
 			t.Errorf("an event that became a dead letter is dealt with, got %d", got)
 		}
 		if got := len(kept(t, dir, "d1")); got != 3 {
 			t.Errorf("want a try and two retries, as the Trigger's own delivery says, got %d", got)
 		}
-		if got := s.Program("letters").Requests - before; got != 1 {
+		if got := s.Program("test", "letters").Requests - before; got != 1 {
 			t.Errorf("want one dead letter, got %d", got)
 		}
 	})
@@ -430,36 +439,36 @@ func TestSystem(t *testing.T) {
 	t.Run("Crash", func(t *testing.T) {
 		_, body := get(t, s, outer, "/")
 		before := asTold(t, body).PID
-		if got := s.Program("outer").PID; got != before {
+		if got := s.Program("test", "outer").PID; got != before {
 			t.Errorf("want process %d, got %d", before, got)
 		}
 		if status, _ := get(t, s, outer, "/exit"); status != http.StatusBadGateway {
 			t.Errorf("a request whose process dies gets 502, got %d", status)
 		}
-		eventually(t, "the process is gone", func() bool { return !s.Program("outer").Running() })
+		eventually(t, "the process is gone", func() bool { return !s.Program("test", "outer").Running() })
 		status, body := get(t, s, outer, "/")
 		if status != http.StatusOK || asTold(t, body).PID == before {
 			t.Errorf("the next request must start another process, got %d", status)
 		}
 
-		old := s.Program("keeper").PID
-		if !s.Kill("keeper") || s.Kill("nobody") {
+		old := s.Program("test", "keeper").PID
+		if !s.Kill("test", "keeper") || s.Kill("test", "nobody") {
 			t.Error("Kill must tell whether there was a process")
 		}
 		eventually(t, "a Deployment comes back by itself", func() bool {
 			status, _ := get(t, s, keeper, "/")
-			return status == http.StatusOK && s.Program("keeper").PID != old
+			return status == http.StatusOK && s.Program("test", "keeper").PID != old
 		})
 	})
 
 	t.Run("ToZero", func(t *testing.T) {
-		starts := s.Program("inner").Starts
-		eventually(t, "a function is stopped after its window", func() bool { return !s.Program("inner").Running() })
-		if got := s.Program("source"); !got.Running() || got.Function {
+		starts := s.Program("test", "inner").Starts
+		eventually(t, "a function is stopped after its window", func() bool { return !s.Program("test", "inner").Running() })
+		if got := s.Program("test", "source"); !got.Running() || got.Function {
 			t.Errorf("a ContainerSource always runs: %+v", got)
 		}
-		requests := s.Program("inner").Requests
-		if got := s.Program("inner"); got.Starts != starts || got.Requests != requests {
+		requests := s.Program("test", "inner").Requests
+		if got := s.Program("test", "inner"); got.Starts != starts || got.Requests != requests {
 			t.Errorf("nothing may happen to an idle function: %+v", got)
 		}
 	})
@@ -467,13 +476,13 @@ func TestSystem(t *testing.T) {
 	t.Run("Console", func(t *testing.T) {
 		for _, want := range []string{
 			"here I am who=me", "started in", "idle: back to zero", "ended: exit status 7", "I do not want to start",
-			"keeper         ! ended: signal: killed", "ServiceAccount test/echo: accepted", "good: delivery answered 500",
+			"keeper               ! ended: signal: killed", "ServiceAccount test/echo: accepted", "good: delivery answered 500",
 		} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the console must say %q", want)
 			}
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, "logs", "inner.log"))
+		raw, err := os.ReadFile(filepath.Join(dir, "logs", "test", "inner.log"))
 		if err != nil || !bytes.Contains(raw, []byte(`"message":"here I am"`)) {
 			t.Errorf("the log file must have lines as they were written: %v", err)
 		}
@@ -483,9 +492,12 @@ func TestSystem(t *testing.T) {
 // TestDeadLetterExtensions looks at what Knative tells about a failure, by a dead letter sink that keeps what it gets.
 func TestDeadLetterExtensions(t *testing.T) {
 	dir := t.TempDir()
-	resources := filepath.Join(t.TempDir(), "resources")
-	copyTree(t, project, resources)
-	wires := filepath.Join(resources, "eventing", "wires.yaml")
+	root := filepath.Join(t.TempDir(), "project")
+	copyTree(t, project, root)
+	if err := os.WriteFile(filepath.Join(root, "go.mod"), []byte("module github.com/xos-knative/synchronizer\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wires := filepath.Join(root, "eventing", "core", "wires.yaml")
 	b, err := os.ReadFile(wires)
 	if err != nil {
 		t.Fatal(err)
@@ -495,7 +507,7 @@ func TestDeadLetterExtensions(t *testing.T) {
 	if err := os.WriteFile(wires, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, local.Options{Dir: dir, Resources: []string{resources}})
+	s := start(t, local.Options{Dir: dir, Root: root})
 	// The sink answers as the subscriber does; 299 is a failure to neither, 422 to both.
 	send(t, s, "sync", "x1", "dead", map[string]string{"answer": "422"})
 	events := kept(t, dir, "x1")
@@ -556,7 +568,7 @@ func TestKilledRunner(t *testing.T) {
 	if _, err := api.Resource(boxes).Namespace("test").Create(t.Context(), box, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	pid, err := os.ReadFile(filepath.Join(dir, "pids", "keeper"))
+	pid, err := os.ReadFile(filepath.Join(dir, "pids", "test", "keeper"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -591,7 +603,10 @@ func TestStartErrors(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	port := taken.Addr().(*net.TCPAddr).Port
 	bad := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bad, "job.yaml"), []byte("apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\n"), 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(bad, "config"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bad, "config", "job.yaml"), []byte("apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
@@ -601,8 +616,8 @@ func TestStartErrors(t *testing.T) {
 		want   string
 	}{
 		"PortTaken": {reason: "A taken port is named, with what to do.", o: local.Options{Bin: bin, Port: port}, want: fmt.Sprintf("port %d is taken by another program", port)},
-		"Refused":   {reason: "A file that cannot be honoured is named.", o: local.Options{Bin: bin, Resources: []string{bad}}, want: filepath.Join(bad, "job.yaml")},
-		"NoProgram": {reason: "So is a program that was not built.", o: local.Options{Bin: t.TempDir()}, want: "the program echo is missing"},
+		"Refused":   {reason: "A file that cannot be honoured is named.", o: local.Options{Bin: bin, Add: []string{bad}}, want: filepath.Join(bad, "config", "job.yaml")},
+		"NoProgram": {reason: "So is a program that was not built.", o: local.Options{Bin: t.TempDir()}, want: "testdata/echo is missing"},
 		"Without":   {reason: "Only what is there can be left out.", o: local.Options{Bin: bin, Without: []string{"trigger/x"}}, want: `"trigger/x"`},
 	}
 	for name, tc := range cases {
@@ -665,7 +680,7 @@ func TestBuild(t *testing.T) {
 			t.Errorf("Stop: %v", err)
 		}
 	}()
-	if _, err := os.Stat(filepath.Join(dir, "bin", "echo")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "bin", "pkg", "local", "testdata", "echo")); err != nil {
 		t.Errorf("the program must be built: %v", err)
 	}
 	if status, _ := get(t, s, outer, "/"); status != http.StatusOK {
@@ -674,13 +689,16 @@ func TestBuild(t *testing.T) {
 }
 
 func TestBuildFails(t *testing.T) {
-	resources := t.TempDir()
-	service := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: s, namespace: test}\n" +
-		"spec: {template: {spec: {containers: [{image: 'ko://github.com/xos-knative/synchronizer/pkg/local/testdata/nothing'}]}}}\n"
-	if err := os.WriteFile(filepath.Join(resources, "s.yaml"), []byte(service), 0o600); err != nil {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "config"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := local.Start(t.Context(), local.Options{Root: project, Dir: t.TempDir(), Resources: []string{resources}})
+	service := "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: s, namespace: test}\n" +
+		"spec: {template: {spec: {containers: [{image: 'ko://github.com/xos-knative/synchronizer/pkg/local/testdata/nothing'}]}}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "config", "s.yaml"), []byte(service), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := local.Start(t.Context(), local.Options{Root: project, Dir: t.TempDir(), Add: []string{dir}})
 	if err == nil || !strings.Contains(err.Error(), "cannot build the programs") || !strings.Contains(err.Error(), "testdata/nothing") {
 		t.Errorf("what the compiler says must be told, got %v", err)
 	}

@@ -2,7 +2,6 @@ package local
 
 import (
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -11,17 +10,25 @@ import (
 // autoscaling.knative.dev/window says so. Short, as somebody is waiting to see it go; a cluster's default is a minute.
 const DefaultIdle = 10 * time.Second
 
-// Options say what a System runs. The zero value runs the project in the current directory on a free port.
+// Options say what a System runs. The zero value runs the core and all synchronizers of the project in the current
+// directory on a free port.
 type Options struct {
-	// Root is the project: resources are read from config/ and eventing/ below it, and its programs are built in it.
+	// Root is the project. The core is in config/core and eventing/core below it. Each other folder NAME of config/ or
+	// eventing/, except overlays and samples, is part of the synchronizer NAME.
 	// Default: the current directory.
 	Root string
 
-	// Resources are the directories to read instead of config/ and eventing/, relative to Root.
-	Resources []string
+	// Only are the names of the project's synchronizers to run, "core" for none of them: the core always runs.
+	// Default (nil): all.
+	Only []string
 
-	// Dir keeps everything of a run: API data, kubeconfig, volumes, logs, pids, programs. A later Start over the same Dir
-	// goes on where it stopped, also after a SIGKILL. Only one System at a time can use it.
+	// Add are synchronizers from elsewhere: directories with config/ and eventing/ below them. Each has the name of its
+	// directory.
+	Add []string
+
+	// Dir keeps everything of a run: API data, kubeconfig, volumes, logs, pids, programs, and which synchronizers were
+	// added and removed while it ran. A later Start over the same Dir goes on where the last one stopped, also after a
+	// SIGKILL. Only one System at a time can use it.
 	// Default: .run below Root.
 	Dir string
 
@@ -38,8 +45,7 @@ type Options struct {
 	// Without leaves out resources, as "kind/name" or "kind/namespace/name" in any case, such as "trigger/policy".
 	Without []string
 
-	// Bin is a directory that has the programs already, each under the last element of its import path.
-	// Default: they are built.
+	// Bin is a directory that has the programs already, as Build makes it. Default: they are built.
 	Bin string
 
 	// Env is added to the environment of all programs, as NAME=value.
@@ -67,25 +73,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return o, err
 	}
-	if o.Resources == nil {
-		o.Resources = []string{"config", "eventing"}
-	}
 	if o.Out == nil {
 		o.Out = io.Discard
 	}
 	return o, nil
-}
-
-// resourceDirs are the directories to read. A project may do without one of them.
-func (o Options) resourceDirs() []string {
-	var dirs []string
-	for _, d := range o.Resources {
-		if !filepath.IsAbs(d) {
-			d = filepath.Join(o.Root, d)
-		}
-		if _, err := os.Stat(d); err == nil {
-			dirs = append(dirs, d)
-		}
-	}
-	return dirs
 }

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/xos-knative/synchronizer/pkg/local/broker"
 	"github.com/xos-knative/synchronizer/pkg/local/manifest"
 )
 
-// Overview tells what runs where and how to talk to it, as a text for humans.
+// Overview says what runs where and how to talk to it, as a text for humans.
 func (s *System) Overview() string {
 	var b strings.Builder
 	section := func(title string, lines []string) {
@@ -24,42 +26,80 @@ func (s *System) Overview() string {
 			fmt.Fprintf(&b, "    %s\n", l)
 		}
 	}
-
-	var public, inside, always, brokers, pings []string
-	for _, f := range s.functions {
-		if f.spec.Public {
-			public = append(public, fmt.Sprintf("%-14s %s", f.spec.Name, s.FunctionURL(f.spec.Namespace, f.spec.Name)))
-			continue
-		}
-		inside = append(inside, fmt.Sprintf("%-14s curl -H 'Host: %s' %s", f.spec.Name, manifest.ServiceURL(f.spec.Namespace, f.spec.Name).Host, s.URL()))
-	}
-	for _, d := range s.daemons {
-		line := d.spec.Name
-		for _, back := range s.backends {
-			if back.daemon == d {
-				line = fmt.Sprintf("%-14s curl -H 'Host: %s' %s", d.spec.Name, manifest.ServiceURL(back.spec.Namespace, back.spec.Name).Host, s.URL())
-			}
-		}
-		always = append(always, line)
-	}
-	for _, br := range s.set.Brokers {
-		kind := "answers when delivered"
-		if broker.Async(br) {
-			kind = "answers before delivery"
-		}
-		brokers = append(brokers, fmt.Sprintf("%-14s %s (%s)", br.Name, s.BrokerURL(br.Namespace, br.Name), kind))
-	}
-	for _, p := range s.set.PingSources {
-		pings = append(pings, fmt.Sprintf("%-14s %s", p.Name, p.Spec.Schedule))
-	}
+	fmt.Fprintf(&b, "  %s\n", s.summary())
+	s.mu.RLock()
+	r := s.running
+	s.mu.RUnlock()
+	public, inside := s.functionLines(r)
 	section("functions, started by their first request:", public)
 	section("functions inside of the cluster:", inside)
-	section("always running:", always)
-	section("brokers:", brokers)
-	section("schedules:", pings)
+	section("always running:", s.daemonLines(r))
+	section("brokers:", s.brokerLines(r))
+	section("schedules:", s.scheduleLines(r))
 	fmt.Fprintf(&b, "  kubernetes api:\n    export KUBECONFIG=%s\n    kubectl get models -A\n", shortPath(s.Kubeconfig()))
 	fmt.Fprintf(&b, "  data and logs:\n    %s\n", shortPath(filepath.Join(s.o.Dir, "logs")))
 	return b.String()
+}
+
+// summary says which synchronizers run.
+func (s *System) summary() string {
+	names := s.Synchronizers()
+	if len(names) == 0 {
+		return "only the core runs, and no synchronizer, so models are not synchronized; " + s.howToAdd()
+	}
+	return "synchronizers: " + strings.Join(names, ", ")
+}
+
+// called is a line about an object of that name.
+func (s *System) called(namespace, name, format string, args ...any) string {
+	return fmt.Sprintf("%-20s ", s.label(types.NamespacedName{Namespace: namespace, Name: name})) + fmt.Sprintf(format, args...)
+}
+
+// curl is how to send a request to a Service inside of the cluster.
+func (s *System) curl(namespace, name string) string {
+	return fmt.Sprintf("curl -H 'Host: %s' %s", manifest.ServiceURL(namespace, name).Host, s.URL())
+}
+
+func (s *System) functionLines(r running) (public, inside []string) {
+	for key, f := range r.functions {
+		if f.spec.Public {
+			public = append(public, s.called(key.Namespace, key.Name, "%s", s.FunctionURL(key.Namespace, key.Name)))
+		} else {
+			inside = append(inside, s.called(key.Namespace, key.Name, "%s", s.curl(key.Namespace, key.Name)))
+		}
+	}
+	return public, inside
+}
+
+func (s *System) daemonLines(r running) (lines []string) {
+	for key, d := range r.daemons {
+		line := s.label(key)
+		for _, back := range r.backends {
+			if back.daemon == d {
+				line = s.called(key.Namespace, key.Name, "%s", s.curl(back.spec.Namespace, back.spec.Name))
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (s *System) brokerLines(r running) (lines []string) {
+	for _, b := range r.set.Brokers {
+		kind := "answers when delivered"
+		if broker.Async(b) {
+			kind = "answers before delivery"
+		}
+		lines = append(lines, s.called(b.Namespace, b.Name, "%s (%s)", s.BrokerURL(b.Namespace, b.Name), kind))
+	}
+	return lines
+}
+
+func (s *System) scheduleLines(r running) (lines []string) {
+	for _, p := range r.set.PingSources {
+		lines = append(lines, s.called(p.Namespace, p.Name, "%s", p.Spec.Schedule))
+	}
+	return lines
 }
 
 // PrintOverview shows Overview on the console.

@@ -20,10 +20,10 @@ const (
 	publicSuffix  = ".localhost"
 )
 
-// router leads each request to whom its Host names, as a cluster's DNS and ingress would:
+// router leads each request to what its Host names, as a cluster's DNS and ingress do:
 //
-//	127.0.0.1, localhost           Brokers, by path /NAMESPACE/NAME; a GET of / tells what is here
-//	NAME.NAMESPACE.localhost       public Knative Services
+//	127.0.0.1, localhost               Brokers, by path /NAMESPACE/NAME; a GET of / says what is here; control.go
+//	NAME.NAMESPACE.localhost           public Knative Services
 //	NAME.NAMESPACE.svc.cluster.local   every Service, and Knative's own hosts for Brokers
 //
 // Requests of programs come through HTTP_PROXY, so those for other hosts are passed on to where they want to go.
@@ -68,7 +68,7 @@ func splitHost(hostport string) (host string, port int32) {
 	return strings.ToLower(host), int32(n)
 }
 
-// handler finds who serves a host, nil if nobody does.
+// handler returns what serves a host, nil if nothing does.
 func (s *System) handler(host string, port int32) http.Handler {
 	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return http.HandlerFunc(s.serveHere)
@@ -76,6 +76,8 @@ func (s *System) handler(host string, port int32) http.Handler {
 	if h := s.broker.Handler(host); h != nil {
 		return h
 	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if name, ok := strings.CutSuffix(host, publicSuffix); ok {
 		f := s.functions[namespacedName(name)]
 		switch {
@@ -107,13 +109,17 @@ func (s *System) handler(host string, port int32) http.Handler {
 	}
 }
 
-// port is that of the one address: whoever sends a Host header by hand may write it or leave it out.
+// port is that of the one address: a Host header may have it or not.
 func (s *System) port() int32 { return int32(s.listener.Addr().(*net.TCPAddr).Port) }
 
-// serveHere is what the address itself is good for: Brokers by path, and a page for those who look in.
+// serveHere serves the address itself: Brokers by path, a page that says what is here, and adding and removing.
 func (s *System) serveHere(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/" && r.Method == http.MethodGet {
 		_, _ = w.Write([]byte(s.Overview()))
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, controlPath) {
+		s.control(w, r)
 		return
 	}
 	s.broker.Handler(manifest.BrokerIngressHost).ServeHTTP(w, r)
@@ -122,7 +128,7 @@ func (s *System) serveHere(w http.ResponseWriter, r *http.Request) {
 // notPublic says how to reach a function that is not exposed.
 func notPublic(f *function) http.Handler {
 	return answer(http.StatusNotFound, fmt.Sprintf("%s is cluster-local: not reachable from outside, as on a cluster; to call it by hand, use -H 'Host: %s'",
-		f.spec.Name, manifest.ServiceURL(f.spec.Namespace, f.spec.Name).Host))
+		f.spec.Key(), manifest.ServiceURL(f.spec.Namespace, f.spec.Name).Host))
 }
 
 func answer(status int, text string) http.Handler {
@@ -136,6 +142,8 @@ func namespacedName(host string) types.NamespacedName {
 }
 
 func (s *System) unknownHost(host string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	var known []string
 	for _, f := range s.functions {
 		if f.spec.Public {
@@ -147,5 +155,5 @@ func (s *System) unknownHost(host string) string {
 		known = append(known, manifest.ServiceURL(key.Namespace, key.Name).Host)
 	}
 	slices.Sort(known)
-	return fmt.Sprintf("nobody is called %s here; known hosts are:\n%s", host, strings.Join(known, "\n"))
+	return fmt.Sprintf("there is no host %s here; known hosts are:\n%s", host, strings.Join(known, "\n"))
 }

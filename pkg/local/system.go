@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/rest"
+	"knative.dev/pkg/apis"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
 
 	"github.com/xos-knative/synchronizer/pkg/local/broker"
 	"github.com/xos-knative/synchronizer/pkg/local/console"
@@ -32,24 +33,40 @@ import (
 type System struct {
 	o       Options
 	console *console.Console
-	set     *manifest.Set
-	bin     string
+	bin     string // the directory of the programs
+	module  string // the path of the project's module
+	without *manifest.Exclusions
+	base    sets.Set[string] // the names of the parts that the Options name
 
 	lock      *os.File
+	memory    *memory
 	logs      *logs
 	api       *kubeapi.Server
 	broker    *broker.Broker
 	schedules *ping.Schedules
-	functions map[types.NamespacedName]*function
-	daemons   map[types.NamespacedName]*daemon
-	backends  map[types.NamespacedName]*backend
 
 	listener net.Listener
 	server   *http.Server
 	open     atomic.Bool // the address is served
 
+	changing sync.Mutex         // held while something changes what runs
+	life     context.Context    // ends when Stop begins
+	end      context.CancelFunc // of life
+
+	mu    sync.RWMutex // protects following
+	parts []*part      // the core first
+	running
+
 	stop    sync.Once
 	stopErr error
+}
+
+// running is what the parts consist of.
+type running struct {
+	set       *manifest.Set
+	functions map[types.NamespacedName]*function
+	daemons   map[types.NamespacedName]*daemon
+	backends  map[types.NamespacedName]*backend
 }
 
 // current is the System that cluster-local names lead to, for Knative's handlers: they share one http.DefaultTransport.
@@ -66,140 +83,113 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 		return nil, err
 	}
 	s := &System{
-		o:         o,
-		console:   console.New(o.Out, o.Verbose),
-		functions: map[types.NamespacedName]*function{},
-		daemons:   map[types.NamespacedName]*daemon{},
-		backends:  map[types.NamespacedName]*backend{},
+		o: o, console: console.New(o.Out, o.Verbose),
+		without: manifest.Exclude(o.Without...),
+		base:    sets.New[string](),
+		running: running{set: &manifest.Set{}},
 	}
+	s.life, s.end = context.WithCancel(context.Background())
 	if !current.CompareAndSwap(nil, s) {
 		return nil, errors.New("there can be only one local system in a process at a time: stop the other one first")
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Stop())
-		}
-	}()
 	throughProxy.Do(func() {
 		t := http.DefaultTransport.(*http.Transport)
 		t.Proxy = broker.ClusterProxy(func() *url.URL { return current.Load().present() }, t.Proxy)
 	})
-
-	// First what a human may have to mend, then what takes time.
-	if s.set, err = manifest.Load(manifest.Options{Dirs: o.resourceDirs(), Without: o.Without}); err != nil {
-		return nil, fmt.Errorf("the resources cannot be run here:\n%w", err)
+	if err := s.change(ctx, s.start); err != nil {
+		return nil, errors.Join(err, s.Stop())
 	}
-	if err := s.uniqueNames(); err != nil {
-		return nil, err
-	}
-	if s.lock, err = lock(o.Dir); err != nil {
-		return nil, err
-	}
-	if s.listener, err = listen(o.Port); err != nil {
-		return nil, err
-	}
-	if s.logs, err = newLogs(filepath.Join(o.Dir, "logs"), s.console); err != nil {
-		return nil, err
-	}
-	// Of a run that was killed. Its processes died with it.
-	_ = os.RemoveAll(filepath.Join(o.Dir, "pids"))
-
-	if err := s.build(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.startAPI(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.startEvents(); err != nil {
-		return nil, err
-	}
-	for _, w := range s.set.Warnings {
-		s.console.Detail("resources", "warning: %s", w)
-	}
-	for _, kind := range s.set.Inert {
-		s.console.Detail("resources", "%s: accepted, nothing to do for it locally", kind)
-	}
-	return s, s.startPrograms(ctx)
+	return s, nil
 }
 
-// startAPI serves the custom resources.
-func (s *System) startAPI(ctx context.Context) error {
-	api, err := kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync, Namespace: s.namespace()})
+// start does all of Start: first what a human may have to fix, then what takes time.
+func (s *System) start(ctx context.Context) error {
+	parts, err := s.prepare()
 	if err != nil {
 		return err
 	}
-	s.api = api
-	if err := api.ApplyCRDDocuments(ctx, s.set.CRDs...); err != nil {
+	next, err := s.plan(parts...)
+	if err != nil {
+		return fmt.Errorf("the resources cannot be run here:\n%w", err)
+	}
+	if err := s.without.Unused(); err != nil {
+		return fmt.Errorf("the resources cannot be run here:\n%w", err)
+	}
+	if s.listener, err = listen(s.o.Port); err != nil {
 		return err
 	}
-	return api.WriteKubeconfig(s.Kubeconfig())
+	s.logs = newLogs(filepath.Join(s.o.Dir, "logs"), s.console)
+	// Of a run that was killed. Its processes died with it.
+	_ = os.RemoveAll(filepath.Join(s.o.Dir, "pids"))
+
+	if err := s.buildAll(ctx, parts); err != nil {
+		return err
+	}
+	s.api, err = kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync})
+	if err != nil {
+		return err
+	}
+	if err := s.startEvents(); err != nil {
+		return err
+	}
+	if err := s.wire(ctx, next); err != nil {
+		return err
+	}
+	if err := s.serve(); err != nil {
+		return err
+	}
+	return s.run(ctx, next)
 }
 
-// namespace is the one that all functions are in, empty if there are several.
-func (s *System) namespace() string {
-	found := sets.New[string]()
-	for _, f := range s.set.Functions() {
-		found.Insert(f.Namespace)
+// prepare takes the data directory and finds out what is to be run.
+func (s *System) prepare() (parts []*part, err error) {
+	if s.lock, err = lock(s.o.Dir); err != nil {
+		return nil, err
 	}
-	if len(found) != 1 {
-		return ""
+	if s.memory, err = recall(s.o.Dir); err != nil {
+		return nil, err
 	}
-	return found.UnsortedList()[0]
+	s.bin = s.o.Bin
+	if s.bin == "" {
+		s.bin = filepath.Join(s.o.Dir, "bin")
+	}
+	if s.module, err = moduleOf(s.o.Root); err != nil {
+		return nil, err
+	}
+	return s.choose()
 }
 
-// startEvents sets up Brokers and functions, opens the address, and lets the PingSources tick last.
+// startEvents makes what carries events, still without Brokers and PingSources.
 func (s *System) startEvents() error {
 	logger, err := s.logs.knative()
 	if err != nil {
 		return err
 	}
 	s.broker, err = broker.New(broker.Options{
-		Brokers: s.set.Brokers, Triggers: s.set.Triggers, Resolve: s.set.Resolve, Logger: logger,
+		Logger: logger,
 		Failed: func(trigger types.NamespacedName, status int) {
-			s.console.Detail("trigger", "%s: delivery answered %d", trigger.Name, status)
+			s.console.Detail("trigger", "%s: delivery answered %d", s.label(trigger), status)
 		},
 	})
 	if err != nil {
 		return err
 	}
-	s.addFunctions()
-	s.addDaemons()
+	s.schedules = ping.Start(ping.Options{
+		Resolve: s.resolve,
+		Failed: func(source types.NamespacedName, err error) {
+			s.console.Problem(s.label(source), "a tick is lost: %v", err)
+		},
+	})
+	return nil
+}
 
+// serve opens the address.
+func (s *System) serve() error {
 	s.server = &http.Server{Handler: s.router(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(s.listener) }()
 	s.open.Store(true)
-
-	s.schedules, err = ping.Start(ping.Options{
-		Sources: s.set.PingSources, Resolve: s.set.Resolve,
-		Failed: func(source types.NamespacedName, err error) {
-			s.console.Problem(source.Name, "a tick is lost: %v", err)
-		},
-	})
-	return err
+	return s.writeAddress()
 }
-
-// startPrograms starts what always runs, and waits a moment for it to be ready.
-func (s *System) startPrograms(ctx context.Context) error {
-	for _, d := range s.daemons {
-		d.start()
-	}
-	for _, f := range s.functions {
-		if f.spec.AlwaysOn {
-			f.activator.Warm()
-		}
-	}
-	waiting, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	for _, d := range s.daemons {
-		if d.waitReady(waiting) != nil && ctx.Err() == nil {
-			s.console.Problem(d.spec.Name, "not ready after %s, going on without it", readyTimeout)
-		}
-	}
-	return ctx.Err()
-}
-
-// readyTimeout is how long Start waits for what always runs.
-const readyTimeout = 20 * time.Second
 
 // listen opens the one address, and says what to do if somebody else has it.
 func listen(port int) (net.Listener, error) {
@@ -213,16 +203,23 @@ func listen(port int) (net.Listener, error) {
 	return l, nil
 }
 
-// uniqueNames refuses two programs of one name: log files, pids and Kill know them by it.
-func (s *System) uniqueNames() error {
-	seen := sets.New[string]()
-	for _, p := range s.programs() {
-		if seen.Has(p.Name) {
-			return fmt.Errorf("two resources want to run a program called %q: the local runner tells processes apart by name; rename one, or leave one out with -without", p.Name)
+// label is what a human calls an object: NAMESPACE/NAME, or the name alone if it belongs to the core.
+func (s *System) label(o types.NamespacedName) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, p := range s.parts {
+		if p.name == coreName && slices.Contains(p.set.Namespaces, o.Namespace) {
+			return o.Name
 		}
-		seen.Insert(p.Name)
 	}
-	return nil
+	return o.String()
+}
+
+// resolve finds the address of a destination among all that runs.
+func (s *System) resolve(d duckv1.Destination, namespace string) (*apis.URL, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.set.Resolve(d, namespace)
 }
 
 // URL is the one address, such as "http://127.0.0.1:8080".
@@ -254,7 +251,9 @@ func (s *System) Client() *http.Client {
 }
 
 // Kubeconfig is the path of the administrator's kubeconfig.
-func (s *System) Kubeconfig() string { return filepath.Join(s.o.Dir, "kubeconfig") }
+func (s *System) Kubeconfig() string { return kubeconfig(s.o.Dir) }
+
+func kubeconfig(dir string) string { return filepath.Join(dir, "kubeconfig") }
 
 // Config is a fresh client configuration of the administrator.
 func (s *System) Config() *rest.Config { return s.api.Config() }
@@ -263,97 +262,50 @@ func (s *System) Config() *rest.Config { return s.api.Config() }
 // ingress has no pod. Events that were accepted before are still delivered.
 func (s *System) SetBrokerDown(down bool) { s.broker.SetDown(down) }
 
-// ProgramStats is what is known about one program.
-type ProgramStats struct {
-	// Name is that of the resource.
-	Name string
-	// Function tells that it is a Knative Service, which runs only when it is needed.
-	Function bool
-	// PID of the process, 0 if none runs.
-	PID int
-	// Starts of a process since the System was started.
-	Starts int
-	// Requests that came for it since the System was started.
-	Requests int
-}
-
-// Running tells whether a process runs.
-func (p ProgramStats) Running() bool { return p.PID != 0 }
-
-// Programs tells about all programs, sorted by name.
-func (s *System) Programs() []ProgramStats {
-	var all []ProgramStats
-	for _, f := range s.functions {
-		all = append(all, f.stats())
-	}
-	for _, d := range s.daemons {
-		all = append(all, d.stats())
-	}
-	slices.SortFunc(all, func(a, b ProgramStats) int { return strings.Compare(a.Name, b.Name) })
-	return all
-}
-
-// Program tells about one program. Of a name that no resource has everything is zero.
-func (s *System) Program(name string) ProgramStats {
-	for _, p := range s.Programs() {
-		if p.Name == name {
-			return p
-		}
-	}
-	return ProgramStats{Name: name}
-}
-
-// Kill ends a program with SIGKILL, as a crash would, and tells whether there was one to kill. What always runs is
-// started again by itself, a function by its next request.
-func (s *System) Kill(name string) bool {
-	for _, f := range s.functions {
-		if f.spec.Name == name {
-			return f.activator.Kill()
-		}
-	}
-	for _, d := range s.daemons {
-		if d.spec.Name == name {
-			return d.kill()
-		}
-	}
-	return false
-}
-
 // Stop ends everything, in the reverse order of Start, and returns when no process is left. It can be called again.
 func (s *System) Stop() error {
 	s.stop.Do(func() {
+		// A change under way ends with an error.
+		s.end()
+		s.changing.Lock()
+		defer s.changing.Unlock()
+		_ = os.Remove(s.addressFile())
 		if s.schedules != nil {
 			s.schedules.Stop()
 		}
-		// No new work, but what functions are at can be finished: all that they may need is still there.
+		// No new work, but functions can finish what they do: everything that they may need is still there.
 		if s.broker != nil {
 			s.broker.SetDown(true)
 		}
 		inParallel(s.functions, func(f *function) { f.activator.Stop() })
 		inParallel(s.daemons, (*daemon).stop)
-		var errs []error
-		s.open.Store(false)
-		if s.server != nil {
-			errs = append(errs, s.server.Close())
-		} else if s.listener != nil {
-			errs = append(errs, s.listener.Close())
-		}
-		if s.broker != nil {
-			s.broker.Stop()
-		}
-		if s.api != nil {
-			errs = append(errs, s.api.Stop())
-		}
-		if s.logs != nil {
-			errs = append(errs, s.logs.close())
-		}
-		if s.lock != nil {
-			errs = append(errs, s.lock.Close())
-		}
+		s.stopErr = errors.Join(s.close()...)
 		current.CompareAndSwap(s, nil)
-		s.stopErr = errors.Join(errs...)
 	})
 	return s.stopErr
+}
+
+// close gives back everything that is no process.
+func (s *System) close() (errs []error) {
+	s.open.Store(false)
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
+	} else if s.listener != nil {
+		errs = append(errs, s.listener.Close())
+	}
+	if s.broker != nil {
+		s.broker.Stop()
+	}
+	if s.api != nil {
+		errs = append(errs, s.api.Stop())
+	}
+	if s.logs != nil {
+		errs = append(errs, s.logs.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errs
 }
 
 // Failed is closed when the System cannot go on: its Kubernetes API has ended by itself.

@@ -18,19 +18,19 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// fullObject is an object as the API server sends it, decoded anew so that it
+// fullObject is an object as the API server sends it, decoded each time so that it
 // shares nothing with others.
 func fullObject(b testing.TB, i int) *unstructured.Unstructured {
 	b.Helper()
 	managed := `{"manager":%q,"operation":"Update","apiVersion":"example.dev/v1","time":"2025-01-01T00:00:00Z","fieldsType":"FieldsV1",
 		"fieldsV1":{"f:metadata":{"f:annotations":{".":{},"f:kubectl.kubernetes.io/last-applied-configuration":{}},"f:finalizers":{".":{},"v:\"synchronizer.xos-knative.dev/sync\"":{}}},
-		"f:spec":{".":{},"f:name":{},"f:helloTo":{},"f:owner":{".":{},"f:name":{}}},"f:status":{".":{},"f:conditions":{},"f:sync":{".":{},"f:generation":{},"f:state":{},"f:code":{},"f:lastSuccess":{}}}}}`
+		"f:spec":{".":{},"f:name":{},"f:title":{},"f:owner":{".":{},"f:name":{}}},"f:status":{".":{},"f:conditions":{},"f:sync":{".":{},"f:generation":{},"f:state":{},"f:code":{},"f:lastSuccess":{}}}}}`
 	condition := `{"type":%q,"status":"True","lastTransitionTime":"2025-01-01T00:00:00Z"}`
 	text := fmt.Sprintf(`{"apiVersion":"example.dev/v1","kind":"Item","metadata":{"name":"item-%[1]d","namespace":"default","uid":"4f7c0f4c-9d5e-4a0e-8d6b-%012[1]d",
-		"resourceVersion":"%[1]d","generation":1,"creationTimestamp":"2025-01-01T00:00:00Z","labels":{"app":"hello","team":"greeting"},
-		"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"apiVersion\":\"example.dev/v1\",\"kind\":\"Item\",\"metadata\":{\"name\":\"item-%[1]d\"},\"spec\":{\"name\":\"Item %[1]d\",\"helloTo\":\"Guest %[1]d\",\"owner\":{\"name\":\"owner-%[2]d\"}}}"},
+		"resourceVersion":"%[1]d","generation":1,"creationTimestamp":"2025-01-01T00:00:00Z","labels":{"app":"library","team":"fiction"},
+		"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"apiVersion\":\"example.dev/v1\",\"kind\":\"Item\",\"metadata\":{\"name\":\"item-%[1]d\"},\"spec\":{\"name\":\"Item %[1]d\",\"title\":\"Title %[1]d\",\"owner\":{\"name\":\"owner-%[2]d\"}}}"},
 		"finalizers":["synchronizer.xos-knative.dev/sync"],"managedFields":[%[3]s,%[4]s]},
-		"spec":{"name":"Item %[1]d","helloTo":"Guest %[1]d","owner":{"name":"owner-%[2]d"}},
+		"spec":{"name":"Item %[1]d","title":"Title %[1]d","owner":{"name":"owner-%[2]d"}},
 		"status":{"observedGeneration":1,"conditions":[%[5]s,%[6]s],"sync":{"generation":1,"state":"OK","code":1,"message":"OK","lastSuccess":"2025-01-01T00:00:00Z","handle":"4f7c0f4c-9d5e-4a0e-8d6b-%012[1]d",
 		"dependencies":[{"kind":"Owner","name":"owner-%[2]d","uid":"uid-of-owner-%[2]d","generation":1}]}}}`,
 		i, i%100, fmt.Sprintf(managed, "kubectl-client-side-apply"), fmt.Sprintf(managed, "sync"), fmt.Sprintf(condition, "Ready"), fmt.Sprintf(condition, "Synced"))
@@ -80,7 +80,7 @@ func BenchmarkMemory(b *testing.B) {
 		before = heap()
 		for _, obj := range w.objects.List() {
 			o := obj.(*model.Snapshot)
-			s.tracked[keyOf(o, model.StepSync)] = &flight{uid: o.UID, generation: o.Generation}
+			s.tasks[keyOf(o, model.StepSync)] = &task{uid: o.UID, generation: o.Generation}
 		}
 		tracked += heap() - before
 		runtime.KeepAlive(s)
@@ -89,7 +89,7 @@ func BenchmarkMemory(b *testing.B) {
 	n := float64(b.N * objects)
 	b.ReportMetric(full/n, "B/object")
 	b.ReportMetric(kept/n, "B/snapshot")
-	b.ReportMetric(tracked/n, "B/flight")
+	b.ReportMetric(tracked/n, "B/task")
 	b.ReportMetric(full/(kept+tracked), "x-smaller")
 	b.ReportMetric(0, "ns/op")
 }
@@ -187,8 +187,8 @@ func BenchmarkOwnerChanged(b *testing.B) {
 		}
 		drain(ctx, s)
 		took := time.Since(began)
-		if l := s.lane(key{kind: itemKind.GVK.GroupKind(), step: model.StepSync}); l.inFlight != 0 || len(s.tracked) < objects {
-			b.Fatalf("expected %d events that are acknowledged, got %d of which %d are not", objects, len(s.tracked), l.inFlight)
+		if l := s.lane(key{groupKind: itemKind.GVK.GroupKind(), step: model.StepSync}); l.inFlight != 0 || len(s.tasks) < objects {
+			b.Fatalf("expected %d events that are acknowledged, got %d of which %d are not", objects, len(s.tasks), l.inFlight)
 		}
 		return took
 	})
@@ -219,7 +219,7 @@ func BenchmarkOwnerDeleted(b *testing.B) {
 			drain(ctx, s)
 		}
 		took := time.Since(began)
-		if f := s.tracked[keyOf(owner, model.StepSync)]; f == nil || f.attempts != 1 {
+		if f := s.tasks[keyOf(owner, model.StepSync)]; f == nil || f.attempts != 1 {
 			b.Fatal("expected one event for the owner, when the last of its dependents was gone")
 		}
 		return took

@@ -31,16 +31,16 @@ func TestObjectThatCannotBeRead(t *testing.T) {
 	r.quiet("the others are held back")
 	for _, name := range []string{"a", "c"} {
 		if r.logs.FilterMessageSnippet("held back").Filter(func(e observer.LoggedEntry) bool {
-			return strings.Contains(e.ContextMap()["error"].(string), "default/"+name)
+			return strings.Contains(e.ContextMap()["error"].(string), r.namespace+"/"+name)
 		}).Len() == 0 {
 			t.Errorf("expected the log to name %s", name)
 		}
 	}
 
 	r.update("Item", "a", fields{"status": map[string]any{}})
-	r.work(r.expect("mended", "created Item/a sync #1")...)
+	r.work(r.expect("fixed", "created Item/a sync #1")...)
 	r.update("Item", "c", fields{"spec.owner": "o"})
-	r.work(r.expect("mended", "created Item/c sync #1")...)
+	r.work(r.expect("fixed", "created Item/c sync #1")...)
 	r.quiet("all is synced")
 
 	// It counts as a dependent although it cannot be read.
@@ -56,7 +56,7 @@ func TestObjectThatCannotBeRead(t *testing.T) {
 	r.update("Item", "a", fields{"spec.owner": "elsewhere"})
 	events = r.expect("it does not any more", "deleted Owner/o sync #2")
 	r.update("Item", "a", fields{"status": map[string]any{}})
-	r.work(append(events, r.expect("mended", "created Item/a sync #1")...)...)
+	r.work(append(events, r.expect("fixed", "created Item/a sync #1")...)...)
 	r.quiet("the owner is gone")
 }
 
@@ -120,7 +120,8 @@ func TestAPIRestarts(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r := newRigOn(t, server, owners, items)
+	r := newRigOn(t, server, "")
+	r.define(owners, items)
 	defer func() { r.stop() }() // Before its API.
 	r.start(Options{})
 	r.create("Owner", "o", nil)
@@ -157,13 +158,13 @@ func TestAPIRestarts(t *testing.T) {
 }
 
 // redefine changes the definition of Owner, whose list the API refuses, and
-// waits until the source knows that, and no object.
+// waits until the source knows the new definition, and no object.
 func (r *rig) redefine() {
 	r.Helper()
 	changed := owners
 	changed.dependsOn = "Elsewhere=spec.elsewhere"
 	r.define(changed)
-	r.await("the model to be followed anew", func() bool {
+	r.await("the model to be watched again", func() bool {
 		r.source.mu.Lock()
 		defer r.source.mu.Unlock()
 		w := r.source.kinds[r.groupKind("Owner")]
@@ -174,7 +175,7 @@ func (r *rig) redefine() {
 // TestGoneWhileRedefined has an object go while nobody watches, because the
 // definition changes at that moment.
 func TestGoneWhileRedefined(t *testing.T) {
-	r := newRig(t, owners)
+	r := newOwnRig(t, owners)
 	var broken atomic.Pointer[string]
 	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
 	r.start(Options{Window: 1})
@@ -192,7 +193,7 @@ func TestGoneWhileRedefined(t *testing.T) {
 
 // TestWaitingWhileRedefined has a lane go on while it knows no objects.
 func TestWaitingWhileRedefined(t *testing.T) {
-	r := newRig(t, owners)
+	r := newOwnRig(t, owners)
 	var broken atomic.Pointer[string]
 	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return brokenAPI{rt, &broken} })
 	r.answerWith(func(context.Context, cloudevents.Event) error { return errDown })
@@ -201,7 +202,7 @@ func TestWaitingWhileRedefined(t *testing.T) {
 	r.start(Options{Window: 1})
 	waiting := func(n int) func() bool {
 		return func() bool {
-			return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 1 && l.sending == 0 && len(l.waiting) == n })
+			return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.rejected == 1 && l.sending == 0 && len(l.waiting) == n })
 		}
 	}
 	r.await("both to wait for the sink", waiting(2))

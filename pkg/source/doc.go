@@ -1,22 +1,32 @@
-// Package source is the model source: the one always-on part of a
-// synchronizer. It watches every model and sends a CloudEvent for each step
-// that has work on an object, as [model.Due] says. It is what waits, so that
-// functions need not: retries, dependencies and the order between objects are
-// waited for here, in memory, without a pod.
+// Package source is the model source: the one part of the system that always runs. It watches the
+// objects of every model and sends a CloudEvent for each step that has work on one, as [model.Due]
+// says. The source is what waits, so that functions need not: the next attempt after a failure, the
+// wait for a dependency and the order between objects take memory here, and no pod.
 //
-// The package in the order of its work:
+// # What it promises
 //
-//   - kinds.go finds models by the label of their definitions, while it runs,
-//     and keeps a snapshot (metadata and status) of every object;
-//   - evaluate.go asks model.Due about an object whenever it, or something that
-//     it depends on or that depends on it, has changed, or a time has come;
-//   - lane.go sends what is due, for each kind and step at most a window of
-//     events that are not yet acknowledged, not counting those that are past
-//     the first visibility timeout.
+//   - Every step that is due gets an event, sooner or later, whatever is lost or restarted on the
+//     way. The source keeps no state of its own: what it has forgotten when it starts again is still
+//     due, and is found again.
+//   - A step that was sent an event for an object gets no other one for it before the watched status
+//     shows that the step has handled it, or a visibility timeout passes. So a step does not run
+//     twice at once for one object, except after a visibility timeout, and while a source starts
+//     again or a second one runs.
+//   - Nothing but due work makes an event: neither a status that a step has written, nor a resync,
+//     nor a restart.
+//   - At most [Options.Window] events of one kind and step wait for their acknowledgement, not
+//     counting those that have waited for longer than a visibility timeout. A function that hangs
+//     holds up nobody else.
+//   - Kinds that are defined, changed and deleted while the source runs need no restart. With no
+//     model at all it waits for the first one.
 //
-// What was sent is in flight until the watched status shows that the step has
-// handled it, or until a visibility timeout passes and it is sent again. The
-// source keeps no state of its own: what it has forgotten when it starts again
-// is found again, because it is still due. So it does not matter to the result
-// whether it, a broker or a function dies, and when.
+// # Where to start reading
+//
+// [Source.Run] starts everything; then in the order of the work:
+//
+//   - definitions.go finds the kinds, by the label of their definitions;
+//   - objects.go keeps a snapshot (metadata and status) of every object and knows what depends on what;
+//   - evaluate.go asks model.Due about a step of an object when the object, or one that it depends
+//     on or that depends on it, has changed, or a time has come;
+//   - lane.go sends what is due, for each kind and step in turn.
 package source

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,15 +16,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/pkg/logging"
 
-	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/source"
 	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
 )
 
-// backend is a micro-service that fails once for each object, and notes what
+// backend is a micro-shelf that fails once for each object, and notes what
 // was asked of it.
 type backend struct {
 	t *testing.T
@@ -72,48 +73,50 @@ func (s syncer[T]) Delete(_ context.Context, o T) error {
 	return nil
 }
 
-// TestWithEngines has the real engines behind HTTP, and the models of the
-// example: services, and instances that a policy gives their owner.
-func TestWithEngines(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs a Kubernetes API")
+// libraryOnly hides the definitions of other tests.
+type libraryOnly struct{ http.RoundTripper }
+
+func (l libraryOnly) RoundTrip(q *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(q.URL.Path, "/customresourcedefinitions") {
+		q = q.Clone(q.Context())
+		query := q.URL.Query()
+		query.Set("labelSelector", query.Get("labelSelector")+",!rig")
+		q.URL.RawQuery = query.Encode()
 	}
+	return l.RoundTripper.RoundTrip(q)
+}
+
+// TestWithEngines has the real engines behind HTTP, and the models of the library: shelves, and books
+// that a policy gives their shelf.
+func TestWithEngines(t *testing.T) {
 	t.Parallel()
-	const instances, namespace = 8, "default"
-	config := kubeapitest.Start(t, "../../config/crds")
+	const books = 8
+	namespace := kubeapitest.Namespace(t)
+	config := kubeapitest.Shared(t).Config()
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return libraryOnly{next} })
 	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := logging.WithLogger(t.Context(), zap.NewNop().Sugar())
 	b := &backend{t: t, running: map[string]bool{}, calls: map[string]int{}}
-	syncs, err := step.NewSyncEngine(ctx, models, []step.SyncStep{
-		step.Sync(syncer[*v1alpha1.HelloWorldService]{b}), step.Sync(syncer[*v1alpha1.HelloWorldServiceInstance]{b})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	services, all := model.For[*v1alpha1.HelloWorldService](models), model.For[*v1alpha1.HelloWorldServiceInstance](models)
-	adopt := func(ctx context.Context, o *v1alpha1.HelloWorldServiceInstance) error {
-		o.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"}
+	shelves, all := model.For[*v1alpha1.Shelf](models), model.For[*v1alpha1.Book](models)
+	adopt := func(ctx context.Context, o *v1alpha1.Book) error {
+		o.Spec.Shelf = &v1alpha1.ShelfReference{Name: "fiction"}
 		_, _, err := all.Update(ctx, o)
 		return err
 	}
-	policies, err := step.NewPolicyEngine(ctx, models, []step.PolicyStep{
-		step.Policies(step.PolicyFuncs[*v1alpha1.HelloWorldServiceInstance]{OnCreate: adopt})})
+	steps, err := step.New(ctx, models, []step.Registration{
+		step.Sync(syncer[*v1alpha1.Shelf]{b}), step.Sync(syncer[*v1alpha1.Book]{b}),
+		step.Policies(step.PolicyFuncs[*v1alpha1.Book]{OnCreate: adopt})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux := map[string]http.Handler{}
-	for name, engine := range map[string]*step.Engine{"sync": syncs, "policy": policies} {
-		if mux[name], err = engine.HTTP(); err != nil {
-			t.Fatal(err)
-		}
+	handler, err := steps.HTTP()
+	if err != nil {
+		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		mux[q.Header.Get("ce-step")].ServeHTTP(w, q.WithContext(logging.WithLogger(q.Context(), zap.NewNop().Sugar())))
-	}))
-	defer server.Close()
-	sink, err := function.NewSink(function.SinkSettings{URL: server.URL}, 8)
+	sink, err := function.NewSink(function.SinkSettings{URL: functiontest.Serve(t, handler)}, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +127,7 @@ func TestWithEngines(t *testing.T) {
 		}
 		return sink.Send(ctx, e)
 	}
-	s, err := source.New(config, send, source.Options{Window: 8})
+	s, err := source.New(config, send, source.Options{Namespace: namespace, Window: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,16 +141,16 @@ func TestWithEngines(t *testing.T) {
 		}
 	}()
 
-	for i := range instances {
-		o := &v1alpha1.HelloWorldServiceInstance{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("i-%02d", i)}}
-		o.Spec.HelloTo = "world"
+	for i := range books {
+		o := &v1alpha1.Book{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("i-%02d", i)}}
+		o.Spec.Title = "world"
 		if _, err := all.Create(ctx, o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	service := &v1alpha1.HelloWorldService{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "hello"}}
-	service.Spec.HelloFrom = "me"
-	if _, err := services.Create(ctx, service); err != nil {
+	shelf := &v1alpha1.Shelf{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "fiction"}}
+	shelf.Spec.Label = "me"
+	if _, err := shelves.Create(ctx, shelf); err != nil {
 		t.Fatal(err)
 	}
 	await := func(what string, condition func(ctx context.Context) (bool, error)) {
@@ -164,7 +167,7 @@ func TestWithEngines(t *testing.T) {
 				ready++
 			}
 		}
-		return ready == instances, err
+		return ready == books, err
 	})
 	b.mu.Lock()
 	for id, n := range b.calls {
@@ -172,13 +175,13 @@ func TestWithEngines(t *testing.T) {
 			t.Errorf("%s: expected two calls, of which one fails, got %d", id, n)
 		}
 	}
-	if len(b.calls) != instances+1 {
-		t.Errorf("expected calls for %d objects, got %v", instances+1, b.calls)
+	if len(b.calls) != books+1 {
+		t.Errorf("expected calls for %d objects, got %v", books+1, b.calls)
 	}
 	b.order = nil
 	b.mu.Unlock()
 
-	if err := services.Delete(ctx, service); err != nil {
+	if err := shelves.Delete(ctx, shelf); err != nil {
 		t.Fatal(err)
 	}
 	found, err := all.List(ctx, namespace, model.Filter{})
@@ -191,12 +194,12 @@ func TestWithEngines(t *testing.T) {
 		}
 	}
 	await("all are gone", func(ctx context.Context) (bool, error) {
-		left, err := services.List(ctx, namespace, model.Filter{})
+		left, err := shelves.List(ctx, namespace, model.Filter{})
 		return len(left) == 0, err
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.order); n != instances+1 || b.order[n-1] != "delete hello" {
-		t.Errorf("expected the service to be deleted after its %d instances, got %v", instances, b.order)
+	if n := len(b.order); n != books+1 || b.order[n-1] != "delete fiction" {
+		t.Errorf("expected the shelf to be deleted after its %d books, got %v", books, b.order)
 	}
 }

@@ -10,123 +10,148 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// flight is what the source remembers of one step of one object.
-type flight struct {
+// task is what the source remembers of one step of one object.
+type task struct {
 	uid        types.UID
 	generation int64
 	// attempts counts the events sent for this generation.
 	attempts int
 	// lost counts the events in a row that were not acknowledged in time.
 	lost int
-	// pending: it waits for a place in its lane.
-	pending bool
-	// sent is the event that is in flight, nil if there is none.
-	sent *sent
+	// waiting: it is in its lane and waits to be sent.
+	waiting bool
+	// inFlight is the event that was sent and is not acknowledged, nil if there is none.
+	inFlight *delivery
 }
 
-// sent is an event that was sent, or is being sent, and is not acknowledged.
-type sent struct {
+// delivery is an event that was sent, or is being sent, and is not acknowledged.
+type delivery struct {
 	// status of the step when the event was sent. Any other one acknowledges it.
 	status *model.StepStatus
-	// taken is when the sink took it, zero before, and expires when the event is
-	// sent again if nothing acknowledges it.
-	taken, expires time.Time
-	// late: it has had its visibility timeout and does not count in its lane any
-	// more. That it is sent again later and later must not keep others waiting.
-	late bool
+	// round is the lane's count of rejected rounds when the event was sent.
+	round int
+	// accepted is when the sink accepted it, zero before that, and expires is when the event is sent
+	// again if nothing acknowledges it.
+	accepted, expires time.Time
+	// freed: it no longer takes a place in its lane. It has had its visibility timeout, and that it
+	// is sent again later and later must not keep others waiting.
+	freed bool
 }
 
-// acknowledged tells whether the step has handled the event, as the object shows.
-func (e *sent) acknowledged(step model.Step, o *model.Snapshot) bool {
+// acknowledged reports whether the object shows that the step has handled the event.
+func (d *delivery) acknowledged(step model.Step, o *model.Snapshot) bool {
 	if o.Deleting() && !o.Carries(step) {
 		return true // Cleaned up: the step has no more to do with the object.
 	}
-	return !equality.Semantic.DeepEqual(e.status, o.Status.Step(step))
+	return !equality.Semantic.DeepEqual(d.status, o.Status.Step(step))
 }
 
-// evaluate decides about one step of one object.
+// evaluate decides about one step of one object: whether the event that is in flight for it, if
+// any, still is, and whether the step is due.
 func (s *Source) evaluate(ctx context.Context, k key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k.Name == "" {
-		s.pump(ctx, s.lane(k)) // A lane's wait for the sink is over.
+		s.sendWaiting(ctx, s.lane(k)) // The lane's wait for the sink is over.
 		return
 	}
-	if w := s.kinds[k.kind]; !s.synced || w != nil && !w.synced {
-		return // Looked at again once all that there is is known.
+	if w := s.kinds[k.groupKind]; !s.synced || w != nil && !w.synced {
+		return // Evaluated again when all objects are known.
 	}
-	o := s.object(k.kind, k.Namespace, k.Name)
-	f := s.tracked[k]
-	if f != nil && (o == nil || f.uid != o.UID) {
-		// The object is gone, and so is interest in what is in flight for it.
-		// Another one that has its name begins anew.
-		delete(s.tracked, k)
-		s.land(ctx, k, f)
-		f = nil
-	}
+	o := s.object(k.groupKind, k.Namespace, k.Name)
+	t := s.remembered(ctx, k, o)
 	if o == nil {
 		return
 	}
 	n, known := s.neighbours(o)
 	if !known {
-		return
+		return // As above.
 	}
 	now := s.options.Clock.Now()
 	verdict := model.Due(k.step, o, n, now)
-	if f != nil && f.generation != o.Generation {
-		// There is a new generation to count attempts for. What is in flight
-		// stays so, as the step must not run twice at once, but no longer than
-		// if it were the first.
-		f.generation, f.attempts = o.Generation, 0
-		if f.sent != nil && !f.sent.taken.IsZero() {
-			f.sent.expires = f.sent.taken.Add(s.options.Visibility)
-		}
-	}
-
-	if f != nil && f.sent != nil {
-		switch {
-		case f.sent.acknowledged(k.step, o):
-			f.lost = 0
-		case f.sent.taken.IsZero():
-			return // Looked at again when the sink has answered.
-		case now.Before(f.sent.expires):
-			// Also if it is not due any more: the step may be running, and if
-			// it became due again it would run twice at once.
-			again := f.sent.taken.Add(s.options.Visibility)
-			if !now.Before(again) {
-				s.yield(ctx, k, f.sent)
-				again = f.sent.expires
-			}
-			s.queue.AddAfter(k, again.Sub(now))
-			return
-		case verdict.Due():
-			f.lost++
-			lostTotal.WithLabelValues(string(k.step), k.kind.Kind).Inc()
-			s.log(ctx, k).Warnw("Not acknowledged in time, sending again", "attempt", f.attempts+1)
-		}
-		s.land(ctx, k, f)
-	}
-
-	if !verdict.Due() {
-		if f != nil {
-			f.pending, f.lost = false, 0
-		}
-		if !verdict.At.IsZero() {
-			s.queue.AddAfter(k, verdict.At.Sub(now))
-		}
+	if t != nil && s.mustWait(ctx, k, t, o, verdict, now) {
 		return
 	}
-	if f == nil {
-		f = &flight{uid: o.UID, generation: o.Generation}
-		if status := o.Status.Step(k.step); status != nil && status.Generation == o.Generation {
-			// A restart of the source should not count from 1 again.
-			f.attempts = int(status.Failures)
-		}
-		s.tracked[k] = f
+	if verdict.Due() {
+		s.enter(k, t, o)
+		s.sendWaiting(ctx, s.lane(k))
+		return
 	}
-	if !f.pending {
-		f.pending = true
+	if t != nil {
+		t.waiting, t.lost = false, 0
+	}
+	if !verdict.At.IsZero() {
+		s.queue.AddAfter(k, verdict.At.Sub(now))
+	}
+}
+
+// remembered is the task for the step of exactly this object, nil if there is none. The caller holds
+// mu.
+func (s *Source) remembered(ctx context.Context, k key, o *model.Snapshot) *task {
+	t := s.tasks[k]
+	if t == nil {
+		return nil
+	}
+	if o == nil || t.uid != o.UID {
+		// The object is gone, and with it the interest in what is in flight for it. For another one
+		// that has its name everything starts from the beginning.
+		delete(s.tasks, k)
+		s.land(ctx, k, t)
+		return nil
+	}
+	if t.generation != o.Generation {
+		// Attempts are counted for each generation. What is in flight stays so, as the step must not
+		// run twice at once, but for no longer than the first event of a generation.
+		t.generation, t.attempts = o.Generation, 0
+		if d := t.inFlight; d != nil && !d.accepted.IsZero() {
+			d.expires = d.accepted.Add(s.options.Visibility)
+		}
+	}
+	return t
+}
+
+// mustWait reports whether the step must be left alone because an event is in flight for it. If one
+// was and no longer is, its place is free after that. The caller holds mu.
+func (s *Source) mustWait(ctx context.Context, k key, t *task, o *model.Snapshot, verdict model.Verdict, now time.Time) bool {
+	d := t.inFlight
+	switch {
+	case d == nil:
+		return false
+	case d.acknowledged(k.step, o):
+		t.lost = 0
+	case d.accepted.IsZero():
+		return true // Evaluated again when the sink has answered.
+	case now.Before(d.expires):
+		// Also if it is not due any more: the step may be running, and if it became due again it
+		// would run twice at once.
+		again := d.accepted.Add(s.options.Visibility)
+		if !now.Before(again) {
+			s.free(ctx, k, d)
+			again = d.expires
+		}
+		s.queue.AddAfter(k, again.Sub(now))
+		return true
+	case verdict.Due():
+		t.lost++
+		lostTotal.WithLabelValues(string(k.step), k.groupKind.Kind).Inc()
+		s.log(ctx, k).Warnw("Not acknowledged in time, sending again", "attempt", t.attempts+1)
+	}
+	s.land(ctx, k, t)
+	return false
+}
+
+// enter puts a step that is due into its lane. t is nil if nothing is remembered of it. The caller
+// holds mu.
+func (s *Source) enter(k key, t *task, o *model.Snapshot) {
+	if t == nil {
+		t = &task{uid: o.UID, generation: o.Generation}
+		if status := o.Status.Step(k.step); status != nil && status.Generation == o.Generation {
+			t.attempts = int(status.Failures) // A source that starts again does not count from 1.
+		}
+		s.tasks[k] = t
+	}
+	if !t.waiting {
+		t.waiting = true
 		s.lane(k).push(k)
 	}
-	s.pump(ctx, s.lane(k))
 }

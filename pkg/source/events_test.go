@@ -26,15 +26,15 @@ func TestEvent(t *testing.T) {
 	for _, step := range model.Steps() {
 		want := cloudevents.NewEvent()
 		want.SetType("dev.xos-knative.model.created")
-		want.SetSource("/apis/" + r.group + "/v1/namespaces/default/things")
+		want.SetSource("/apis/" + r.group + "/v1/namespaces/" + r.namespace + "/things")
 		want.SetSubject("a")
 		want.SetID(string(o.UID) + "/1/" + string(step) + "/1")
 		want.SetTime(r.clock.Now())
-		for key, value := range map[string]string{"step": string(step), "kind": "Thing", "namespace": "default", "name": "a",
+		for key, value := range map[string]string{"step": string(step), "kind": "Thing", "namespace": r.namespace, "name": "a",
 			"uid": string(o.UID), "generation": "1", "partitionkey": string(o.UID)} {
 			want.SetExtension(key, value)
 		}
-		data := map[string]any{"apiVersion": r.group + "/v1", "kind": "Thing", "namespace": "default", "name": "a",
+		data := map[string]any{"apiVersion": r.group + "/v1", "kind": "Thing", "namespace": r.namespace, "name": "a",
 			"uid": string(o.UID), "generation": 1}
 		if err := want.SetData(cloudevents.ApplicationJSON, data); err != nil {
 			t.Fatal(err)
@@ -65,7 +65,7 @@ func TestEvent(t *testing.T) {
 	r.await("the object to be forgotten", func() bool {
 		r.source.mu.Lock()
 		defer r.source.mu.Unlock()
-		for k := range r.source.tracked {
+		for k := range r.source.tasks {
 			if k.Name == "a" {
 				return false
 			}
@@ -105,15 +105,13 @@ func (r *rig) settled() (names []string) {
 		status.Generation = 1
 		for _, e := range r.expect("new", "created Item/"+name+" sync #1") {
 			o, step := r.live(e)
-			n, err := r.models.Neighbours(r.Context(), model.StepSync, o)
+			n, err := r.models.Neighbours(r.Context(), model.StepSync, o.Snapshot)
 			if err != nil {
 				r.Fatal(err)
 			}
 			d := n.Dependencies[0]
 			status.Dependencies = []model.DependencyStatus{{Kind: "Owner", Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation}}
-			if err := r.models.SetStep(r.Context(), o, step, status); err != nil {
-				r.Fatal(err)
-			}
+			r.setStep(o, step, status)
 		}
 		names = append(names, name)
 	}
@@ -149,13 +147,13 @@ func TestNobodyIsWoken(t *testing.T) {
 
 	for i := range 3 {
 		for _, name := range names {
-			r.update("Item", name, fields{"metadata.labels": map[string]any{"round": itoa(i)}})
+			r.update("Item", name, fields{"metadata.labels.round": itoa(i)})
 			r.update("Item", name, fields{"@example.dev/note": itoa(i)})
 			r.update("Item", name, fields{"status.annotations": map[string]any{"round": itoa(i)}})
 			r.update("Item", name, fields{"status.policy": map[string]any{"generation": int64(1), "state": "OK", "code": int64(1), "message": itoa(i)}})
 		}
 		for _, name := range []string{"owner", "failed-owner", "leaving"} {
-			r.update("Owner", name, fields{"status.annotations": map[string]any{"round": itoa(i)}, "metadata.labels": map[string]any{"round": itoa(i)}})
+			r.update("Owner", name, fields{"status.annotations": map[string]any{"round": itoa(i)}, "metadata.labels.round": itoa(i)})
 		}
 	}
 	r.quiet("neither labels, nor foreign annotations, nor the status of others wake a step")
@@ -252,9 +250,7 @@ func TestChangedWhileInFlight(t *testing.T) {
 	r.quiet("the step is running: it must not run twice at once")
 
 	o, step := r.live(first[0])
-	if err := r.models.SetStep(t.Context(), o, step, &model.StepStatus{Generation: 1, State: model.StateOK}); err != nil {
-		t.Fatal(err)
-	}
+	r.setStep(o, step, &model.StepStatus{Generation: 1, State: model.StateOK})
 	r.work(r.expect("it has handled the older generation: the newer one is due", "updated Owner/a sync #1")...)
 	r.quiet("done")
 
@@ -280,13 +276,13 @@ func TestVisibilityTimeout(t *testing.T) {
 	r.expect("new", "created Owner/a sync #1")
 	var last []cloudevents.Event
 	for i, timeout := range []time.Duration{30 * time.Second, 60 * time.Second, 100 * time.Second, 100 * time.Second} {
-		r.taken("Owner")
+		r.accepted("Owner")
 		r.step(timeout - time.Millisecond)
 		r.quiet("not before the timeout")
 		r.step(time.Millisecond)
 		last = r.expect("not acknowledged: sent again, with the next attempt number", "created Owner/a sync #"+itoa(i+2))
 	}
-	r.taken("Owner")
+	r.accepted("Owner")
 	r.work(last...)
 	r.quiet("acknowledged")
 	r.step(time.Hour)
@@ -294,7 +290,7 @@ func TestVisibilityTimeout(t *testing.T) {
 
 	r.update("Owner", "a", fields{"spec.color": "red"})
 	r.expect("changed", "updated Owner/a sync #1")
-	r.taken("Owner")
+	r.accepted("Owner")
 	r.step(30 * time.Second)
 	r.work(r.expect("after an acknowledgement the timeout is short again", "updated Owner/a sync #2")...)
 }
@@ -340,18 +336,18 @@ func TestNobodyHandles(t *testing.T) {
 
 	r.step(30 * time.Second)
 	third := r.expect("the 60 s are over", "created Owner/"+again+" sync #3")
-	r.taken("Owner")
+	r.accepted("Owner")
 	r.update("Owner", other, fields{"spec.color": "red"})
 	changed := r.expect("a new generation does not wait for the longer timeout of the old one", "created Owner/"+other+" sync #1")
-	r.taken("Owner")
+	r.accepted("Owner")
 	r.work(third[0], changed[0])
 	r.step(30 * time.Second)
 	r.work(r.next())
 	r.quiet("all are synced")
 }
 
-// taken waits until the source knows that the sink has taken what it was sent.
-func (r *rig) taken(kind string) {
+// accepted waits until the source knows that the sink has accepted what it was sent.
+func (r *rig) accepted(kind string) {
 	r.Helper()
 	r.await("the answer of the sink", func() bool {
 		return r.lane(kind, model.StepSync, func(l *lane) bool { return l.sending == 0 })
@@ -371,7 +367,7 @@ func TestRetry(t *testing.T) {
 		r.quiet("not before its time")
 		r.step(time.Millisecond)
 		e = r.expect("at its time, to the second", "updated Owner/a sync #"+itoa(attempt+2))
-		r.taken("Owner")
+		r.accepted("Owner")
 	}
 	// A new source counts on, and knows the time.
 	r.settle(e[0], &model.StepStatus{State: model.StateFailed, Failures: 5, NextAttempt: metaTime(r.clock.Now().Add(time.Minute))})

@@ -113,7 +113,7 @@ func TestSinkDown(t *testing.T) {
 		t.Helper()
 		r.await("the lane to wait for the sink", func() bool {
 			return r.lane("Owner", model.StepSync, func(l *lane) bool {
-				return l.refused == rounds && l.sending == 0 && l.inFlight == 0 && len(l.waiting) == objects
+				return l.rejected == rounds && l.sending == 0 && l.inFlight == 0 && len(l.waiting) == objects
 			})
 		})
 	}
@@ -154,7 +154,7 @@ func TestSinkDown(t *testing.T) {
 	}
 }
 
-// TestSinkFails checks that a lane goes on when the sink takes again, although
+// TestSinkFails checks that a lane goes on when the sink accepts events again, although
 // many of its events are still in flight.
 func TestSinkFails(t *testing.T) {
 	r := newRig(t, owners)
@@ -164,7 +164,7 @@ func TestSinkFails(t *testing.T) {
 	r.answerWith(func(context.Context, cloudevents.Event) error { return errDown })
 	r.create("Owner", "b", nil)
 	r.await("the lane to wait for the sink", func() bool {
-		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 1 && l.sending == 0 })
+		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.rejected == 1 && l.sending == 0 })
 	})
 	r.answer.Store(nil)
 	r.step(time.Second)
@@ -191,19 +191,19 @@ func TestSinkHangs(t *testing.T) {
 	for i := range objects {
 		r.create("Owner", fmt.Sprintf("o-%02d", i), nil)
 	}
-	r.start(Options{Window: window, Visibility: 3 * time.Second})
+	r.start(Options{Window: window, Visibility: time.Second})
 	r.await("the window to hang", func() bool { return most.Load() == window })
 	r.create("Thing", "a", nil)
 	r.work(r.expect("another lane goes on", "created Thing/a policy #1", "created Thing/a sync #1")...)
 	r.await("the lane to give up", func() bool {
-		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 1 && l.sending == 0 })
+		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.rejected == 1 && l.sending == 0 })
 	})
 	if got := r.tries.Load() - 2; got != window {
 		t.Errorf("expected a window (%d) of tries, got %d", window, got)
 	}
 	r.step(time.Second)
 	r.await("the lane to give up again", func() bool {
-		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.refused == 2 && l.sending == 0 })
+		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.rejected == 2 && l.sending == 0 })
 	})
 	if got := r.tries.Load() - 2; got != window+1 {
 		t.Errorf("expected a single one to try, got %d", got-window)
@@ -238,7 +238,7 @@ func TestStopWhileSinkHangs(t *testing.T) {
 	}
 	r.answer.Store(nil)
 	r.start(Options{})
-	r.work(r.expect("what was not taken is found again", "created Owner/a sync #1")...)
+	r.work(r.expect("what was not accepted is found again", "created Owner/a sync #1")...)
 	r.quiet("done")
 }
 
@@ -262,7 +262,7 @@ func TestAcknowledgedBeforeAnswer(t *testing.T) {
 	})
 	answer <- errDown
 	r.await("the answer", func() bool {
-		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.sending == 0 && l.refused == 1 })
+		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.sending == 0 && l.rejected == 1 })
 	})
 	r.step(time.Second)
 	r.work(r.expect("the lane goes on", "created Owner/b sync #1")...)

@@ -91,14 +91,14 @@ type world struct {
 // chance is true p times of 100. The caller holds mu.
 func (w *world) chance(p int) bool { return w.random.IntN(100) < p }
 
-// send takes some events, refuses some and hangs on others; of those that it
-// takes it loses some, and the rest reach the step. Sometimes it answers only
-// after the step has run, and then whatever it likes.
+// send accepts some events, rejects some and hangs on others; of those that it accepts it loses some,
+// and the rest reach the step. Sometimes it answers only after the step has run, and then whatever it
+// likes.
 func (w *world) send(ctx context.Context, e cloudevents.Event) error {
 	w.mu.Lock()
 	w.sending++
 	w.most = max(w.most, w.sending)
-	refuses, hangs, loses, waits := w.chance(10), w.chance(3), w.chance(10), w.chance(20)
+	rejects, hangs, loses, waits := w.chance(10), w.chance(3), w.chance(10), w.chance(20)
 	delay := time.Duration(w.random.IntN(500)) * time.Millisecond
 	runs := time.Duration(w.random.IntN(24_000)) * time.Millisecond
 	w.mu.Unlock()
@@ -115,8 +115,8 @@ func (w *world) send(ctx context.Context, e cloudevents.Event) error {
 		w.run(e.Subject(), runs)
 	}
 	time.Sleep(delay)
-	if refuses {
-		return errors.New("refused")
+	if rejects {
+		return errors.New("rejected")
 	}
 	if !loses && !waits {
 		go w.run(e.Subject(), runs)
@@ -221,7 +221,7 @@ func TestUnreliableWorld(t *testing.T) {
 					t.Errorf("expected silence when all is done, got %d more runs", w.runs-runs)
 				}
 				s.mu.Lock()
-				if l := s.lane(key{kind: ownerKind.GVK.GroupKind(), step: model.StepSync}); l.inFlight != 0 || l.sending != 0 || len(l.waiting) != 0 {
+				if l := s.lane(key{groupKind: ownerKind.GVK.GroupKind(), step: model.StepSync}); l.inFlight != 0 || l.sending != 0 || len(l.waiting) != 0 {
 					t.Errorf("expected an empty lane, got %d in flight, %d being sent, %d waiting", l.inFlight, l.sending, len(l.waiting))
 				}
 				s.mu.Unlock()

@@ -49,41 +49,31 @@ func TestDependencies(t *testing.T) {
 	r.quiet("all is synced")
 }
 
-// synced tells whether the status says that the object is synced as it is.
+// synced reports whether the status says that the object is synced as it is.
 func (r *rig) synced(kind, name string) bool {
 	r.Helper()
-	k := r.kind(kind)
-	u, err := r.models.Live(r.Context(), k, namespace, name)
+	o := r.get(r.namespace, kind, name)
+	n, err := r.models.Neighbours(r.Context(), model.StepSync, o.Snapshot)
 	if err != nil {
 		r.Fatal(err)
 	}
-	o, err := k.SnapshotOf(u)
-	if err != nil {
-		r.Fatal(err)
-	}
-	n, err := r.models.Neighbours(r.Context(), model.StepSync, o)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return o.Status.Sync != nil && o.Status.Sync.State == model.StateOK && !model.Due(model.StepSync, o, n, r.clock.Now()).Due()
+	return o.Status.Sync != nil && o.Status.Sync.State == model.StateOK && !model.Due(model.StepSync, o.Snapshot, n, r.clock.Now()).Due()
 }
 
 func TestOwnerOfNone(t *testing.T) {
-	definitions := items
-	definitions.steps = "policy"
-	r := newRig(t, owners, definitions)
+	r := newRig(t, owners, loans)
 	r.start(Options{})
 	waiting := &model.StepStatus{State: model.StateWaiting, WaitingFor: []model.Blocker{{Kind: "Owner", Reason: model.BlockerAmbiguous}}}
 
-	r.create("Item", "a", nil)
-	r.settle(r.expect("new", "created Item/a policy #1")[0], waiting)
+	r.create("Loan", "a", nil)
+	r.settle(r.expect("new", "created Loan/a policy #1")[0], waiting)
 	r.quiet("with no owner it waits")
 	r.create("Owner", "one", nil)
-	r.work(r.expect("with exactly one owner it has come", "created Owner/one sync #1", "updated Item/a policy #2")[0])
+	r.work(r.expect("with exactly one owner it has come", "created Owner/one sync #1", "updated Loan/a policy #2")[0])
 	r.create("Owner", "two", nil)
 	r.work(r.expect("new", "created Owner/two sync #1")...)
 	// The policy has found two of them in the end.
-	e := r.request("Item", "a", "updated Item/a policy #3")
+	e := r.request("Loan", "a", "updated Loan/a policy #3")
 	r.settle(e, waiting)
 	r.quiet("with two owners it waits")
 	r.create("Owner", "three", nil)
@@ -93,7 +83,7 @@ func TestOwnerOfNone(t *testing.T) {
 	r.work(r.expect("cleaning up", "deleted Owner/three sync #1")...)
 	r.quiet("two are left")
 	r.delete("Owner", "one")
-	events := r.expect("one is left, as that which is being deleted does not count", "deleted Owner/one sync #1", "updated Item/a policy #4")
+	events := r.expect("one is left, as that which is being deleted does not count", "deleted Owner/one sync #1", "updated Loan/a policy #4")
 	r.work(events[0])
 	r.settle(events[1], &model.StepStatus{State: model.StateOK})
 	r.quiet("done")
@@ -148,7 +138,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestDefinitions(t *testing.T) {
-	r := newRig(t, owners)
+	r := newOwnRig(t, owners)
 	r.start(Options{})
 	r.quiet("nothing to do")
 
@@ -217,7 +207,7 @@ func TestDefinitions(t *testing.T) {
 }
 
 func TestDependsOnChanged(t *testing.T) {
-	r := newRig(t, owners, items)
+	r := newOwnRig(t, owners, items)
 	r.start(Options{})
 	r.create("Owner", "o", nil)
 	r.work(r.expect("new", "created Owner/o sync #1")...)
@@ -247,7 +237,7 @@ func TestDependsOnChanged(t *testing.T) {
 // TestInFlightWhileRedefined checks that a change of the definition neither
 // makes the step run twice at once nor loses the place of what is gone.
 func TestInFlightWhileRedefined(t *testing.T) {
-	r := newRig(t, owners)
+	r := newOwnRig(t, owners)
 	r.start(Options{Window: 3})
 	r.create("Owner", "a", nil)
 	e := r.expect("new", "created Owner/a sync #1")

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,12 +14,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -29,7 +31,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/retry"
 	clocktesting "k8s.io/utils/clock/testing"
 	"knative.dev/pkg/logging"
 
@@ -41,16 +42,14 @@ import (
 // patience bounds every wait for what has to come, on a slow, busy machine.
 const patience = 2 * time.Minute
 
-// TestMain has the tests share one API server. What a test defines in it has
-// an API group of its own.
+// TestMain has the tests share one API server.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// A definition takes 2 s until the API server takes objects of it; tests
-	// wait for that side by side.
+	// Tests wait for the API server for most of their time, and do it side by side.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		log.Fatal(err)
 	}
-	kubeapitest.Main(m, kubeapi.Options{})
+	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../testdata/library/config/crds"}})
 }
 
 // definition is a model of a test. Its objects may look like anything.
@@ -64,6 +63,7 @@ var (
 	owners = definition{kind: "Owner", steps: "sync", labelled: "true"}
 	items  = definition{kind: "Item", steps: "sync", dependsOn: "Owner=spec.owner", labelled: "true"}
 	things = definition{kind: "Thing", steps: "sync,policy", labelled: "true"}
+	loans  = definition{kind: "Loan", steps: "policy", dependsOn: "Owner=spec.owner", labelled: "true"}
 )
 
 func (d definition) plural() string { return strings.ToLower(d.kind) + "s" }
@@ -74,7 +74,7 @@ apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
   name: %[3]s.%[1]s
-  labels: {%[4]s: %[5]q, rig: %[1]s}
+  labels: {%[4]s: %[5]q, %[11]s: %[1]s}
   annotations: {%[6]s: %[7]q, %[8]s: %[9]q}
 spec:
   group: %[1]s
@@ -88,17 +88,20 @@ spec:
     schema:
       openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
 `, group, d.kind, d.plural(), model.LabelModel, d.labelled, model.AnnotationSteps, d.steps,
-		model.AnnotationDependsOn, d.dependsOn, strings.ToLower(d.kind))
+		model.AnnotationDependsOn, d.dependsOn, strings.ToLower(d.kind), rigLabel)
 }
 
-// rig is a source between a real API and a sink that records, with models of
-// the test's own, a clock that stands still, and a small engine in place of
-// the functions.
+// rig is a source between a real API and a sink that records, with objects of the test's own, a
+// clock that stands still, and a small engine in place of the functions.
 type rig struct {
 	*testing.T
 	server *kubeapi.Server
 	config *rest.Config
-	group  string
+	// label that the definitions of the group have, and the objects of the rig.
+	group, label string
+	// namespace of the objects, another one for each rig.
+	namespace string
+
 	client dynamic.Interface
 	models *model.Client
 	clock  *clocktesting.FakeClock
@@ -108,63 +111,105 @@ type rig struct {
 	// stop ends the source and waits until Run has returned.
 	stop func()
 
-	// events are those that the sink has taken.
+	// events are those that the sink has accepted.
 	events chan cloudevents.Event
 	// tries counts all events that were sent to the sink.
 	tries atomic.Int64
-	// answer of the sink; nil takes everything.
+	// answer of the sink; nil accepts everything.
 	answer atomic.Pointer[Send]
 
 	defined   []definition
 	sentinels int
 }
 
-var groups atomic.Int64
+// sharedGroup has owners, items, things and loans. They are defined once, because a definition takes
+// the API server longer than most tests take.
+const sharedGroup = "shared.example.dev"
 
-// newRig defines the models and does not start the source yet. The test runs
+var (
+	sharedOnce sync.Once
+	sharedErr  error
+)
+
+func defineIn(ctx context.Context, server *kubeapi.Server, group string, definitions ...definition) error {
+	var docs [][]byte
+	for _, d := range definitions {
+		docs = append(docs, d.yaml(group))
+	}
+	return server.ApplyCRDDocuments(ctx, docs...)
+}
+
+var rigs atomic.Int64
+
+// newRig has objects of the shared definitions, and does not start the source yet. The test runs
 // beside others.
 func newRig(t *testing.T, definitions ...definition) *rig {
 	t.Helper()
 	t.Parallel()
-	return newRigOn(t, kubeapitest.Shared(t), definitions...)
+	server := kubeapitest.Shared(t)
+	// Not with the test's context: the definitions outlive the test that is the first.
+	sharedOnce.Do(func() { sharedErr = defineIn(context.Background(), server, sharedGroup, owners, items, things, loans) })
+	if sharedErr != nil {
+		t.Fatal(sharedErr)
+	}
+	r := newRigOn(t, server, sharedGroup)
+	r.defined = definitions
+	return r
 }
 
-func newRigOn(t *testing.T, server *kubeapi.Server, definitions ...definition) *rig {
+// newOwnRig is newRig for a test that changes definitions: they are in a group of its own.
+func newOwnRig(t *testing.T, definitions ...definition) *rig {
 	t.Helper()
-	if server == nil {
-		t.Skip("needs a Kubernetes API")
-	}
+	t.Parallel()
+	r := newRigOn(t, kubeapitest.Shared(t), "")
+	r.define(definitions...)
+	return r
+}
+
+// newRigOn is a rig with the definitions of a group, or without any in a group of its own.
+func newRigOn(t *testing.T, server *kubeapi.Server, group string) *rig {
+	t.Helper()
+	label := fmt.Sprintf("t%d", rigs.Add(1))
 	r := &rig{
-		T: t, server: server, config: server.Config(), group: fmt.Sprintf("t%d.example.dev", groups.Add(1)),
+		T: t, server: server, config: server.Config(), group: cmp.Or(group, label+".example.dev"), label: label, namespace: kubeapitest.Namespace(t),
 		clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)), stop: func() {},
 		events: make(chan cloudevents.Event, 100_000),
 	}
-	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return ownDefinitions{rt, r.group} })
+	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return ownPart{rt, r.group, r.label} })
 	var err error
 	if r.client, err = dynamic.NewForConfig(server.Config()); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range definitions {
-		r.define(d)
+	if r.models, err = model.NewClient(server.Config()); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.stop() })
 	return r
 }
 
-// ownDefinitions hides the definitions of other tests from the source, which
-// would follow all of them.
-type ownDefinitions struct {
+// rigLabel is on all definitions, with their group as value, and on all objects, with their rig's label.
+const rigLabel = "rig"
+
+// ownPart hides from the source what belongs to other tests: definitions of other groups, and objects
+// of other rigs.
+type ownPart struct {
 	http.RoundTripper
-	group string
+	group, label string
 }
 
-func (o ownDefinitions) RoundTrip(q *http.Request) (*http.Response, error) {
+func (o ownPart) RoundTrip(q *http.Request) (*http.Response, error) {
+	value := o.label
 	if strings.HasSuffix(q.URL.Path, "/customresourcedefinitions") {
-		q = q.Clone(q.Context())
-		query := q.URL.Query()
-		query.Set("labelSelector", query.Get("labelSelector")+",rig="+o.group)
-		q.URL.RawQuery = query.Encode()
+		value = o.group
 	}
+	q = q.Clone(q.Context())
+	query := q.URL.Query()
+	selectors := []string{rigLabel + "=" + value}
+	if s := query.Get("labelSelector"); s != "" {
+		selectors = append(selectors, s)
+	}
+	query.Set("labelSelector", strings.Join(selectors, ","))
+	q.URL.RawQuery = query.Encode()
 	return o.RoundTripper.RoundTrip(q)
 }
 
@@ -175,13 +220,15 @@ func (r *rig) in(t *testing.T) func() {
 	return func() { r.T = parent }
 }
 
-// define makes or changes a model.
-func (r *rig) define(d definition) {
+// define makes or changes models.
+func (r *rig) define(definitions ...definition) {
 	r.Helper()
-	if err := r.server.ApplyCRDDocuments(context.Background(), d.yaml(r.group)); err != nil {
+	if err := defineIn(context.Background(), r.server, r.group, definitions...); err != nil {
 		r.Fatal(err)
 	}
-	r.defined = append(slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind }), d)
+	for _, d := range definitions {
+		r.defined = append(slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind }), d)
+	}
 	// A model client believes for a minute what it has read of definitions.
 	var err error
 	if r.models, err = model.NewClient(r.server.Config()); err != nil {
@@ -208,10 +255,10 @@ func (r *rig) deleteDefinition(d definition) {
 	r.defined = slices.DeleteFunc(r.defined, func(o definition) bool { return o.kind == d.kind })
 }
 
-// list reads all objects of a kind.
+// list reads all objects of a kind that are the rig's.
 func (r *rig) list(kind string) []unstructured.Unstructured {
 	r.Helper()
-	l, err := r.resource(kind, "").List(context.Background(), metav1.ListOptions{})
+	l, err := r.resource(kind, "").List(context.Background(), metav1.ListOptions{LabelSelector: rigLabel + "=" + r.label})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -230,7 +277,7 @@ func (r *rig) start(options Options) {
 	ended := make(chan error, 1)
 	// Goroutines inherit the label, so that those left behind can be told from
 	// those of other tests.
-	pprof.Do(ctx, pprof.Labels(rigLabel, r.group), func(ctx context.Context) {
+	pprof.Do(ctx, pprof.Labels(rigLabel, r.label), func(ctx context.Context) {
 		source, err := New(r.config, r.send, options)
 		if err != nil {
 			r.Fatal(err)
@@ -240,7 +287,7 @@ func (r *rig) start(options Options) {
 	})
 	r.stop = func() {
 		r.stop = func() {}
-		if goroutines(r.group) == "" {
+		if goroutines(r.label) == "" {
 			r.Error("the search for goroutines left behind finds not even those that run")
 		}
 		cancel()
@@ -254,7 +301,7 @@ func (r *rig) start(options Options) {
 		}
 		left := ""
 		_ = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-			left = goroutines(r.group)
+			left = goroutines(r.label)
 			return left == "", nil
 		})
 		if left != "" {
@@ -263,16 +310,14 @@ func (r *rig) start(options Options) {
 	}
 }
 
-const rigLabel = "rig"
-
 // goroutines lists those that the rig's source has started. The connections
 // of the client are not its own.
-func goroutines(group string) string {
+func goroutines(label string) string {
 	var all bytes.Buffer
 	_ = pprof.Lookup("goroutine").WriteTo(&all, 1)
 	var found []string
 	for g := range strings.SplitSeq(all.String(), "\n\n") {
-		if strings.Contains(g, fmt.Sprintf("%q:%q", rigLabel, group)) && !strings.Contains(g, "net/http") && !strings.Contains(g, "/http2.") {
+		if strings.Contains(g, fmt.Sprintf("%q:%q", rigLabel, label)) && !strings.Contains(g, "net/http") && !strings.Contains(g, "/http2.") {
 			found = append(found, g)
 		}
 	}
@@ -347,7 +392,7 @@ func (r *rig) expect(reason string, lines ...string) []cloudevents.Event {
 		gotLines = append(gotLines, line(e))
 	}
 	slices.Sort(lines)
-	if diff := cmp.Diff(lines, gotLines); diff != "" {
+	if diff := gocmp.Diff(lines, gotLines); diff != "" {
 		r.Fatalf("%s: events: -want, +got:\n%s", reason, diff)
 	}
 	return got
@@ -363,7 +408,7 @@ func (r *rig) quiet(reason string) {
 	want := 0
 	for _, d := range r.defined {
 		if d.steps != "" && d.labelled == "true" {
-			r.createIn("sentinels", d.kind, name, nil)
+			r.createIn(r.sentinelNamespace(), d.kind, name, nil)
 			want += len(strings.Split(d.steps, ","))
 		}
 	}
@@ -375,14 +420,15 @@ func (r *rig) quiet(reason string) {
 		r.settle(e, &model.StepStatus{State: model.StateOK})
 	}
 	for _, d := range r.defined {
-		err := r.resource(d.kind, "sentinels").Delete(context.Background(), name, metav1.DeleteOptions{})
+		err := r.resource(d.kind, r.sentinelNamespace()).Delete(context.Background(), name, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			r.Fatal(err)
 		}
 	}
 }
 
-const namespace = "default"
+// sentinelNamespace is another one than that of the test's objects, which sentinels must not count among.
+func (r *rig) sentinelNamespace() string { return r.namespace + "-sentinels" }
 
 func (r *rig) groupKind(kind string) schema.GroupKind {
 	return schema.GroupKind{Group: r.group, Kind: kind}
@@ -407,7 +453,7 @@ type fields map[string]any
 
 func (r *rig) create(kind, name string, set fields) {
 	r.Helper()
-	r.createIn(namespace, kind, name, set)
+	r.createIn(r.namespace, kind, name, set)
 }
 
 func (r *rig) createIn(ns, kind, name string, set fields) {
@@ -416,6 +462,7 @@ func (r *rig) createIn(ns, kind, name string, set fields) {
 	u.SetAPIVersion(r.group + "/v1")
 	u.SetKind(kind)
 	u.SetName(name)
+	u.SetLabels(map[string]string{rigLabel: r.label})
 	apply(u, set)
 	if _, err := r.resource(kind, ns).Create(context.Background(), u, metav1.CreateOptions{}); err != nil {
 		r.Fatal(err)
@@ -448,48 +495,46 @@ func apply(u *unstructured.Unstructured, set fields) {
 // its own.
 func (r *rig) update(kind, name string, set fields) {
 	r.Helper()
-	r.updateIn(namespace, kind, name, set)
+	r.updateIn(r.namespace, kind, name, set)
 }
 
 func (r *rig) updateIn(ns, kind, name string, set fields) {
 	r.Helper()
 	c := r.resource(kind, ns)
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		u, err := c.Get(context.Background(), name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		apply(u, set)
-		for path := range set {
-			if strings.HasPrefix(path, "status") {
-				_, err = c.UpdateStatus(context.Background(), u, metav1.UpdateOptions{})
-				return err
-			}
-		}
-		_, err = c.Update(context.Background(), u, metav1.UpdateOptions{})
-		return err
-	})
+	u, err := c.Get(context.Background(), name, metav1.GetOptions{})
 	if err != nil {
+		r.Fatal(err)
+	}
+	apply(u, set)
+	var subresources []string
+	for path := range set {
+		if strings.HasPrefix(path, "status") {
+			subresources = []string{"status"}
+		}
+	}
+	if _, err := c.Update(context.Background(), u, metav1.UpdateOptions{}, subresources...); err != nil {
 		r.Fatal(err)
 	}
 }
 
 func (r *rig) delete(kind, name string) {
 	r.Helper()
-	if err := r.resource(kind, namespace).Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+	if err := r.resource(kind, r.namespace).Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
 		r.Fatal(err)
 	}
 }
 
-// live reads the object that an event is about.
-func (r *rig) live(e cloudevents.Event) (*model.Snapshot, model.Step) {
+// object is an object as the API has it.
+type object struct {
+	*model.Snapshot
+	live *unstructured.Unstructured
+}
+
+// get reads an object.
+func (r *rig) get(namespace, kind, name string) object {
 	r.Helper()
-	ref, err := model.ParseReference(e)
-	if err != nil {
-		r.Fatal(err)
-	}
-	k := r.kind(ref.Kind)
-	u, err := r.models.Live(context.Background(), k, ref.Namespace, ref.Name)
+	k := r.kind(kind)
+	u, err := r.models.Live(context.Background(), k, namespace, name)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -497,32 +542,48 @@ func (r *rig) live(e cloudevents.Event) (*model.Snapshot, model.Step) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	return o, model.Step(e.Extensions()[model.ExtensionStep].(string))
+	return object{o, u}
 }
 
-// settle acknowledges an event with an outcome, as an engine would, and waits
+// live reads the object that an event is about.
+func (r *rig) live(e cloudevents.Event) (object, model.Step) {
+	r.Helper()
+	ref, err := model.ParseReference(e)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return r.get(ref.Namespace, ref.Kind, ref.Name), model.Step(e.Extensions()[model.ExtensionStep].(string))
+}
+
+// setStep stores an outcome, as an engine does.
+func (r *rig) setStep(o object, step model.Step, outcome *model.StepStatus) {
+	r.Helper()
+	if err := r.models.SetStep(context.Background(), o.Kind, o.live, step, outcome); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// settle acknowledges an event with an outcome, as an engine does, and waits
 // until the source has seen it.
 func (r *rig) settle(e cloudevents.Event, outcome *model.StepStatus) {
 	r.Helper()
 	o, step := r.live(e)
 	outcome = outcome.DeepCopy()
 	outcome.Generation, outcome.RequestedAt = o.Generation, o.Annotations[model.AnnotationRequestedAt]
-	before := r.inFlight(o, step)
-	if err := r.models.SetStep(context.Background(), o, step, outcome); err != nil {
-		r.Fatal(err)
-	}
-	r.await("the acknowledgement to be seen", func() bool { return before == nil || r.inFlight(o, step) != before })
+	before := r.inFlight(o.Snapshot, step)
+	r.setStep(o, step, outcome)
+	r.await("the acknowledgement to be seen", func() bool { return before == nil || r.inFlight(o.Snapshot, step) != before })
 }
 
 // inFlight is what is in flight for the step of the object.
-func (r *rig) inFlight(o *model.Snapshot, step model.Step) *sent {
+func (r *rig) inFlight(o *model.Snapshot, step model.Step) *delivery {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
-	f := r.source.tracked[keyOf(o, step)]
-	if f == nil {
+	t := r.source.tasks[keyOf(o, step)]
+	if t == nil {
 		return nil
 	}
-	return f.sent
+	return t.inFlight
 }
 
 // work handles events as an engine does whose steps always succeed: it acts
@@ -532,22 +593,24 @@ func (r *rig) work(events ...cloudevents.Event) {
 	ctx := context.Background()
 	for _, e := range events {
 		o, step := r.live(e)
-		n, err := r.models.Neighbours(ctx, step, o)
+		n, err := r.models.Neighbours(ctx, step, o.Snapshot)
 		if err != nil {
 			r.Fatal(err)
 		}
-		verdict := model.Due(step, o, n, r.clock.Now())
+		verdict := model.Due(step, o.Snapshot, n, r.clock.Now())
 		switch {
 		case !verdict.Due():
 		case len(verdict.Blockers) > 0:
 			r.settle(e, &model.StepStatus{State: model.StateWaiting, WaitingFor: verdict.Blockers})
 		case o.Deleting():
-			if _, err := r.models.RemoveFinalizer(ctx, o, step); err != nil {
+			if _, err := r.models.RemoveFinalizer(ctx, o.Kind, o.live, step); err != nil {
 				r.Fatal(err)
 			}
 		default:
-			if _, err := r.models.AddFinalizer(ctx, o, step); err != nil {
-				r.Fatal(err)
+			if !o.Carries(step) {
+				if _, err := r.models.AddFinalizer(ctx, o.Kind, o.live, step); err != nil {
+					r.Fatal(err)
+				}
 			}
 			outcome := &model.StepStatus{State: model.StateOK}
 			for _, d := range n.Dependencies {

@@ -20,22 +20,22 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// Send delivers one event to the sink. An error means that the sink has not
-// taken it; the source tries again.
+// Send delivers one event to the sink. An error means that the sink has not accepted it; the source
+// tries again.
 type Send func(ctx context.Context, event cloudevents.Event) error
 
 // Options change a source from its defaults; the zero value is the default.
 type Options struct {
 	// Namespace whose objects are watched. Default: all namespaces.
 	Namespace string
-	// Window is how many events of one kind and step may be in flight, not
-	// counting those that are past the first visibility timeout. Default: 64.
+	// Window is how many events of one kind and step may be in flight, not counting those that are
+	// past the first visibility timeout. Default: 64.
 	Window int
-	// Visibility is how long the source waits for the status to show that a
-	// step has handled an event, before it sends it again; doubled each time.
-	// It must be longer than a step may take (25 s). Default: 30 s.
+	// Visibility is how long the source waits for the status to show that a step has handled an
+	// event, before it sends it again; doubled each time. It must be longer than a step may take
+	// (25 s). Default: 30 s.
 	Visibility time.Duration
-	// MaxVisibility bounds the growing of Visibility. Default: 10 min.
+	// MaxVisibility bounds the growth of Visibility. Default: 10 min.
 	MaxVisibility time.Duration
 	// Clock replaces the system's clock. Default: clock.RealClock.
 	Clock clock.WithTicker
@@ -57,16 +57,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// key names what is decided about: one step of one object. Without a name it
-// stands for the lane of the kind and step.
+// key names what is decided about: one step of one object. Without a name it stands for the lane of
+// the kind and step.
 type key struct {
-	kind schema.GroupKind
+	groupKind schema.GroupKind
 	types.NamespacedName
 	step model.Step
 }
 
-// Source watches models and sends an event for each step that is due. Make
-// one with [New] and call [Source.Run] once.
+// Source watches models and sends an event for each step that is due. Make one with [New] and call
+// [Source.Run] once.
 type Source struct {
 	options Options
 	dynamic dynamic.Interface
@@ -76,11 +76,12 @@ type Source struct {
 	workers sync.WaitGroup
 
 	// mu protects following.
-	mu      sync.Mutex
-	kinds   map[schema.GroupKind]*watchedKind
-	tracked map[key]*flight
-	lanes   map[laneKey]*lane
-	synced  bool
+	mu    sync.Mutex
+	kinds map[schema.GroupKind]*watchedKind
+	tasks map[key]*task
+	lanes map[laneKey]*lane
+	// synced: kinds holds all that there are.
+	synced bool
 }
 
 // New makes a source that reads the models of the API that config leads to.
@@ -96,15 +97,14 @@ func New(config *rest.Config, send Send, options Options) (*Source, error) {
 		send:    send,
 		queue:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Clock: options.Clock}),
 		kinds:   map[schema.GroupKind]*watchedKind{},
-		tracked: map[key]*flight{},
+		tasks:   map[key]*task{},
 		lanes:   map[laneKey]*lane{},
 	}, nil
 }
 
-// Run works until the context ends and everything that it has started has
-// ended, too. Sends under way are given up then: if the sink has not taken
-// them, the next source finds them due again. While the API or the sink cannot
-// be reached it tries again.
+// Run works until the context ends and everything that it has started has ended, too. Sends that
+// are under way are given up then: if the sink has not accepted them, the next source finds them due
+// again. While the API or the sink cannot be reached Run tries again.
 func (s *Source) Run(ctx context.Context) error {
 	s.workers.Go(func() { s.watchDefinitions(ctx) })
 	s.workers.Go(func() { s.work(ctx) })
@@ -117,7 +117,7 @@ func (s *Source) Run(ctx context.Context) error {
 	return nil
 }
 
-// work decides about one key of the queue after the other until it is shut down.
+// work evaluates one key of the queue after the other until the queue is shut down.
 func (s *Source) work(ctx context.Context) {
 	for {
 		k, shutdown := s.queue.Get()
@@ -129,8 +129,8 @@ func (s *Source) work(ctx context.Context) {
 	}
 }
 
-// Ready tells whether the source has read the definitions and all objects of
-// the models that it knows.
+// Ready reports whether the source has read the definitions and all objects of the models that it
+// knows. It is ready with no model at all.
 func (s *Source) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,6 +146,6 @@ func (s *Source) Ready() bool {
 }
 
 func (s *Source) log(ctx context.Context, k key) *zap.SugaredLogger {
-	return logging.FromContext(ctx).With(zap.String("step", string(k.step)), zap.String("kind", k.kind.Kind),
+	return logging.FromContext(ctx).With(zap.String("step", string(k.step)), zap.String("kind", k.groupKind.Kind),
 		zap.String("namespace", k.Namespace), zap.String("name", k.Name))
 }

@@ -96,7 +96,7 @@ func (s *stage) pull(ctx context.Context) error {
 }
 
 // deadLetter publishes an event that nobody can handle, finds it as a dead
-// letter, mends it and has it sent again.
+// letter, corrects it and has it sent again.
 func (s *stage) deadLetter(ctx context.Context) error {
 	if err := s.publish(ctx, `{"name": "Broken", "helo_to": "Bran Stark"}`); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (s *stage) deadLetter(ctx context.Context) error {
 	if err := printTable(ctx, s.system.Config(), corev1alpha1.GroupVersion, "deadletters"); err != nil {
 		return err
 	}
-	patch := `{"spec":{"event":{"data":{"name":"Mended","helo_to":null,"hello_to":"Bran Stark"}},"replay":true}}`
+	patch := `{"spec":{"event":{"data":{"name":"Corrected","helo_to":null,"hello_to":"Bran Stark"}},"replay":true}}`
 	command("kubectl patch deadletter %s --type merge -p '%s'", name, patch)
 	if _, err := letters.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		return err
@@ -140,15 +140,15 @@ func (s *stage) recipe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tosca := s.system.FunctionURL(namespace, "tosca")
+	tosca := s.system.FunctionURL(core, "tosca")
 	header := http.Header{"Authorization": {"Bearer " + s.system.Config().BearerToken}}
-	if err := s.curl(ctx, http.MethodPost, tosca+"/run?wait=3m", header, string(recipe), "Created models: ['constraints', 'service', 'serviceinstance']"); err != nil {
+	if err := s.curl(ctx, http.MethodPost, tosca+"/run?namespace="+namespace+"&wait=3m", header, string(recipe), "Created models: ['constraints', 'service', 'serviceinstance']"); err != nil {
 		return err
 	}
 	if err := s.greets(ctx, "Jhon Snow is saying hello to Daenerys Targaryen"); err != nil {
 		return err
 	}
-	if err := s.curl(ctx, http.MethodPost, tosca+"/delete?wait=3m", header, string(recipe), "Deleted models: ['serviceinstance', 'service', 'constraints']"); err != nil {
+	if err := s.curl(ctx, http.MethodPost, tosca+"/delete?namespace="+namespace+"&wait=3m", header, string(recipe), "Deleted models: ['serviceinstance', 'service', 'constraints']"); err != nil {
 		return err
 	}
 	return s.greets(ctx)

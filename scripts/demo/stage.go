@@ -31,8 +31,9 @@ import (
 )
 
 const (
-	// namespace of the example.
+	// namespace of the example, and of the core.
 	namespace = "helloworld"
+	core      = "synchronizer-system"
 	// patience is how long the demo waits for anything.
 	patience = 3 * time.Minute
 )
@@ -135,7 +136,7 @@ func (s *stage) publish(ctx context.Context, data string) error {
 
 // curl sends a request, shows it and its answer, and fails unless that is 2xx and says what was expected.
 func (s *stage) curl(ctx context.Context, method, url string, header http.Header, body, says string) error {
-	shown := fmt.Sprintf("curl -X %s %s", method, url)
+	shown := fmt.Sprintf("curl -X %s '%s'", method, url)
 	for name := range header {
 		if name != "Authorization" {
 			shown += fmt.Sprintf(" -H '%s: %s'", strings.ToLower(name), header.Get(name))

@@ -5,9 +5,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,15 +41,14 @@ func run(ctx context.Context, dir string) error {
 		defer os.RemoveAll(temporary)
 		dir = temporary
 	}
-	mains, err := filepath.Glob("functions/*/main.go")
-	if err != nil || len(mains) == 0 {
-		return fmt.Errorf("no programs in functions/; run this in the folder of the project: %w", errors.Join(err, os.ErrNotExist))
+	programs, err := programs()
+	if err != nil {
+		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "IMAGE\tPLATFORM\tCOMPRESSED\tUSER\tSBOM")
 	missing := map[string]bool{}
-	for _, file := range mains {
-		name := filepath.Base(filepath.Dir(file))
+	for _, name := range programs {
 		images, err := build(ctx, name, filepath.Join(dir, name))
 		if err != nil {
 			return err
@@ -74,6 +73,27 @@ func run(ctx context.Context, dir string) error {
 		fmt.Printf("The base image (KO_DEFAULTBASEIMAGE, or ko's default) has no %s, so no image was built for it; the programs compile for it.\n", p)
 	}
 	return nil
+}
+
+// programs are the folders below functions/ with a program in it: those of the core, and those of each synchronizer.
+func programs() (names []string, err error) {
+	for _, pattern := range []string{"functions/*/main.go", "functions/*/*/main.go"} {
+		mains, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range mains {
+			name, err := filepath.Rel("functions", filepath.Dir(file))
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, filepath.ToSlash(name))
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("no programs in functions/; run this in the folder of the project: %w", fs.ErrNotExist)
+	}
+	return names, nil
 }
 
 // image is what an OCI layout holds for one platform.

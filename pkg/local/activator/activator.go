@@ -21,7 +21,7 @@ const startTimeout = time.Minute
 type Instance interface {
 	// Done is closed when it has ended.
 	Done() <-chan struct{}
-	// Err tells how it ended, nil for an orderly end.
+	// Err is how it ended, nil for an orderly end.
 	Err() error
 	// Stop lets it finish and returns when it is gone.
 	Stop()
@@ -33,7 +33,7 @@ type Instance interface {
 type Options struct {
 	// Name is used in answers and in reports.
 	Name string
-	// Start runs a process, and tells the host and port that it will listen on.
+	// Start runs a process, and returns the host and port that it will listen on.
 	Start func() (_ Instance, address string, _ error)
 	// Probe is the path that answers 2xx when the process is ready. Empty: it is ready when it takes connections.
 	Probe string
@@ -41,9 +41,9 @@ type Options struct {
 	Concurrency int
 	// Timeout of a request, counted from when the process is ready for it. 0 = none.
 	Timeout time.Duration
-	// Idle is how long the process stays without a request. 0 = for ever.
+	// Idle is how long the process stays without a request. 0 = forever.
 	Idle time.Duration
-	// Report is told what happens to the process. Default: nobody is.
+	// Report is called when something happens to the process. Default: nothing is called.
 	Report func(Report)
 }
 
@@ -74,7 +74,7 @@ const (
 
 // Stats are counters since the Activator was made.
 type Stats struct {
-	// Running tells that there is a process, be it ready or not.
+	// Running: there is a process, ready or not.
 	Running bool
 	// Starts of a process.
 	Starts int
@@ -126,7 +126,7 @@ func New(o Options) *Activator {
 		},
 		Transport:    transport,
 		ErrorHandler: a.proxyError,
-		ErrorLog:     log.New(io.Discard, "", 0), // told in the answer
+		ErrorLog:     log.New(io.Discard, "", 0), // the answer says it
 	}
 	return a
 }
@@ -183,7 +183,7 @@ func (a *Activator) proxyError(w http.ResponseWriter, r *http.Request, err error
 	http.Error(w, fmt.Sprintf("%s did not answer: %v", a.o.Name, err), http.StatusBadGateway)
 }
 
-// enter counts a request in, which keeps the process from being stopped.
+// enter counts a request, so that the process is not stopped.
 func (a *Activator) enter() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -195,7 +195,7 @@ func (a *Activator) enter() {
 	}
 }
 
-// leave counts a request out, and sets the clock for stopping the process after the last one.
+// leave counts a request that is done, and sets the clock to stop the process after the last one.
 func (a *Activator) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -227,8 +227,8 @@ func (a *Activator) scaleToZero() {
 	r.instance.Stop()
 }
 
-// acquire returns the address of a process that is ready, which it starts if there is none. A process on its way out is
-// waited for: there is never more than one.
+// acquire returns the address of a process that is ready, and starts one if there is none. It waits for the end of a
+// process that is being stopped: there is never more than one.
 func (a *Activator) acquire(ctx context.Context) (*url.URL, error) {
 	for {
 		r, err := a.ensure()
@@ -254,7 +254,7 @@ func (a *Activator) acquire(ctx context.Context) (*url.URL, error) {
 	}
 }
 
-// leaving tells whether the process was asked to end.
+// leaving reports whether the process was asked to end.
 func (r *run) leaving(a *Activator) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -291,7 +291,7 @@ func (a *Activator) launch(r *run) {
 	r.instance = instance
 	r.target = &url.URL{Scheme: "http", Host: address}
 	a.stats.Starts++
-	// Somebody may have asked for the end before there was anything to end.
+	// It may have been asked to end before there was a process.
 	stopping := r.stopping
 	a.mu.Unlock()
 	if stopping {
@@ -312,7 +312,7 @@ func (a *Activator) launch(r *run) {
 	a.o.Report(Report{State: Ready, Took: time.Since(began)})
 	close(r.ready)
 	a.mu.Lock()
-	// Whoever asked for it may have gone away before it was ready.
+	// Those who asked for it may have gone before it was ready.
 	a.watchIdle()
 	a.mu.Unlock()
 
@@ -375,7 +375,7 @@ func (a *Activator) Stats() Stats {
 	return s
 }
 
-// Kill ends the process with SIGKILL if there is one, and tells whether there was.
+// Kill ends the process with SIGKILL if there is one, and reports whether there was.
 func (a *Activator) Kill() bool {
 	a.mu.Lock()
 	r := a.current
@@ -390,7 +390,7 @@ func (a *Activator) Kill() bool {
 	return true
 }
 
-// Stop ends the process for good and returns when it is gone. Requests that come later get 503.
+// Stop ends the process and returns when it is gone. Requests that come later get 503.
 func (a *Activator) Stop() {
 	a.mu.Lock()
 	a.draining = true

@@ -11,11 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// probeInterval is short: a cold start should cost what the program takes, and little more.
+// probeInterval is short, so that a cold start takes little longer than the program.
 const probeInterval = 5 * time.Millisecond
 
 // WaitReady returns when the process at address is ready: when path answers 2xx or 3xx, or without a path when it takes
-// connections. The error of an ended ctx says what it was waiting for.
+// connections. If ctx ends, the error says what it was waiting for.
 func WaitReady(ctx context.Context, address, path string) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, probeInterval, true, func(ctx context.Context) (bool, error) {

@@ -41,28 +41,41 @@ import (
 // maxTTL is how many Brokers an event and the replies to it may go through (MAX_TTL of Knative's ingress).
 const maxTTL = 255
 
-// Options say which Brokers and Triggers there are. Everything they refer to has been checked by package manifest.
+// Options are what stays the same as long as there are Brokers.
 type Options struct {
+	// Logger takes what Knative's handlers log.
+	Logger *zap.Logger
+	// Failed is told about each delivery to a subscriber that does not succeed, before it is tried again or becomes a
+	// dead letter. Default: nobody is.
+	Failed func(trigger types.NamespacedName, status int)
+}
+
+// Wires are the Brokers and Triggers. Everything that they refer to has been checked by package manifest.
+type Wires struct {
 	Brokers  []*eventingv1.Broker
 	Triggers []*eventingv1.Trigger
 	// Resolve finds the address of a destination, as seen from a namespace.
 	Resolve func(d duckv1.Destination, namespace string) (*apis.URL, error)
-	// Logger takes what Knative's handlers have to say.
-	Logger *zap.Logger
-	// Failed is told of each delivery to a subscriber that did not succeed, before it is decided what becomes of it.
-	// Default: nobody is.
-	Failed func(trigger types.NamespacedName, status int)
 }
 
 // Broker is the data plane of all Brokers.
 type Broker struct {
-	hosts  map[string]http.Handler
-	down   atomic.Bool
+	o      Options
+	ctx    context.Context // of deliveries that nobody waits for; ends with Stop
 	cancel context.CancelFunc
+	down   atomic.Bool
+	plane  atomic.Pointer[plane]
 }
 
-// New sets up the data plane. Its handlers send their requests to the cluster-local names of the participants by
-// http.DefaultTransport, so somebody has to lead these names to Handler and to the subscribers.
+// plane is the handlers for some Wires. It is never changed: other Wires get another plane.
+type plane struct {
+	hosts map[string]http.Handler
+	// forget stops the caches that the handlers look their Brokers and Triggers up in; what is in them stays.
+	forget context.CancelFunc
+}
+
+// New makes a data plane without Brokers. Its handlers send their requests to the cluster-local names of the participants
+// by http.DefaultTransport, so the caller has to route these names to Handler and to the subscribers.
 func New(o Options) (*Broker, error) {
 	// Knative's handlers ask for the namespace that they run in, and panic without an answer.
 	if os.Getenv(system.NamespaceEnvKey) == "" {
@@ -73,65 +86,62 @@ func New(o Options) (*Broker, error) {
 	if o.Failed == nil {
 		o.Failed = func(types.NamespacedName, int) {}
 	}
-
-	ctx, cancel := context.WithCancel(context.Background())
-	b := &Broker{hosts: map[string]http.Handler{}, cancel: cancel}
-	if err := b.setUp(ctx, o); err != nil {
-		cancel()
-		return nil, fmt.Errorf("cannot set up the Brokers: %w", err)
-	}
+	b := &Broker{o: o}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.plane.Store(&plane{forget: func() {}})
 	return b, nil
 }
 
-// setUp does what Knative's controllers would: it writes the addresses into the statuses, from where the handlers take
-// them.
-func (b *Broker) setUp(ctx context.Context, o Options) error {
-	meters, traces := meternoop.NewMeterProvider(), tracenoop.NewTracerProvider()
-	plain := eventingtls.NewDefaultClientConfig()
-	asIs := func(ctx context.Context) context.Context { return ctx }
+// Set replaces all Brokers and Triggers. Deliveries under way go on: each Trigger that stays gets its events, and those of
+// a Trigger that is gone fail. After an error the Brokers are what they were before.
+func (b *Broker) Set(w Wires) error {
+	ctx, forget := context.WithCancel(b.ctx)
+	p := &plane{hosts: map[string]http.Handler{}, forget: forget}
+	if err := b.setUp(ctx, p, w); err != nil {
+		forget()
+		return fmt.Errorf("cannot set up the Brokers: %w", err)
+	}
+	b.plane.Swap(p).forget()
+	return nil
+}
 
+// setUp does what Knative's controllers do: it writes the addresses into the statuses, where the handlers look for them.
+func (b *Broker) setUp(ctx context.Context, p *plane, w Wires) error {
+	meters, traces := meternoop.NewMeterProvider(), tracenoop.NewTracerProvider()
+	asIs := func(ctx context.Context) context.Context { return ctx }
 	wanted := filters{}
 	var objects []runtime.Object
-	for _, original := range o.Brokers {
+	for _, original := range w.Brokers {
 		br := original.DeepCopy()
-		if err := reconcileBroker(br, o.Resolve); err != nil {
+		if err := reconcileBroker(br, w.Resolve); err != nil {
 			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
 		}
-		objects = append(objects, br)
-
-		var subscriptions []fanout.Subscription
-		for _, original := range o.Triggers {
-			if original.Namespace != br.Namespace || original.Spec.Broker != br.Name {
-				continue
-			}
-			t := original.DeepCopy()
-			sub, err := reconcileTrigger(t, br, o.Resolve)
-			if err != nil {
-				return fmt.Errorf("trigger %s/%s: %w", t.Namespace, t.Name, err)
-			}
-			wanted.take(t, o.Logger)
-			objects = append(objects, t)
-			subscriptions = append(subscriptions, *sub)
+		triggers, subscriptions, err := reconcileTriggers(br, w)
+		if err != nil {
+			return err
 		}
-
-		dispatcher := kncloudevents.NewDispatcher(plain, nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
-		channel, err := newChannel(ctx, fanOut{
-			async: Async(br), subscriptions: subscriptions, dispatcher: dispatcher, logger: o.Logger.Named("channel"),
+		objects = append(objects, br)
+		for _, t := range triggers {
+			wanted.take(t, b.o.Logger)
+			objects = append(objects, t)
+		}
+		dispatcher := kncloudevents.NewDispatcher(eventingtls.NewDefaultClientConfig(), nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
+		channel, err := newChannel(b.ctx, fanOut{
+			async: Async(br), subscriptions: subscriptions, dispatcher: dispatcher, logger: b.o.Logger.Named("channel"),
 		}, meters, traces)
 		if err != nil {
 			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
 		}
-		b.hosts[channelHost(br)] = channel
+		p.hosts[channelHost(br)] = channel
 	}
 
 	factory := externalversions.NewSharedInformerFactory(fake.NewSimpleClientset(objects...), 0)
 	brokers, triggers := factory.Eventing().V1().Brokers(), factory.Eventing().V1().Triggers()
-	subscriptions := factory.Messaging().V1().Subscriptions()
-	in, err := ingress.NewHandler(o.Logger.Named("ingress"), broker.TTLDefaulter(o.Logger, maxTTL), brokers, nil, nil, nil, asIs, meters, traces)
+	in, err := ingress.NewHandler(b.o.Logger.Named("ingress"), broker.TTLDefaulter(b.o.Logger, maxTTL), brokers, nil, nil, nil, asIs, meters, traces)
 	if err != nil {
 		return err
 	}
-	out, err := filter.NewHandler(o.Logger.Named("filter"), nil, nil, triggers, brokers, subscriptions, nil, asIs, meters, traces)
+	out, err := filter.NewHandler(b.o.Logger.Named("filter"), nil, nil, triggers, brokers, factory.Messaging().V1().Subscriptions(), nil, asIs, meters, traces)
 	if err != nil {
 		return err
 	}
@@ -141,13 +151,30 @@ func (b *Broker) setUp(ctx context.Context, o Options) error {
 			return fmt.Errorf("the cache of %s did not fill", kind)
 		}
 	}
-	b.hosts[manifest.BrokerIngressHost] = b.whenUp(in)
-	b.hosts[filterHost()] = observe(wanted.before(out), o.Failed)
+	p.hosts[manifest.BrokerIngressHost] = b.whenUp(in)
+	p.hosts[filterHost()] = observe(wanted.before(out), b.o.Failed)
 	return nil
 }
 
-// Handler returns the one that serves a host, without a port, or nil if that is none of the Brokers' names.
-func (b *Broker) Handler(host string) http.Handler { return b.hosts[host] }
+// reconcileTriggers returns the Triggers of a Broker with their statuses, and the subscriptions of its channel.
+func reconcileTriggers(br *eventingv1.Broker, w Wires) (triggers []*eventingv1.Trigger, subscriptions []fanout.Subscription, err error) {
+	for _, original := range w.Triggers {
+		if original.Namespace != br.Namespace || original.Spec.Broker != br.Name {
+			continue
+		}
+		t := original.DeepCopy()
+		sub, err := reconcileTrigger(t, br, w.Resolve)
+		if err != nil {
+			return nil, nil, fmt.Errorf("trigger %s/%s: %w", t.Namespace, t.Name, err)
+		}
+		triggers = append(triggers, t)
+		subscriptions = append(subscriptions, *sub)
+	}
+	return triggers, subscriptions, nil
+}
+
+// Handler returns the handler of a host, without a port, or nil if the host is none of the Brokers' names.
+func (b *Broker) Handler(host string) http.Handler { return b.plane.Load().hosts[host] }
 
 // SetDown makes the Brokers refuse everything with 503, as on a cluster whose broker ingress has no pod, until it is
 // called with false.
@@ -166,7 +193,7 @@ func (b *Broker) whenUp(next http.Handler) http.Handler {
 // Stop ends what runs in the background. Deliveries under way are given up.
 func (b *Broker) Stop() { b.cancel() }
 
-// Async tells whether a Broker answers before it delivers. Knative passes annotations of messaging.knative.dev from a
+// Async reports whether a Broker answers before it delivers. Knative passes annotations of messaging.knative.dev from a
 // Broker on to its channel, and the in-memory channel looks at this one.
 func Async(b *eventingv1.Broker) bool {
 	async, err := strconv.ParseBool(b.Annotations[messagingv1.AsyncHandlerAnnotation])
@@ -236,10 +263,10 @@ func channelHost(b *eventingv1.Broker) string {
 }
 
 // filterHost is the host of the filters of all Triggers. Knative looks at it to find the subscriber's own answer in the
-// filter's, so it must be exactly this one.
+// filter's, so it must be this one.
 func filterHost() string { return network.GetServiceHostname("broker-filter", system.Namespace()) }
 
-// observe tells of the deliveries that fail.
+// observe reports the deliveries that fail.
 func observe(next http.Handler, failed func(types.NamespacedName, int)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}

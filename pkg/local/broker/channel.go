@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 const fanOutTimeout = 15 * time.Minute
 
 // fanOut is the in-memory channel of a Broker. Receiving and sending are Knative's; what is between them is our own for
-// two reasons: Knative's fan-out lets concurrent deliveries write to the same address (harmlessly, but the race detector
-// cannot know), and goes on with deliveries when nobody is interested any more.
+// two reasons: Knative's fan-out lets concurrent deliveries write to the same address (harmless, but the race detector
+// reports it), and goes on with deliveries when nobody waits for them any more.
 type fanOut struct {
 	async         bool
 	subscriptions []fanout.Subscription
@@ -30,7 +31,7 @@ type fanOut struct {
 	ctx           context.Context // of deliveries that nobody waits for
 }
 
-// newChannel makes the handler of a channel. ctx ends the deliveries of an asynchronous one.
+// newChannel makes the handler of a channel. ctx ends the deliveries of an asynchronous channel.
 func newChannel(ctx context.Context, c fanOut, meters metric.MeterProvider, traces trace.TracerProvider) (http.Handler, error) {
 	c.ctx = ctx
 	return channel.NewEventReceiver(c.receive, c.logger, channel.MeterProvider(meters), channel.TraceProvider(traces))
@@ -53,13 +54,7 @@ func (c *fanOut) dispatch(ctx context.Context, event cloudevents.Event, headers 
 	var group errgroup.Group
 	for _, sub := range c.subscriptions {
 		group.Go(func() error {
-			h := headers.Clone()
-			h.Set(apis.KnNamespaceHeader, sub.Namespace)
-			_, err := c.dispatcher.SendEvent(ctx, event, *sub.Subscriber.DeepCopy(),
-				kncloudevents.WithHeader(h),
-				kncloudevents.WithReply(sub.Reply.DeepCopy()),
-				kncloudevents.WithDeadLetterSink(sub.DeadLetter.DeepCopy()),
-				kncloudevents.WithRetryConfig(sub.RetryConfig))
+			err := c.send(ctx, sub, event, headers)
 			if err != nil {
 				c.logger.Error("Cannot deliver an event", zap.String("trigger", sub.Name), zap.String("event", event.ID()), zap.Error(err))
 			}
@@ -67,4 +62,25 @@ func (c *fanOut) dispatch(ctx context.Context, event cloudevents.Event, headers 
 		})
 	}
 	return group.Wait()
+}
+
+// send delivers an event to one subscription.
+//
+// Knative's dispatcher (0.50) panics when a subscriber answers a failed delivery with more than 768 bytes and there is a
+// dead letter sink (event_dispatcher.go: the base64 of the answer does not fit into its buffer). On a cluster that ends
+// the dispatcher's process; here only the delivery fails.
+func (c *fanOut) send(ctx context.Context, sub fanout.Subscription, event cloudevents.Event, headers http.Header) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the dispatcher of Knative panicked, as it does when the answer to a failed delivery is longer than 768 bytes: %v", p)
+		}
+	}()
+	h := headers.Clone()
+	h.Set(apis.KnNamespaceHeader, sub.Namespace)
+	_, err = c.dispatcher.SendEvent(ctx, event, *sub.Subscriber.DeepCopy(),
+		kncloudevents.WithHeader(h),
+		kncloudevents.WithReply(sub.Reply.DeepCopy()),
+		kncloudevents.WithDeadLetterSink(sub.DeadLetter.DeepCopy()),
+		kncloudevents.WithRetryConfig(sub.RetryConfig))
+	return err
 }

@@ -1,9 +1,8 @@
 // Package broker is Knative's multi-tenant broker on in-memory channels, in one process: the real request handlers of
 // Knative Eventing (broker ingress, channel receiver, dispatcher, broker filter) behind the same host names as on a
-// cluster, set up from Brokers and Triggers as Knative's controllers would do it. Which status an event gets, what is
-// retried, what a dead letter looks like and which reply is refused is therefore not imitated, but Knative's own code.
-// Two small parts in between are not, because the race detector has something to say about them: see channel.go and
-// filter.go.
+// cluster, set up from Brokers and Triggers as Knative's controllers do it. So Knative's own code decides which status
+// an event gets, what is retried, what a dead letter looks like and which reply is refused. Two small parts in between are
+// our own, because the race detector complains about Knative's: see channel.go and filter.go.
 //
 // An event goes this way, each arrow being an HTTP request:
 //

@@ -16,9 +16,9 @@ import (
 	"knative.dev/eventing/pkg/utils"
 )
 
-// filters are the Triggers' spec.filters, which are looked at before Knative's handler sees an event (it does the older
-// spec.filter). The reason is in Knative's filters "any" and "all": they sort their parts by how often these decided, in
-// a goroutine that the filtering ones are not protected from. These two are therefore our own, and all others Knative's.
+// filters are the Triggers' spec.filters. They are evaluated before Knative's handler gets an event, which evaluates the
+// older spec.filter only. The reason is in Knative's filters "any" and "all": they sort their parts by how often these
+// decided, in a goroutine that races with those that filter. So these two are our own, and all others are Knative's.
 type filters map[types.NamespacedName]eventfilter.Filter
 
 // take moves the filters of a Trigger from the Trigger to here.
@@ -30,8 +30,8 @@ func (f filters) take(t *eventingv1.Trigger, logger *zap.Logger) {
 	t.Spec.Filters = nil
 }
 
-// before lets through to next what passes the filters of its Trigger. Everything else is answered as Knative's handler
-// answers it: 200, which makes it delivered as far as the channel is concerned.
+// before passes on to next what passes the filters of its Trigger. Everything else is answered 200, as by Knative's
+// handler: for the channel it is delivered.
 func (f filters) before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ref, err := path.Parse(r.RequestURI)
@@ -47,11 +47,11 @@ func (f filters) before(next http.Handler) http.Handler {
 		}
 		event, err := cehttp.NewEventFromHTTPRequest(request)
 		if err != nil {
-			// Knative's handler knows what to answer.
+			// Knative's handler answers this.
 			next.ServeHTTP(w, r)
 			return
 		}
-		// A filter must not see the Broker's own bookkeeping. Fails only for a name that no event can have.
+		// A filter must not see the Broker's own attribute. This fails only for a name that no event can have.
 		_ = broker.DeleteTTL(event.Context)
 		if filter.Filter(r.Context(), *event) != eventfilter.FailFilter {
 			next.ServeHTTP(w, r)

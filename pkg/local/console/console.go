@@ -1,6 +1,5 @@
-// Package console writes what a human wants to see of a local run: one line per event, and the log lines of the
-// programs in a short form, each with the name of whom it is about in front. The lines of the programs as they were
-// written go to files.
+// Package console writes what a human wants to see of a local run: one line for each event, and the log lines of the
+// programs in a short form, each with the name of the program in front. The lines as the programs wrote them go to files.
 package console
 
 import (
@@ -9,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -17,8 +17,8 @@ import (
 	"golang.org/x/term"
 )
 
-// nameWidth is the room for names, so that what is said about them stands in one column.
-const nameWidth = 14
+// nameWidth is the room for names such as helloworld/greeter, so that the texts stand in one column.
+const nameWidth = 20
 
 // maxValue is how much of one field of a log line is shown.
 const maxValue = 120
@@ -71,7 +71,7 @@ func (c *Console) Problem(name, format string, args ...any) {
 	c.line(name, "!", c.paint(red, fmt.Sprintf(format, args...)))
 }
 
-// Detail is an Event for those who want to know it all.
+// Detail is an Event that is shown only if more was asked for.
 func (c *Console) Detail(name, format string, args ...any) {
 	if c.verbose {
 		c.line(name, " ", c.paint(dim, fmt.Sprintf(format, args...)))
@@ -100,7 +100,8 @@ func (c *Console) paint(colour, text string) string {
 	return colour + text + reset
 }
 
-// Program returns the writer for the output of a program: raw takes it as it is, the console gets the short form.
+// Program returns the writer for the output of a program, such as helloworld/sync: raw takes it as it is, the console gets
+// the short form.
 func (c *Console) Program(name string, raw io.Writer) io.Writer {
 	return &lines{c: c, name: name, raw: raw}
 }
@@ -118,7 +119,7 @@ type lines struct {
 	buf []byte
 }
 
-// Write never fails, because a program must not be ended for the sake of its log.
+// Write never fails, because a program must not end because of its log.
 func (l *lines) Write(p []byte) (int, error) {
 	_, _ = l.raw.Write(p)
 	l.mu.Lock()
@@ -159,8 +160,8 @@ func (c *Console) program(name string, line []byte) {
 	c.line(name, "|", text)
 }
 
-// hidden are the fields of structured logs that are shown in another way, or say nothing to somebody who watches: ids and
-// the like are in the log files.
+// hidden are the fields of structured logs that are shown in another way, or are of no use to somebody who watches; the log
+// files have them.
 var hidden = []string{
 	"timestamp", "time", "ts", "severity", "level", "lvl", "logger", "caller", "message", "msg", "stacktrace", "stack",
 	"commit", "knative.dev/pod", "kind", "name", "namespace", "id", "uid", "generation",
@@ -170,7 +171,7 @@ var hidden = []string{
 const unread = "Unable to read vcs.revision from binary"
 
 // shorten makes a readable line of a structured one, as zap and slog write them in JSON. Others are left as they are.
-// What a field says twice is left out: the model has its own place behind the message, and a step is often named like the
+// What is said twice is left out: the model has its own place behind the message, and a step often has the name of the
 // program that runs it.
 func shorten(program string, line []byte) (level, text string) {
 	var fields map[string]any
@@ -191,7 +192,7 @@ func shorten(program string, line []byte) (level, text string) {
 
 	var keys []string
 	for k := range fields {
-		if !slices.Contains(hidden, k) && fields[k] != program {
+		if !slices.Contains(hidden, k) && fields[k] != path.Base(program) {
 			keys = append(keys, k)
 		}
 	}

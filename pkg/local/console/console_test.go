@@ -18,7 +18,7 @@ func newTest(verbose bool) (*Console, *bytes.Buffer) {
 }
 
 func TestProgram(t *testing.T) {
-	const stamp = "03:04:05.006 sync           | "
+	const stamp = "03:04:05.006 sync                 | "
 	cases := map[string]struct {
 		reason  string
 		in      []string
@@ -71,7 +71,7 @@ func TestEvents(t *testing.T) {
 	c.Event("sync", "started in %d ms", 5)
 	c.Problem("sync", "ended")
 	c.Detail("sync", "unheard")
-	want := "03:04:05.006 sync           • started in 5 ms\n03:04:05.006 sync           ! ended\n"
+	want := "03:04:05.006 sync                 • started in 5 ms\n03:04:05.006 sync                 ! ended\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("-want, +got:\n%s", diff)
 	}

@@ -30,16 +30,17 @@ import (
 	baseversion "k8s.io/component-base/version"
 )
 
-// drainTimeout is how long Stop waits for requests in flight. Watches never end by themselves and are cut off.
-const drainTimeout = time.Second
+// drainTimeout is how long Stop waits for requests in flight. It always takes that long, because watches do not end by
+// themselves.
+const drainTimeout = 200 * time.Millisecond
 
 // runner is what PrepareRun of the generic API server gives.
 type runner interface {
 	RunWithContext(ctx context.Context) error
 }
 
-// newAPIServer puts the API server together. It follows the upstream Config() of
-// CustomResourceDefinitionsServerOptions, except for what that takes from a core API that does not exist here.
+// newAPIServer makes the API server. It follows the upstream Config() of CustomResourceDefinitionsServerOptions, without
+// what that takes from a core API, which does not exist here.
 func newAPIServer(etcdURL string, listener net.Listener, id *identity, o Options) (runner, error) {
 	opts := options.NewCustomResourceDefinitionsServerOptions(sink, sink)
 	opts.RecommendedOptions.Etcd.StorageConfig.Transport.ServerList = []string{etcdURL}

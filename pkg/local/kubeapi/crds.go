@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,12 +33,12 @@ const fieldManager = "local-runner"
 // names is never established.
 const crdTimeout = time.Minute
 
-// listTimeout bounds each look at the resources of a CRD. Seen once: the API had a request for resources that it was just
-// beginning to serve, and did not answer it within half a minute. Then it is asked again.
+// listTimeout bounds each look at the resources of a CRD: the API did once not answer for half a minute for resources that
+// it was just beginning to serve. It is asked again then.
 const listTimeout = 5 * time.Second
 
 // ApplyCRDs applies the CustomResourceDefinitions in YAML files or directories of them (server-side apply, taking over
-// fields from others), and returns when their resources are served. An error names the file or the CRD at fault.
+// fields from others), and returns when their resources are served. An error names the file or the CRD.
 func (s *Server) ApplyCRDs(ctx context.Context, paths ...string) error {
 	var docs [][]byte
 	for _, path := range paths {
@@ -105,15 +106,8 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 		if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
 			return false, nil
 		}
-		for _, v := range crd.Spec.Versions {
-			if !v.Served {
-				continue
-			}
-			gvr := schema.GroupVersionResource{Group: crd.Spec.Group, Version: v.Name, Resource: crd.Spec.Names.Plural}
-			listing, cancel := context.WithTimeout(ctx, listTimeout)
-			_, err := resources.Resource(gvr).List(listing, metav1.ListOptions{Limit: 1})
-			cancel()
-			if err != nil {
+		for _, gvr := range served(crd) {
+			if err := canList(ctx, resources, gvr); err != nil {
 				reason = err.Error()
 				return false, nil
 			}
@@ -124,6 +118,84 @@ func (s *Server) waitServed(ctx context.Context, crds apiextensionsclient.Custom
 		return fmt.Errorf("CRD %s is not served: %s (%w)", name, reason, err)
 	}
 	return nil
+}
+
+// DeleteCRDs deletes CustomResourceDefinitions with their objects, and returns when they are gone and their resources are
+// not served any more. Objects with a finalizer keep their definition until the finalizer is gone. A definition that does
+// not exist is no error.
+func (s *Server) DeleteCRDs(ctx context.Context, names ...string) error {
+	client, err := apiextensionsclient.NewForConfig(s.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a client for CRDs: %w", err)
+	}
+	crds := client.CustomResourceDefinitions()
+	var deleted []*apiextensionsv1.CustomResourceDefinition
+	for _, name := range names {
+		crd, err := crds.Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			deleted = append(deleted, crd)
+			err = crds.Delete(ctx, name, metav1.DeleteOptions{})
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("cannot delete CRD %s: %w", name, err)
+		}
+	}
+	for _, crd := range deleted {
+		if err := s.waitGone(ctx, crds, crd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitGone returns when a CRD is gone and none of its resources can be listed.
+func (s *Server) waitGone(ctx context.Context, crds apiextensionsclient.CustomResourceDefinitionInterface, crd *apiextensionsv1.CustomResourceDefinition) error {
+	resources, err := dynamic.NewForConfig(s.Config())
+	if err != nil {
+		return fmt.Errorf("cannot make a dynamic client: %w", err)
+	}
+	reason := "it is being deleted"
+	err = wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, crdTimeout, true, func(ctx context.Context) (bool, error) {
+		live, err := crds.Get(ctx, crd.Name, metav1.GetOptions{})
+		if err == nil {
+			if c := apihelpers.FindCRDCondition(live, apiextensionsv1.Terminating); c != nil {
+				reason = c.Message
+			}
+			return false, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return false, err
+		}
+		for _, gvr := range served(crd) {
+			if err := canList(ctx, resources, gvr); !apierrors.IsNotFound(err) {
+				reason = "its resources are still served"
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("CRD %s is not gone: %s (%w)", crd.Name, reason, err)
+	}
+	return nil
+}
+
+// served are the resources that a CRD serves, one for each version.
+func served(crd *apiextensionsv1.CustomResourceDefinition) (all []schema.GroupVersionResource) {
+	for _, v := range crd.Spec.Versions {
+		if v.Served {
+			all = append(all, schema.GroupVersionResource{Group: crd.Spec.Group, Version: v.Name, Resource: crd.Spec.Names.Plural})
+		}
+	}
+	return all
+}
+
+// canList is nil if a resource is served.
+func canList(ctx context.Context, resources dynamic.Interface, gvr schema.GroupVersionResource) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	_, err := resources.Resource(gvr).List(ctx, metav1.ListOptions{Limit: 1})
+	return err
 }
 
 // yamlFiles is path itself, or all YAML files below it in lexical order.

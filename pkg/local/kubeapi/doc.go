@@ -1,11 +1,11 @@
 // Package kubeapi runs a real Kubernetes API for custom resources inside the calling process: the upstream
-// apiextensions API server over an embedded etcd. It is ready in about a second, so that whoever works on a
-// synchronizer needs no cluster, and tests run against what a cluster really does: OpenAPI and CEL validation,
+// apiextensions API server over an embedded etcd. It is ready in about a second, so that one can work on a
+// synchronizer without a cluster, and tests run against what a cluster really does: OpenAPI and CEL validation,
 // status subresource, generation, finalizers, watches, selectable fields and server-side apply.
 //
 // There is no core group: Namespaces, Events, Leases and Secrets do not exist and any namespace name is accepted.
-// Everybody who brings a known token may do everything, unless Options.Authorizer says otherwise; without a token
-// the answer is 401, as on a cluster.
+// A known token may do everything, unless Options.Authorizer says otherwise; without a token the answer is 401, as on a
+// cluster.
 //
 // The parts, in the order in which Start brings them up: the log sink (log.go), etcd (etcd.go), certificate, token
 // and port that stay the same between runs over one directory (identity.go), the API server (apiserver.go) and the

@@ -21,7 +21,7 @@ func startEtcd(ctx context.Context, dir string, fsync bool) (*embed.Etcd, error)
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.UnsafeNoFsync = !fsync
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapLogger())
-	// A lone member has nobody to hear from: it may stand for election as early as etcd accepts.
+	// A single member waits for no other: the shortest election time that etcd accepts.
 	c.TickMs, c.ElectionMs = 20, 200
 
 	e, err := embed.StartEtcd(c)

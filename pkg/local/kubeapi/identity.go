@@ -16,7 +16,7 @@ import (
 	certutil "k8s.io/client-go/util/cert"
 )
 
-// identity is what clients know the API by: it must not change between two runs, or every kubeconfig in use is void.
+// identity is what a kubeconfig has: it must not change between two runs, or the kubeconfigs in use do not work any more.
 type identity struct {
 	dir   string
 	token string
@@ -46,7 +46,7 @@ func loadIdentity(dir string) (*identity, error) {
 		}
 	}
 
-	// A port that cannot be read is only a wish that cannot be met.
+	// If the port cannot be read, any free one will do.
 	if b, err := os.ReadFile(id.portFile()); err == nil {
 		id.port, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 	}
@@ -73,8 +73,8 @@ func (id *identity) rememberPort(port int) error {
 	return writeFile(id.portFile(), []byte(strconv.Itoa(port)+"\n"))
 }
 
-// certificateServes tells whether the pair is there, belongs together and is valid for a day more. Pairs half written
-// by a run that was killed are among what it refuses.
+// certificateServes reports whether the pair is there, belongs together and is valid for one more day. A pair that a
+// killed run has half written does not.
 func certificateServes(certFile, keyFile string) bool {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	return err == nil && time.Now().Add(24*time.Hour).Before(pair.Leaf.NotAfter)

@@ -22,7 +22,7 @@ type switchWriter struct {
 	w  io.Writer
 }
 
-// Write never fails: a full disk must not take the API down for the sake of a log line.
+// Write never fails: a full disk must not end the API because of a log line.
 func (s *switchWriter) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +39,7 @@ func redirectLogs(w io.Writer) {
 		fs := flag.NewFlagSet("klog", flag.ContinueOnError)
 		klog.InitFlags(fs)
 		_ = fs.Set("logtostderr", "false")
-		// Otherwise errors are written to stderr as well, and the API server reports as errors what is none here.
+		// Otherwise errors are written to stderr as well, and the API server reports errors that are none here.
 		_ = fs.Set("stderrthreshold", "FATAL")
 		klog.SetOutput(sink)
 	})
@@ -54,7 +54,7 @@ func releaseLogs(w io.Writer) {
 	}
 }
 
-// newZapLogger is etcd's logger. Its normal chatter about raft is worth nothing to users of one local member.
+// newZapLogger is etcd's logger. Its lines about raft are of no use with one local member.
 func newZapLogger() *zap.Logger {
 	encoder := zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig())
 	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(sink), zapcore.WarnLevel))

@@ -32,7 +32,7 @@ type Options struct {
 	// objects and the same kubeconfig, also after a SIGKILL. Default: a temporary directory that Stop removes.
 	Dir string
 
-	// Port on 127.0.0.1. Default (0): the port that Dir was last served on if it is still free, else any free one.
+	// Port on 127.0.0.1. Default (0): the port that Dir was last served on if it is still free, otherwise any free one.
 	Port int
 
 	// Fsync makes etcd wait for the disk with every write. Without it data survives the death of the process, but
@@ -44,7 +44,7 @@ type Options struct {
 	CRDs []string
 
 	// Tokens are accepted in addition to the administrator's one: bearer token to user name. They are worth having
-	// only together with an Authorizer that tells the users apart.
+	// only together with an Authorizer that distinguishes the users.
 	Tokens map[string]string
 
 	// Authorizer decides what users may do. The administrator (Server.Config) always may do everything.
@@ -93,7 +93,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		}
 		s.tempDir = true
 	}
-	// The token in here is worth as much as the API, so nobody else may look.
+	// Who has the token can do everything: only the owner may read the directory.
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the API's directory: %w", err)
 	}
@@ -153,7 +153,7 @@ func (s *Server) serve(ctx context.Context, o Options) error {
 			return false, fmt.Errorf("it ended: %w", s.runErr)
 		default:
 		}
-		// Refused connections and 503 are what "not yet" looks like.
+		// Refused connections and 503 mean "not yet".
 		return client.Get().AbsPath("/readyz").Do(ctx).Error() == nil, nil
 	})
 	if err != nil {
@@ -204,6 +204,9 @@ func (s *Server) Kubeconfig() ([]byte, error) {
 	return clientcmd.Write(*c)
 }
 
+// SetNamespace changes the namespace of later kubeconfigs, see Options.Namespace.
+func (s *Server) SetNamespace(namespace string) { s.namespace = namespace }
+
 // WriteKubeconfig puts Kubeconfig into a file that only its owner can read.
 func (s *Server) WriteKubeconfig(path string) error {
 	b, err := s.Kubeconfig()
@@ -213,7 +216,7 @@ func (s *Server) WriteKubeconfig(path string) error {
 	return writeFile(path, b)
 }
 
-// Done is closed when the API server has ended, be it by Stop or by a failure of its own.
+// Done is closed when the API server has ended, by Stop or by a failure of its own.
 func (s *Server) Done() <-chan struct{} { return s.stopped }
 
 // Stop ends the API server and etcd, and removes the directory if it was a temporary one. It can be called again.

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -43,31 +42,27 @@ type knative interface {
 	apis.Validatable
 }
 
-// check defaults and validates everything as Knative's webhooks do, and refuses what cannot be honoured.
-func (s *Set) check() error {
+// knativeContext has what Knative's defaulting and validation look up: the defaults of Brokers and the features that
+// Knative Eventing is installed with (ConfigMap config-features: nothing switched on or off).
+func knativeContext() (context.Context, error) {
 	defaults, err := config.NewDefaultsConfigFromMap(map[string]string{config.BrokerDefaultsKey: brokerDefaults})
 	if err != nil {
-		return fmt.Errorf("cannot read the defaults of Brokers: %w", err)
+		return nil, fmt.Errorf("cannot read the defaults of Brokers: %w", err)
 	}
-	// Nothing switched on or off: the features that Knative Eventing is installed with (ConfigMap config-features).
 	features, err := feature.NewFlagsConfigFromMap(nil)
 	if err != nil {
-		return fmt.Errorf("cannot read the features of Knative Eventing: %w", err)
+		return nil, fmt.Errorf("cannot read the features of Knative Eventing: %w", err)
 	}
 	ctx := feature.ToContext(apis.WithinCreate(context.Background()), features)
-	ctx = config.ToContext(ctx, &config.Config{Defaults: defaults})
-
-	var errs []error
-	errs = append(errs, s.admit(ctx)...)
-	// Rules of our own assume defaulted and valid objects.
-	if len(errs) == 0 {
-		errs = append(errs, s.refuse(ctx)...)
-	}
-	return errors.Join(errs...)
+	return config.ToContext(ctx, &config.Config{Defaults: defaults}), nil
 }
 
-// admit runs Knative's webhooks.
-func (s *Set) admit(ctx context.Context) (errs []error) {
+// admit defaults and validates each object as Knative's webhooks do.
+func (s *Set) admit() (errs []error) {
+	ctx, err := knativeContext()
+	if err != nil {
+		return []error{err}
+	}
 	for _, o := range s.knativeObjects() {
 		o.SetDefaults(ctx)
 		found := o.Validate(ctx)
@@ -101,41 +96,53 @@ func appendAll[T knative](all []knative, some []T) []knative {
 }
 
 // refuse finds what is valid, but cannot be done here.
-func (s *Set) refuse(ctx context.Context) (errs []error) {
-	spec := field.NewPath("spec")
+func (s *Set) refuse() (errs []error) {
+	ctx, err := knativeContext()
+	if err != nil {
+		return []error{err}
+	}
+	sink := field.NewPath("spec", "sink")
 	for _, b := range s.Brokers {
 		errs = append(errs, s.wrap(b, s.checkBroker(ctx, b))...)
 	}
 	for _, t := range s.Triggers {
-		var found field.ErrorList
-		if t.Spec.Broker == "" {
-			found = append(found, field.Required(spec.Child("broker"), "a Trigger names its Broker here; brokerRef is not honoured locally"))
-		} else if !has(s.Brokers, t.Namespace, t.Spec.Broker) {
-			found = append(found, field.NotFound(spec.Child("broker"), t.Spec.Broker))
-		}
-		found = append(found, s.checkDestination(&t.Spec.Subscriber, t.Namespace, spec.Child("subscriber"))...)
-		found = append(found, s.checkDelivery(t.Spec.Delivery, t.Namespace, spec.Child("delivery"))...)
-		errs = append(errs, s.wrap(t, found)...)
+		errs = append(errs, s.wrap(t, s.checkTrigger(t))...)
 	}
 	for _, p := range s.PingSources {
-		errs = append(errs, s.wrap(p, s.checkDestination(&p.Spec.Sink, p.Namespace, spec.Child("sink")))...)
+		errs = append(errs, s.wrap(p, s.checkDestination(&p.Spec.Sink, p.Namespace, sink))...)
 	}
 	for _, c := range s.ContainerSources {
-		errs = append(errs, s.wrap(c, s.checkDestination(&c.Spec.Sink, c.Namespace, spec.Child("sink")))...)
+		errs = append(errs, s.wrap(c, s.checkDestination(&c.Spec.Sink, c.Namespace, sink))...)
 	}
 	for _, b := range s.SinkBindings {
-		found := s.checkDestination(&b.Spec.Sink, b.Namespace, spec.Child("sink"))
-		if b.Spec.Subject.APIVersion != "apps/v1" || b.Spec.Subject.Kind != "Deployment" {
-			found = append(found, field.NotSupported(spec.Child("subject", "kind"), b.Spec.Subject.APIVersion+" "+b.Spec.Subject.Kind, []string{"apps/v1 Deployment"}))
-		} else if subjects, err := s.subjects(b); err != nil || len(subjects) == 0 {
-			found = append(found, field.NotFound(spec.Child("subject"), b.Spec.Subject.Name))
-		}
-		errs = append(errs, s.wrap(b, found)...)
+		errs = append(errs, s.wrap(b, s.checkSinkBinding(b))...)
 	}
 	for _, svc := range s.CoreServices {
 		errs = append(errs, s.wrap(svc, s.checkCoreService(svc))...)
 	}
 	errs = append(errs, s.checkPrograms()...)
+	return errs
+}
+
+func (s *Set) checkTrigger(t *eventingv1.Trigger) (errs field.ErrorList) {
+	spec := field.NewPath("spec")
+	if t.Spec.Broker == "" {
+		errs = append(errs, field.Required(spec.Child("broker"), "a Trigger names its Broker here; brokerRef is not honoured locally"))
+	} else if !has(s.Brokers, t.Namespace, t.Spec.Broker) {
+		errs = append(errs, field.NotFound(spec.Child("broker"), t.Spec.Broker))
+	}
+	errs = append(errs, s.checkDestination(&t.Spec.Subscriber, t.Namespace, spec.Child("subscriber"))...)
+	return append(errs, s.checkDelivery(t.Spec.Delivery, t.Namespace, spec.Child("delivery"))...)
+}
+
+func (s *Set) checkSinkBinding(b *sourcesv1.SinkBinding) field.ErrorList {
+	spec := field.NewPath("spec")
+	errs := s.checkDestination(&b.Spec.Sink, b.Namespace, spec.Child("sink"))
+	if b.Spec.Subject.APIVersion != "apps/v1" || b.Spec.Subject.Kind != "Deployment" {
+		errs = append(errs, field.NotSupported(spec.Child("subject", "kind"), b.Spec.Subject.APIVersion+" "+b.Spec.Subject.Kind, []string{"apps/v1 Deployment"}))
+	} else if subjects, err := s.subjects(b); err != nil || len(subjects) == 0 {
+		errs = append(errs, field.NotFound(spec.Child("subject"), b.Spec.Subject.Name))
+	}
 	return errs
 }
 

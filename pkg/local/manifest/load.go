@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -35,18 +34,26 @@ import (
 
 // Options say what to read.
 type Options struct {
-	// Dirs are read recursively: files that end in .yaml, save for kustomizations and the folders samples and overlays.
+	// Dirs are read recursively: files that end in .yaml, except kustomizations and the folders samples and overlays.
+	// A directory that does not exist has no files.
 	Dirs []string
 
-	// Without leaves out resources, each as "kind/name" or "kind/namespace/name" in any case, such as "trigger/policy".
-	// One that matches nothing is an error.
-	Without []string
+	// Without says what to leave out. Default: nothing.
+	Without *Exclusions
 }
 
-// Set is all that was read, defaulted and valid.
+// CRD is a definition, and its document as it stands in the file.
+type CRD struct {
+	Definition *apiextensionsv1.CustomResourceDefinition
+	Document   []byte
+}
+
+// Set is the resources of one or more directories. Load makes one for a synchronizer, Join one for all that run.
 type Set struct {
-	// CRDs are the documents of the CustomResourceDefinitions as they stand in the files.
-	CRDs [][]byte
+	CRDs []CRD
+
+	// Namespaces are the names of the Namespaces in the files.
+	Namespaces []string
 
 	Services         []*servingv1.Service
 	Deployments      []*appsv1.Deployment
@@ -59,14 +66,15 @@ type Set struct {
 	PingSources      []*sourcesv1.PingSource
 	SinkBindings     []*sourcesv1.SinkBinding
 
-	// Inert names what was accepted although there is nothing to do for it here, as "Kind namespace/name".
+	// Inert names what is accepted although there is nothing to do for it here, as "Kind namespace/name".
 	Inert []string
 
-	// Warnings are what Knative's webhooks would warn of.
+	// Warnings are what Knative's webhooks warn of.
 	Warnings []string
 
-	// files tells for each object where it came from, for messages.
-	files map[metav1.Object]string
+	// objects are all of them in the order of the files, and files is where each is from, for messages.
+	objects []metav1.Object
+	files   map[metav1.Object]string
 }
 
 // leftOut are folders whose files are not meant to be applied together with the rest.
@@ -99,27 +107,24 @@ func newDecoder() runtime.Decoder {
 	return serializer.NewCodecFactory(s, serializer.EnableStrict).UniversalDeserializer()
 }
 
-// Load reads and checks all files. The error lists everything that is wrong with them, not only the first of it.
+// Load reads all files, and defaults and validates each object by itself. The error lists everything that is wrong, not
+// only the first of it. What objects say about each other is checked by Join.
 func Load(o Options) (*Set, error) {
 	files, err := find(o.Dirs)
 	if err != nil {
 		return nil, err
 	}
-
 	s := &Set{files: map[metav1.Object]string{}}
-	without := newExclusion(o.Without)
 	var errs []error
 	for _, file := range files {
-		if err := s.loadFile(file, without); err != nil {
+		if err := s.loadFile(file, o.Without); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, without.unused()...)
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if len(errs) == 0 {
+		errs = s.admit()
 	}
-	// References between files are only worth checking once all files could be read.
-	if err := s.check(); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -130,6 +135,9 @@ func find(dirs []string) ([]string, error) {
 	var files []string
 	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if path == dir && errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -153,7 +161,7 @@ func find(dirs []string) ([]string, error) {
 	return files, nil
 }
 
-func (s *Set) loadFile(file string, without *exclusion) error {
+func (s *Set) loadFile(file string, without *Exclusions) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -177,13 +185,13 @@ func (s *Set) loadFile(file string, without *exclusion) error {
 	}
 }
 
-// blank tells whether a document holds nothing but comments.
+// blank reports whether a document holds nothing but comments.
 func blank(doc []byte) bool {
 	var v any
 	return yaml.Unmarshal(doc, &v) == nil && v == nil
 }
 
-func (s *Set) loadDocument(file string, doc []byte, without *exclusion) error {
+func (s *Set) loadDocument(file string, doc []byte, without *Exclusions) error {
 	obj, gvk, err := decoder.Decode(doc, nil, nil)
 	if runtime.IsNotRegisteredError(err) {
 		meta := &metav1.TypeMeta{}
@@ -205,11 +213,16 @@ func (s *Set) loadDocument(file string, doc []byte, without *exclusion) error {
 	if without.matches(gvk.Kind, m) {
 		return nil
 	}
+	s.objects = append(s.objects, m)
 	s.files[m] = file
+	return s.take(obj, gvk, m, doc)
+}
 
+// take puts an object to those of its kind.
+func (s *Set) take(obj runtime.Object, gvk *schema.GroupVersionKind, m metav1.Object, doc []byte) error {
 	switch o := obj.(type) {
 	case *apiextensionsv1.CustomResourceDefinition:
-		s.CRDs = append(s.CRDs, doc)
+		s.CRDs = append(s.CRDs, CRD{Definition: o, Document: doc})
 	case *servingv1.Service:
 		s.Services = append(s.Services, o)
 	case *appsv1.Deployment:
@@ -235,6 +248,9 @@ func (s *Set) loadDocument(file string, doc []byte, without *exclusion) error {
 			return refusedKind(gvk)
 		}
 		s.Inert = append(s.Inert, gvk.Kind+" "+name(m))
+		if gvk.Kind == "Namespace" {
+			s.Namespaces = append(s.Namespaces, m.GetName())
+		}
 	}
 	return nil
 }
@@ -250,33 +266,4 @@ func name(m metav1.Object) string {
 		return m.GetName()
 	}
 	return m.GetNamespace() + "/" + m.GetName()
-}
-
-// exclusion is the list of resources to leave out, and which of them were found.
-type exclusion struct {
-	wanted []string
-	found  sets.Set[string]
-}
-
-func newExclusion(wanted []string) *exclusion {
-	return &exclusion{wanted: wanted, found: sets.New[string]()}
-}
-
-func (e *exclusion) matches(kind string, m metav1.Object) bool {
-	short, long := kind+"/"+m.GetName(), kind+"/"+name(m)
-	i := slices.IndexFunc(e.wanted, func(w string) bool { return strings.EqualFold(w, short) || strings.EqualFold(w, long) })
-	if i < 0 {
-		return false
-	}
-	e.found.Insert(e.wanted[i])
-	return true
-}
-
-func (e *exclusion) unused() (errs []error) {
-	for _, w := range e.wanted {
-		if !e.found.Has(w) {
-			errs = append(errs, fmt.Errorf(`cannot leave out %q: no such resource in the files; expected kind/name, such as "trigger/policy"`, w))
-		}
-	}
-	return errs
 }

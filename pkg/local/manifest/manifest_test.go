@@ -15,8 +15,21 @@ import (
 
 const project = "../testdata/project"
 
+// load reads directories of which nothing else is there.
+func load(without []string, dirs ...string) (*manifest.Set, error) {
+	exclusions := manifest.Exclude(without...)
+	set, err := manifest.Load(manifest.Options{Dirs: dirs, Without: exclusions})
+	if err != nil {
+		return nil, err
+	}
+	if err := exclusions.Unused(); err != nil {
+		return nil, err
+	}
+	return manifest.Join(set)
+}
+
 func TestLoad(t *testing.T) {
-	set, err := manifest.Load(manifest.Options{Dirs: []string{project + "/config", project + "/eventing"}})
+	set, err := load(nil, project+"/config", project+"/eventing")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +103,7 @@ func TestWithout(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			set, err := manifest.Load(manifest.Options{Dirs: []string{project + "/config", project + "/eventing"}, Without: tc.without})
+			set, err := load(tc.without, project+"/config", project+"/eventing")
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
 					t.Fatalf("\n%s\nwant an error with %q, got %v", tc.reason, tc.wantErr, err)
@@ -294,7 +307,7 @@ func TestRefused(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "f.yaml"), []byte(tc.yaml), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := manifest.Load(manifest.Options{Dirs: []string{dir}})
+			_, err := load(nil, dir)
 			if err == nil {
 				t.Fatalf("\n%s\nwant an error with %q, got none", tc.reason, tc.want)
 			}
@@ -330,8 +343,51 @@ func TestAccepted(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "f.yaml"), []byte(tc.yaml), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := manifest.Load(manifest.Options{Dirs: []string{dir}}); err != nil {
+			if _, err := load(nil, dir); err != nil {
 				t.Errorf("\n%s\n%v", tc.reason, err)
+			}
+		})
+	}
+}
+
+// TestJoin puts two directories together, as the core and a synchronizer are.
+func TestJoin(t *testing.T) {
+	const other = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: other, namespace: ns}\n"
+	cases := map[string]struct {
+		reason      string
+		one, two    string
+		want        []string
+		wantBrokers int
+	}{
+		"Reference": {reason: "A Trigger finds its Broker in the other directory.", one: brokerYAML, two: triggerYAML, wantBrokers: 1},
+		"Missing":   {reason: "A Broker that neither has is missed.", one: other, two: triggerYAML, want: []string{"two.yaml", "Trigger ns/t", "spec.broker"}},
+		"Twice":     {reason: "An object can be there once.", one: brokerYAML, two: other + "---" + brokerYAML, want: []string{"two.yaml: Broker ns/b: metadata.name", "one.yaml has"}},
+		"SameName":  {reason: "Objects of different kinds may have one name.", one: brokerYAML, two: "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: b, namespace: ns}\n", wantBrokers: 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			read := func(file, content string) *manifest.Set {
+				dir := t.TempDir()
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				set, err := manifest.Load(manifest.Options{Dirs: []string{dir, filepath.Join(dir, "missing")}})
+				if err != nil {
+					t.Fatalf("each is valid by itself: %v", err)
+				}
+				return set
+			}
+			joined, err := manifest.Join(read("one.yaml", tc.one), read("two.yaml", tc.two))
+			if len(tc.want) == 0 {
+				if err != nil || len(joined.Brokers) != tc.wantBrokers {
+					t.Errorf("\n%s\nwant %d Brokers, got %v and %v", tc.reason, tc.wantBrokers, joined, err)
+				}
+				return
+			}
+			for _, want := range tc.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("\n%s\nwant an error with %q, got %v", tc.reason, want, err)
+				}
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
@@ -50,6 +51,11 @@ type Program struct {
 	Grace time.Duration
 }
 
+// Key is the namespace and name of the resource.
+func (p Program) Key() types.NamespacedName {
+	return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+}
+
 // Mount is a directory of a Program.
 type Mount struct {
 	// Path is where the container finds it.
@@ -63,7 +69,7 @@ type Mount struct {
 type Function struct {
 	Program
 
-	// Public tells whether it can be reached from outside of the cluster.
+	// Public reports whether it can be reached from outside of the cluster.
 	Public bool
 	// Concurrency is how many requests it takes at a time, 0 = any number.
 	Concurrency int
@@ -71,7 +77,7 @@ type Function struct {
 	Timeout time.Duration
 	// Window is how long it may be idle before it is stopped, 0 = not said.
 	Window time.Duration
-	// AlwaysOn tells that it must not be stopped when idle.
+	// AlwaysOn: it must not be stopped when idle.
 	AlwaysOn bool
 }
 
@@ -109,7 +115,16 @@ func (s *Set) Daemons() []Program {
 	return all
 }
 
-// Backends tells which Deployment is behind each Service of Kubernetes.
+// Programs are all programs: those of the Deployments and ContainerSources, and those of the functions.
+func (s *Set) Programs() []Program {
+	all := s.Daemons()
+	for _, f := range s.Functions() {
+		all = append(all, f.Program)
+	}
+	return all
+}
+
+// Backends says which Deployment is behind each Service of Kubernetes.
 func (s *Set) Backends() []Backend {
 	var all []Backend
 	for _, svc := range s.CoreServices {

@@ -20,7 +20,7 @@ func BrokerURL(namespace, name string) *apis.URL {
 	return u
 }
 
-// ServiceURL is the cluster-local address of a Service, be it Knative's or Kubernetes' own.
+// ServiceURL is the cluster-local address of a Service, of Knative or of Kubernetes.
 func ServiceURL(namespace, name string) *apis.URL {
 	return apis.HTTP(network.GetServiceHostname(name, namespace))
 }

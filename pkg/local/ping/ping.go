@@ -1,13 +1,14 @@
 // Package ping sends the events of PingSources on schedule. Schedules are read, events made and failed deliveries tried
 // again as by Knative's own adapter (pkg/adapter/mtping of Knative Eventing), and ticks may overlap as there. The adapter
 // itself is not used because overlapping ticks of it write to one variable. It also delays each tick by up to half a
-// second to spread the load; here nobody waits longer than he must.
+// second to spread the load, which is of no use here.
 package ping
 
 import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"sync"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -26,54 +27,72 @@ const (
 	retries    = 5
 )
 
-// Options say what is to be sent.
+// Options are what all PingSources share.
 type Options struct {
-	Sources []*sourcesv1.PingSource
 	// Resolve finds the address of a destination, as seen from a namespace.
 	Resolve func(d duckv1.Destination, namespace string) (*apis.URL, error)
-	// Failed is told of each tick that could not be delivered. Default: nobody is.
+	// Failed is called for each tick that could not be delivered. Default: nothing is called.
 	Failed func(source types.NamespacedName, err error)
 }
 
 // Schedules are running PingSources.
 type Schedules struct {
+	o    Options
 	cron *cron.Cron
+	ctx  context.Context // ends with Stop
 	stop context.CancelFunc
+
+	mu      sync.Mutex // protects following
+	entries map[types.NamespacedName]cron.EntryID
 }
 
-// Start schedules all sources. Their events go through http.DefaultTransport, so somebody has to lead cluster-local names
-// to the subscribers.
-func Start(o Options) (*Schedules, error) {
+// Start makes Schedules without a PingSource. The events go through http.DefaultTransport, so the caller has to route
+// cluster-local names to the subscribers.
+func Start(o Options) *Schedules {
 	if o.Failed == nil {
 		o.Failed = func(types.NamespacedName, error) {}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	// The parser of Knative's adapter and of its validation: five fields, or six with seconds in front.
 	parser := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
-	s := &Schedules{cron: cron.New(cron.WithParser(parser)), stop: cancel}
-	for _, p := range o.Sources {
-		name := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
-		tick, err := newTick(p, o.Resolve)
-		if err != nil {
-			cancel()
-			return nil, fmt.Errorf("PingSource %s: %w", name, err)
-		}
-		schedule := p.Spec.Schedule
-		if p.Spec.Timezone != "" {
-			schedule = "CRON_TZ=" + p.Spec.Timezone + " " + schedule
-		}
-		_, err = s.cron.AddFunc(schedule, func() {
-			if err := tick.send(ctx); err != nil && ctx.Err() == nil {
-				o.Failed(name, err)
-			}
-		})
-		if err != nil {
-			cancel()
-			return nil, fmt.Errorf("PingSource %s: schedule: %w", name, err)
-		}
-	}
+	s := &Schedules{o: o, cron: cron.New(cron.WithParser(parser)), entries: map[types.NamespacedName]cron.EntryID{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.cron.Start()
-	return s, nil
+	return s
+}
+
+// Add lets a PingSource tick.
+func (s *Schedules) Add(p *sourcesv1.PingSource) error {
+	name := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+	tick, err := newTick(p, s.o.Resolve)
+	if err != nil {
+		return fmt.Errorf("PingSource %s: %w", name, err)
+	}
+	schedule := p.Spec.Schedule
+	if p.Spec.Timezone != "" {
+		schedule = "CRON_TZ=" + p.Spec.Timezone + " " + schedule
+	}
+	entry, err := s.cron.AddFunc(schedule, func() {
+		if err := tick.send(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.o.Failed(name, err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("PingSource %s: schedule: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries[name] = entry
+	return nil
+}
+
+// Remove ends the ticks of a PingSource. One that is on its way is delivered.
+func (s *Schedules) Remove(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if entry, ok := s.entries[name]; ok {
+		s.cron.Remove(entry)
+		delete(s.entries, name)
+	}
 }
 
 // Stop ends all schedules, and gives up what is being sent.

@@ -1,5 +1,5 @@
-// Package process runs programs as children that never outlive their runner, not even when it dies of a SIGKILL: a
-// function that goes on working with nobody in charge of it would break "one at a time" for whoever comes next.
+// Package process runs programs as children that end with their runner, also when it is killed with SIGKILL: a function
+// without its runner would work beside the one that the next runner starts.
 //
-// Start runs a program once; Keep runs it again and again, with a growing wait, as a Deployment would.
+// Start runs a program once. Keep runs it again and again, with growing waits, as a Deployment does.
 package process

@@ -11,8 +11,8 @@ import (
 // steady is how long a program has to live for its next end to count as the first one again.
 const steady = 10 * time.Second
 
-// firstBackoff is the wait before the first restart; it doubles up to maxBackoff. A cluster starts at 10 s, but here
-// somebody is watching.
+// firstBackoff is the wait before the first restart; it doubles up to maxBackoff. A cluster starts at 10 s, which is long
+// for somebody who watches.
 const (
 	firstBackoff = 250 * time.Millisecond
 	maxBackoff   = 30 * time.Second
@@ -31,18 +31,18 @@ type Keeper struct {
 	starts  int
 }
 
-// Event is told to the one who asked to Keep a program.
+// Event is what Keep reports.
 type Event struct {
 	// Process is the one that was started or has ended. Nil if it could not even be started.
 	Process *Process
-	// Ended tells that it has ended or could not be started, with Err saying how.
+	// Ended: it has ended or could not be started, and Err says how.
 	Ended bool
 	Err   error
-	// Wait is how long it is waited before the next start.
+	// Wait is the time until the next start.
 	Wait time.Duration
 }
 
-// Keep runs what start gives, until Stop. Each start and each end is reported.
+// Keep runs what start returns, until Stop. Each start and each end is reported.
 func Keep(start func() (*Process, error), report func(Event)) *Keeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &Keeper{start: start, report: report, cancel: cancel, ended: make(chan struct{})}

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// drainOutput is how long a process's output is still read after its end, should it have left a child of its own that
-// holds the pipe.
+// drainOutput is how long a process's output is read after its end: a child that it has left may hold the pipe.
 const drainOutput = 2 * time.Second
 
 // Spec says what to run.
@@ -59,7 +58,7 @@ func Start(spec Spec) (*Process, error) {
 	}
 	p := &Process{spec: spec, cmd: cmd, done: make(chan struct{})}
 	if spec.PIDFile != "" {
-		// Only a help for humans: not worth failing for.
+		// It only helps humans, so an error does not matter.
 		_ = os.MkdirAll(filepath.Dir(spec.PIDFile), 0o755)
 		_ = os.WriteFile(spec.PIDFile, []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o644)
 	}
@@ -83,7 +82,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Done is closed when it has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err tells how it ended, such as "signal: killed" or "exit status 1". Nil while it runs and for status 0.
+// Err is how it ended, such as "signal: killed" or "exit status 1". Nil while it runs and for status 0.
 func (p *Process) Err() error {
 	select {
 	case <-p.done:
@@ -109,5 +108,5 @@ func (p *Process) Stop() {
 	}
 }
 
-// signal fails only if the process has ended, which is no news then.
+// signal fails only if the process has ended, which is what was wanted.
 func (p *Process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }

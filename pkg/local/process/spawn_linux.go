@@ -8,7 +8,7 @@ import (
 )
 
 // attributes make the kernel kill the child when the thread that started it ends, and keep a terminal's Ctrl-C away
-// from it: the runner decides who stops when.
+// from it: the runner stops its children in order.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
@@ -19,7 +19,7 @@ var (
 )
 
 // spawn starts cmd from one thread that lives as long as this whole process. A parent death signal is bound to the
-// thread that forked, and Go may end any other thread when it feels like it.
+// thread that forked, and Go may end any other thread.
 func spawn(cmd *exec.Cmd) error {
 	spawner.Do(func() {
 		go func() {

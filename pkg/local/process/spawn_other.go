@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// attributes keep a terminal's Ctrl-C away from the child: the runner decides who stops when. Other systems than Linux
-// have no way to bind a child's life to its parent's.
+// attributes keep a terminal's Ctrl-C away from the child: the runner stops its children in order. Only Linux can kill a
+// child when its parent dies.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func spawn(cmd *exec.Cmd) error { return cmd.Start() }

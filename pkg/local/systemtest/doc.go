@@ -1,4 +1,3 @@
-// Package systemtest holds the tests of the whole: the project's own config/
-// and eventing/ on the local runner, used as a user would, with kubectl's and
-// curl's means. What it proves is what the README promises.
+// Package systemtest holds the tests of the core as a whole: the project's own config/core and eventing/core on the local
+// runner, alone and with the small synchronizers of the tests, which are added and removed while it runs.
 package systemtest

@@ -1,9 +1,6 @@
 package systemtest
 
 import (
-	"context"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,260 +8,179 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 
-	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
-	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	corev1alpha1 "github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/localtest"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
 )
 
 const (
-	// root of the project, as seen from here.
-	root = "../../.."
-	// namespace of the example.
-	namespace = "helloworld"
-	// patience is how long a test waits for anything.
-	patience = 3 * time.Minute
+	core    = "synchronizer-system"
+	library = "library"
 )
 
-// bin has all programs, built once.
-var bin string
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "systemtest-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	bin = dir
-	args := slices.Concat([]string{"build", "-o", bin + "/"}, buildFlags, []string{"./functions/...", "./scripts/local"})
-	build := exec.Command("go", args...)
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the programs: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	localtest.Main(m, "../../..", "./functions/modelsource", "./functions/deadletter", "./functions/tosca",
+		"./pkg/testdata/library/...", "./pkg/local/testdata/echo", "./scripts/local")
 }
 
-// world is a running project and the means of its users.
+// libraryDir is the library, which is no part of the project's config/ and eventing/.
+func libraryDir() string { return filepath.Join(localtest.Root(), "pkg", "testdata", "library") }
+
+// world is a running project and what users of the library have.
 type world struct {
-	*testing.T
-	system    *local.System
-	services  model.Models[*v1alpha1.HelloWorldService]
-	instances model.Models[*v1alpha1.HelloWorldServiceInstance]
-	greeter   *client.Client
+	*localtest.World
+	dir     string
+	shelves model.Models[*v1alpha1.Shelf]
+	books   model.Models[*v1alpha1.Book]
+	letters model.Models[*corev1alpha1.DeadLetter]
+	objects dynamic.Interface
 }
 
-// start brings the project up over dir, a new one if it is empty.
-func start(t *testing.T, o local.Options) *world {
+// start brings up the core, and synchronizers only if they were added to an earlier System over dir or are given.
+func start(t *testing.T, dir string, add ...string) *world {
 	t.Helper()
-	if o.Dir == "" {
-		o.Dir = t.TempDir()
-	}
-	if o.Idle == 0 {
-		o.Idle = 2 * time.Second
-	}
-	// A tick at the wrong moment would be counted as work that nobody asked
-	// for: tests that want one send it.
-	o.Without = append(o.Without, "pingsource/pull")
-	if o.Bin == "" {
-		o.Bin = bin
-	}
-	o.Root, o.Out = root, logs(t, o.Dir)
-	system, err := local.Start(t.Context(), o)
-	if err != nil {
-		t.Fatalf("starting the project: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := system.Stop(); err != nil {
-			t.Errorf("stopping the project: %v", err)
-		}
-	})
-	w := newWorld(t, system.Config(), system.Client())
-	w.system = system
-	return w
-}
-
-func newWorld(t *testing.T, config *rest.Config, http *http.Client) *world {
-	t.Helper()
-	models, err := model.NewClient(config, v1alpha1.AddToScheme)
+	running := localtest.Start(t, local.Options{Dir: dir, Only: []string{"core"}, Add: add})
+	models, err := model.NewClient(running.System.Config(), v1alpha1.AddToScheme, corev1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}
-	greeter, err := client.New("http://greeter.helloworld.svc.cluster.local", client.WithHTTPClient(http))
+	objects, err := dynamic.NewForConfig(running.System.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &world{
-		T:         t,
-		services:  model.For[*v1alpha1.HelloWorldService](models),
-		instances: model.For[*v1alpha1.HelloWorldServiceInstance](models),
-		greeter:   greeter,
+		World: running, dir: dir, objects: objects,
+		shelves: model.For[*v1alpha1.Shelf](models),
+		books:   model.For[*v1alpha1.Book](models),
+		letters: model.For[*corev1alpha1.DeadLetter](models),
 	}
 }
 
-// logs keeps what the runner prints, and shows it if the test fails.
-func logs(t *testing.T, dir string) io.Writer {
-	t.Helper()
-	file, err := os.OpenFile(filepath.Join(dir, "console.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = file.Close()
-		if !t.Failed() {
-			return
-		}
-		text, _ := os.ReadFile(file.Name())
-		t.Logf("console, its end:\n%s", text[max(0, len(text)-30_000):])
-	})
-	return file
+// with is the same world for another test, such as a subtest.
+func (w *world) with(t *testing.T) *world {
+	other := *w
+	other.World = w.World.With(t)
+	return &other
 }
 
-// until waits for a condition.
-func (w *world) until(what string, condition func() bool) {
+// command runs scripts/local with the data directory of the System, and returns what it prints.
+func (w *world) command(args ...string) (string, error) {
 	w.Helper()
-	err := wait.PollUntilContextTimeout(w.Context(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) { return condition(), nil })
-	if err != nil {
-		w.Fatalf("waiting until %s: %v", what, err)
-	}
+	args = append([]string{"-root", localtest.Root(), "-dir", w.dir}, args...)
+	out, err := exec.CommandContext(w.Context(), filepath.Join(localtest.Bin(), "scripts", "local"), args...).CombinedOutput()
+	return string(out), err
 }
 
-func (w *world) service(name, from string) *v1alpha1.HelloWorldService {
+func (w *world) mustCommand(args ...string) string {
 	w.Helper()
-	saved, _, err := w.services.CreateOrModify(w.Context(), namespace, name, func(s *v1alpha1.HelloWorldService) error {
-		s.Spec = v1alpha1.HelloWorldServiceSpec{HelloFrom: from}
+	out, err := w.command(args...)
+	if err != nil {
+		w.Fatalf("local %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// shelve declares a shelf and a book on it, and waits until both are Ready.
+func (w *world) shelve(name string) {
+	w.Helper()
+	_, _, err := w.shelves.CreateOrModify(w.Context(), library, name, func(s *v1alpha1.Shelf) error {
+		s.Spec = v1alpha1.ShelfSpec{Label: name}
 		return nil
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	return saved
-}
-
-// instance declares an instance; without an owner if that is empty.
-func (w *world) instance(name, to, owner string) *v1alpha1.HelloWorldServiceInstance {
-	w.Helper()
-	saved, _, err := w.instances.CreateOrModify(w.Context(), namespace, name, func(i *v1alpha1.HelloWorldServiceInstance) error {
-		i.Spec = v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: to}
-		if owner != "" {
-			i.Spec.Owner = &v1alpha1.OwnerReference{Name: owner}
-		}
+	_, _, err = w.books.CreateOrModify(w.Context(), library, name, func(b *v1alpha1.Book) error {
+		b.Spec = v1alpha1.BookSpec{Title: name, Shelf: &v1alpha1.ShelfReference{Name: name}}
 		return nil
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	return saved
+	w.Until(name+" is Ready", func() bool {
+		s, err := w.shelves.Get(w.Context(), library, name)
+		if err != nil || !s.Status.GetCondition(model.ConditionReady).IsTrue() {
+			return false
+		}
+		b, err := w.books.Get(w.Context(), library, name)
+		return err == nil && b.Status.GetCondition(model.ConditionReady).IsTrue()
+	})
 }
 
-// get reads an instance; nil if there is none.
-func (w *world) get(name string) *v1alpha1.HelloWorldServiceInstance {
-	i, err := w.instances.Get(w.Context(), namespace, name)
-	if apierrors.IsNotFound(err) {
-		return nil
+// lose publishes an event in the library, where nobody wants any, and waits until it is a dead letter.
+func (w *world) lose(id string) {
+	w.Helper()
+	header := localtest.Event("unwanted")
+	header["Ce-Id"] = id
+	if code, body := w.Post(w.System.BrokerURL(library, "events"), "{}", header); code != http.StatusAccepted {
+		w.Fatalf("an event that became a dead letter is dealt with: got %d %s", code, body)
 	}
+	all, err := w.letters.List(w.Context(), library, model.Filter{})
 	if err != nil {
-		w.Logf("getting %s: %v", name, err)
-		return nil
+		w.Fatal(err)
 	}
-	return i
-}
-
-// sync is the part of an instance's status that sync owns, zero if there is none.
-func (w *world) sync(name string) model.StepStatus {
-	if i := w.get(name); i != nil && i.Status.Sync != nil {
-		return *i.Status.Sync
+	if !slices.ContainsFunc(all, func(l *corev1alpha1.DeadLetter) bool {
+		return l.Spec.Event.ID == id && l.Spec.Code == http.StatusUnprocessableEntity && l.Spec.Destination == "http://sync.library.svc.cluster.local"
+	}) {
+		w.Errorf("event %s must be a dead letter in the namespace of the Broker, got %v", id, all)
 	}
-	return model.StepStatus{}
 }
 
-// ready tells whether an instance is, at its current generation.
-func ready(i *v1alpha1.HelloWorldServiceInstance) bool {
-	return i != nil && i.Status.ObservedGeneration == i.Generation && i.Status.GetCondition(model.ConditionReady).IsTrue()
+// programs are the names of all programs.
+func (w *world) programs() (names []string) {
+	for _, p := range w.System.Programs() {
+		names = append(names, p.Namespace+"/"+p.Name)
+	}
+	return names
 }
 
-func (w *world) untilReady(name string) {
+var corePrograms = []string{core + "/deadletter", core + "/modelsource", core + "/tosca"}
+
+// expectPrograms expects the core's programs and others, and that the model source has never been restarted.
+func (w *world) expectPrograms(others ...string) {
 	w.Helper()
-	w.until(name+" is Ready", func() bool { return ready(w.get(name)) })
-}
-
-// greets waits until the greeter says exactly this.
-func (w *world) greets(want ...string) {
-	w.Helper()
+	want := append(slices.Clone(corePrograms), others...)
 	slices.Sort(want)
-	w.until(fmt.Sprintf("the greeter says %d greetings: %.300q", len(want), want), func() bool {
-		var have []string
-		for g, err := range w.greeter.All(w.Context(), client.ListOptions{}) {
-			if err != nil {
-				return false
-			}
-			have = append(have, g.Message)
-		}
-		slices.Sort(have)
-		return slices.Equal(have, want)
-	})
+	if got := w.programs(); !slices.Equal(got, want) {
+		w.Errorf("expected programs %q, got %q", want, got)
+	}
+	if p := w.System.Program(core, "modelsource"); !p.Running() || p.Starts != 1 {
+		w.Errorf("the model source must go on, got %+v", p)
+	}
 }
 
-func (w *world) untilIdle() {
+// expectGone expects that nothing of the library is left in the API.
+func (w *world) expectGone() {
 	w.Helper()
-	w.until("no function runs", func() bool {
-		return !slices.ContainsFunc(w.system.Programs(), func(p local.ProgramStats) bool { return p.Function && p.Running() })
-	})
-}
-
-// requests counts what has reached functions.
-func (w *world) requests() (n int) {
-	for _, p := range w.system.Programs() {
-		if p.Function {
-			n += p.Requests
+	for _, resource := range []string{"shelves", "books"} {
+		_, err := w.objects.Resource(v1alpha1.GroupVersion.WithResource(resource)).List(w.Context(), metav1.ListOptions{})
+		if !apierrors.IsNotFound(err) {
+			w.Errorf("%s must be no kind any more, got %v", resource, err)
+		}
+		_, err = w.objects.Resource(model.CRDs).Get(w.Context(), resource+"."+v1alpha1.GroupVersion.Group, metav1.GetOptions{})
+		if !apierrors.IsNotFound(err) {
+			w.Errorf("the definition of %s must be gone, got %v", resource, err)
 		}
 	}
-	return n
+	all, err := w.letters.List(w.Context(), library, model.Filter{})
+	if err != nil || len(all) != 0 {
+		w.Errorf("its dead letters must be gone, got %v %v", all, err)
+	}
 }
 
-// post sends a CloudEvent, or what pretends to be one, to a function and
-// returns the status and the body of the answer.
-func (w *world) post(function, body string, header map[string]string) (int, string) {
+// read is the content of a file of the data directory.
+func (w *world) read(file string) string {
 	w.Helper()
-	req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, "http://"+function+"."+namespace+".svc.cluster.local/", strings.NewReader(body))
+	b, err := os.ReadFile(filepath.Join(w.dir, file))
 	if err != nil {
 		w.Fatal(err)
 	}
-	for name, value := range header {
-		req.Header.Set(name, value)
-	}
-	resp, err := w.system.Client().Do(req)
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
+	return string(b)
 }
-
-// modelEvent is the head of a model event for sync.
-func modelEvent() map[string]string {
-	return map[string]string{
-		"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/test", "Ce-Type": model.EventUpdated,
-		"Ce-Step": "sync", "Content-Type": "application/json",
-	}
-}
-
-func reference(kind, name string) string {
-	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q}`, v1alpha1.GroupVersion.String(), kind, namespace, name)
-}
-
-func message(from, to string) string { return from + " is saying hello to " + to }

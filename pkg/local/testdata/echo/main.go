@@ -83,7 +83,7 @@ func keep(w http.ResponseWriter, r *http.Request) {
 	b, _ := json.Marshal(t)
 	dir := os.Getenv("KEEP")
 	_ = os.MkdirAll(dir, 0o755)
-	name := fmt.Sprintf("%s-%d", r.Header.Get("Ce-Id"), time.Now().UnixNano())
+	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(r.Header.Get("Ce-Id"), "/", "_"), time.Now().UnixNano())
 	// By renaming, so that nobody reads half a file.
 	if os.WriteFile(filepath.Join(dir, "."+name), b, 0o644) == nil {
 		_ = os.Rename(filepath.Join(dir, "."+name), filepath.Join(dir, name))

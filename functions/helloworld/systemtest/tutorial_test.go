@@ -16,21 +16,21 @@ import (
 func TestTutorial(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("without policies", func(t *testing.T) {
-		w := start(t, local.Options{Dir: dir, Without: []string{"trigger/policy"}})
+		w := start(t, local.Options{Dir: dir, Without: []string{"trigger/helloworld-policy"}})
 		w.service("helloworld", "Jhon Snow")
 
 		// Synced: the greeter greets, XOS's code is 1.
 		w.instance("daenerys", "Daenerys Targaryen", "helloworld")
 		w.greets(message("Jhon Snow", "Daenerys Targaryen"))
-		w.until("daenerys is OK", func() bool {
+		w.Until("daenerys is OK", func() bool {
 			s := w.sync("daenerys")
 			return s.State == model.StateOK && s.Code == model.CodeOK && s.Message == "OK" && s.Handle != ""
 		})
 
 		// Nothing more happens until the model changes.
-		before := w.requests()
-		w.untilIdle()
-		if after := w.requests(); after != before {
+		before := w.Requests()
+		w.UntilIdle()
+		if after := w.Requests(); after != before {
 			t.Errorf("%d requests reached functions although nothing had changed", after-before)
 		}
 
@@ -43,8 +43,8 @@ func TestTutorial(t *testing.T) {
 		// Deferred, again and again, at a constant interval.
 		w.instance("tyrion", "Tyrion Lannister", "helloworld")
 		var first model.StepStatus
-		w.until("tyrion is deferred", func() bool { first = w.sync("tyrion"); return first.State == model.StateDeferred })
-		w.until("tyrion is deferred again", func() bool {
+		w.Until("tyrion is deferred", func() bool { first = w.sync("tyrion"); return first.State == model.StateDeferred })
+		w.Until("tyrion is deferred again", func() bool {
 			s := w.sync("tyrion")
 			return s.State == model.StateDeferred && s.NextAttempt.After(first.NextAttempt.Time)
 		})
@@ -55,7 +55,7 @@ func TestTutorial(t *testing.T) {
 		// Failed, tried again with growing waits.
 		w.instance("joffrey", "Joffrey Baratheon", "helloworld")
 		waits := map[int32]time.Duration{}
-		w.until("joffrey has failed three times", func() bool {
+		w.Until("joffrey has failed three times", func() bool {
 			s := w.sync("joffrey")
 			if s.State == model.StateFailed {
 				waits[s.Failures] = s.NextAttempt.Sub(s.LastFailure.Time)
@@ -74,20 +74,20 @@ func TestTutorial(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.greets()
-		w.until("daenerys is gone", func() bool { return w.get("daenerys") == nil })
+		w.Until("daenerys is gone", func() bool { return w.get("daenerys") == nil })
 	})
 
 	// The same data, with the policies loaded: the unwelcome guests go by themselves.
 	t.Run("with policies", func(t *testing.T) {
 		w := start(t, local.Options{Dir: dir})
-		w.until("tyrion and joffrey are gone", func() bool { return w.get("tyrion") == nil && w.get("joffrey") == nil })
+		w.Until("tyrion and joffrey are gone", func() bool { return w.get("tyrion") == nil && w.get("joffrey") == nil })
 		w.instance("sansa", "Sansa Stark", "helloworld")
 		w.untilReady("sansa")
 		w.greets(message("Arya Stark", "Sansa Stark"))
 
 		// On an update, too.
 		w.instance("sansa", "Joffrey Baratheon", "helloworld")
-		w.until("sansa is gone", func() bool { return w.get("sansa") == nil })
+		w.Until("sansa is gone", func() bool { return w.get("sansa") == nil })
 		w.greets()
 	})
 }
@@ -103,9 +103,9 @@ func TestNothingDue(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		w.untilReady(name)
 	}
-	w.until("orphan waits", func() bool { return w.sync("orphan").State == model.StateWaiting })
-	w.untilIdle()
-	before := w.requests()
+	w.Until("orphan waits", func() bool { return w.sync("orphan").State == model.StateWaiting })
+	w.UntilIdle()
+	before := w.Requests()
 
 	// Writes that change no spec, and a source that starts again.
 	for _, name := range []string{"a", "b", "c"} {
@@ -115,23 +115,23 @@ func TestNothingDue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	starts := w.system.Program("modelsource").Starts
-	if !w.system.Kill("modelsource") {
+	starts := w.System.Program(core, "modelsource").Starts
+	if !w.System.Kill(core, "modelsource") {
 		t.Fatal("no model source runs")
 	}
-	w.until("the model source is back", func() bool {
-		p := w.system.Program("modelsource")
+	w.Until("the model source is back", func() bool {
+		p := w.System.Program(core, "modelsource")
 		return p.Starts > starts && p.Running()
 	})
 
 	// What is due now is seen after all of that; nothing else may have been.
 	w.service("other", "Somebody")
-	w.until("other is synced", func() bool {
+	w.Until("other is synced", func() bool {
 		s, err := w.services.Get(t.Context(), namespace, "other")
 		return err == nil && s.Status.Sync != nil && s.Status.Sync.State == model.StateOK
 	})
-	w.untilIdle()
-	if n := w.requests() - before; n != 1 {
+	w.UntilIdle()
+	if n := w.Requests() - before; n != 1 {
 		t.Errorf("expected one request, for the one object that was due, got %d", n)
 	}
 }
@@ -181,24 +181,24 @@ func TestWaiting(t *testing.T) {
 	w := start(t, local.Options{})
 	waits := func(name, says string) {
 		t.Helper()
-		w.until(name+" waits, saying "+says, func() bool {
+		w.Until(name+" waits, saying "+says, func() bool {
 			s := w.sync(name)
 			return s.State == model.StateWaiting && strings.Contains(s.Message, says)
 		})
 	}
 	w.instance("unowned", "Guest", "")
 	waits("unowned", "HelloWorldService, which the spec does not name yet")
-	w.until("the policy waits for a choice", func() bool {
+	w.Until("the policy waits for a choice", func() bool {
 		i := w.get("unowned")
 		return i.Status.Policy != nil && i.Status.Policy.State == model.StateWaiting && strings.Contains(i.Status.Policy.Message, "found 0")
 	})
 	w.instance("early", "Other", "late")
 	waits("early", "HelloWorldService late, which does not exist")
-	w.untilIdle() // Nobody has to run while they wait.
+	w.UntilIdle() // Nobody has to run while they wait.
 
 	// The owner comes, but is held back: it is not synced yet.
 	s := w.service("late", "Jhon Snow")
-	w.until("both have or know their owner", func() bool { return w.get("unowned").OwnerName() == "late" })
+	w.Until("both have or know their owner", func() bool { return w.get("unowned").OwnerName() == "late" })
 	w.greets(message("Jhon Snow", "Guest"), message("Jhon Snow", "Other"))
 	w.untilReady("unowned")
 	w.untilReady("early")

@@ -3,6 +3,7 @@ package systemtest
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/localtest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -27,7 +29,7 @@ import (
 // letters reaches the dead letters.
 func (w *world) letters() model.Models[*v1alpha1.DeadLetter] {
 	w.Helper()
-	models, err := model.NewClient(w.system.Config(), v1alpha1.AddToScheme)
+	models, err := model.NewClient(w.System.Config(), v1alpha1.AddToScheme)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -49,7 +51,7 @@ func (w *world) request(name, to string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := w.system.Client().Post("http://greeter.helloworld.svc.cluster.local/greetings", "application/json", strings.NewReader(string(body)))
+	resp, err := w.System.Client().Post("http://greeter.helloworld.svc.cluster.local/greetings", "application/json", strings.NewReader(string(body)))
 	if err != nil {
 		return err
 	}
@@ -63,17 +65,13 @@ func (w *world) request(name, to string) error {
 // tick wakes pull as its PingSource does, and returns what it counted.
 func (w *world) tick() step.PullCounts {
 	w.Helper()
-	code, body := w.post("pull", "", head(step.EventPing))
+	code, body := w.post("pull", "", localtest.Event(step.EventPing))
 	var counts step.PullCounts
 	if err := json.Unmarshal([]byte(body), &counts); err != nil || code != 200 {
 		w.Fatalf("expected a complete round, got %d %s", code, body)
 	}
 	counts.Seconds = 0
 	return counts
-}
-
-func head(eventType string) map[string]string {
-	return map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "1", "Ce-Source": "/test", "Ce-Type": eventType, "Content-Type": "application/json"}
 }
 
 // called is the name of the object that humans call so.
@@ -100,7 +98,7 @@ func TestPulled(t *testing.T) {
 		t.Errorf("expected %+v, got %+v", want, got)
 	}
 	mirror := w.called("Pulled Record")
-	w.until("the policy has given the mirror an owner", func() bool { return w.get(mirror).OwnerName() == "helloworld" })
+	w.Until("the policy has given the mirror an owner", func() bool { return w.get(mirror).OwnerName() == "helloworld" })
 	w.untilReady(mirror)
 	if got := w.get(mirror); got.Spec.Name != "Pulled Record" || got.Spec.HelloTo != "Dude" || got.Status.Sync != nil {
 		t.Errorf("expected Pulled Record for Dude, never synced, got %+v", got)
@@ -115,7 +113,7 @@ func TestPulled(t *testing.T) {
 		t.Errorf("expected %+v, got %+v", want, got)
 	}
 	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"))
-	w.until("the status says why", func() bool { return w.sync("arya").Message == "OK, requested: pull: the greeting was missing" })
+	w.Until("the status says why", func() bool { return w.sync("arya").Message == "OK, requested: pull: the greeting was missing" })
 
 	if _, err := w.greeter.Put(t.Context(), "orphan", api.PutRequest{Name: "x", HelloFrom: "x", HelloTo: "x", Generation: 1,
 		Model: &api.ModelRef{Namespace: namespace, Name: "gone", UID: "orphan"}}); err != nil {
@@ -140,14 +138,14 @@ func TestEvented(t *testing.T) {
 	w.service("helloworld", "Jhon Snow")
 	publish := func(data string) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.system.BrokerURL(namespace, "events"), strings.NewReader(data))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.System.BrokerURL(namespace, "events"), strings.NewReader(data))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, value := range head(api.TypeRequested) {
+		for name, value := range localtest.Event(api.TypeRequested) {
 			req.Header.Set(name, value)
 		}
-		resp, err := w.system.Client().Do(req)
+		resp, err := w.System.Client().Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +162,7 @@ func TestEvented(t *testing.T) {
 	if got := w.get("event-record").ResourceVersion; got != version {
 		t.Error("the same event again changed the instance")
 	}
-	if code, body := w.post("event", `{"name":"Event Record","hello_to":"Bran Stark"}`, head("dev.knative.kafka.event")); code != 200 || !strings.Contains(body, `"operation":"unchanged"`) {
+	if code, body := w.post("event", `{"name":"Event Record","hello_to":"Bran Stark"}`, localtest.Event("dev.knative.kafka.event")); code != 200 || !strings.Contains(body, `"operation":"unchanged"`) {
 		t.Errorf("a record says that there is nothing new: got %d %s", code, body)
 	}
 
@@ -179,7 +177,7 @@ func TestEvented(t *testing.T) {
 	}
 	replay := func(data string) {
 		t.Helper()
-		w.until("the letter can be changed", func() bool {
+		w.Until("the letter can be changed", func() bool {
 			live, err := w.letters().Get(t.Context(), namespace, letter.Name)
 			if err != nil {
 				return false
@@ -190,12 +188,12 @@ func TestEvented(t *testing.T) {
 		})
 	}
 	replay(`{"name":"","hello_to":"Sansa Stark"}`)
-	w.until("the letter is kept with the new reason", func() bool {
+	w.Until("the letter is kept with the new reason", func() bool {
 		live, err := w.letters().Get(t.Context(), namespace, letter.Name)
 		return err == nil && !live.Spec.Replay && strings.HasPrefix(live.Spec.Reason, "data.name: required")
 	})
 	replay(`{"name":"Mended","hello_to":"Sansa Stark"}`)
-	w.until("the letter is gone", func() bool { return len(w.listLetters()) == 0 })
+	w.Until("the letter is gone", func() bool { return len(w.listLetters()) == 0 })
 	w.greets(message("Jhon Snow", "Bran Stark"), message("Jhon Snow", "Sansa Stark"))
 }
 
@@ -244,7 +242,7 @@ func TestNothingLost(t *testing.T) {
 	}
 	greeterIsBack := func() {
 		t.Helper()
-		w.until("the greeter is back", func() bool {
+		w.Until("the greeter is back", func() bool {
 			_, err := w.greeter.List(t.Context(), client.ListOptions{Limit: 1})
 			return err == nil
 		})
@@ -254,35 +252,35 @@ func TestNothingLost(t *testing.T) {
 	accept(names[:n/4])
 	// 2. The broker is down: what is accepted waits on the greeter's disk, also
 	// when the greeter dies before it can publish.
-	w.system.SetBrokerDown(true)
+	w.System.SetBrokerDown(true)
 	accept(names[n/4 : n/2])
-	if !w.system.Kill("greeter") {
+	if !w.System.Kill(namespace, "greeter") {
 		t.Fatal("no greeter runs")
 	}
 	greeterIsBack()
-	w.system.SetBrokerDown(false)
+	w.System.SetBrokerDown(false)
 	// 3. Function event does not start for longer than the Broker tries. What it
 	// was at before is waited for: an event that was handled by a process which
 	// could not say so would, after that, be a dead letter too.
 	published := func() {
 		t.Helper()
-		w.until("the outbox is empty", func() bool { return w.pending() == 0 })
+		w.Until("the outbox is empty", func() bool { return w.pending() == 0 })
 	}
 	published()
 	failing.set(true)
-	w.system.Kill("event")
+	w.System.Kill(namespace, "event")
 	accept(names[n/2 : n*3/4])
 	if !testing.Short() {
-		w.until("the Broker gives up", func() bool {
+		w.Until("the Broker gives up", func() bool {
 			return slices.ContainsFunc(w.listLetters(), func(l *v1alpha1.DeadLetter) bool { return l.Spec.Code >= 500 })
 		})
 	}
 	failing.set(false)
 	// 4. All of them die in the middle of their work.
 	accept(names[n*3/4:])
-	for _, name := range []string{"greeter", "event", "deadletter"} {
-		w.system.Kill(name)
-	}
+	w.System.Kill(namespace, "greeter")
+	w.System.Kill(namespace, "event")
+	w.System.Kill(core, "deadletter")
 	greeterIsBack()
 	published()
 	have := w.accounts(t)
@@ -317,7 +315,7 @@ func TestNothingLost(t *testing.T) {
 
 // pending is how many events wait in the greeter's outbox, -1 if it cannot say.
 func (w *world) pending() int {
-	resp, err := w.system.Client().Get("http://greeter.helloworld.svc.cluster.local/outbox")
+	resp, err := w.System.Client().Get("http://greeter.helloworld.svc.cluster.local/outbox")
 	if err != nil {
 		return -1
 	}
@@ -372,20 +370,22 @@ func (f failing) set(on bool) {
 func failEvents(t *testing.T) failing {
 	t.Helper()
 	f := failing{bin: t.TempDir(), file: filepath.Join(t.TempDir(), "failing")}
-	programs, err := os.ReadDir(bin)
+	event := filepath.Join("functions", "helloworld", "event")
+	err := filepath.WalkDir(localtest.Bin(), func(path string, d fs.DirEntry, err error) error {
+		at := filepath.Join(f.bin, strings.TrimPrefix(path, localtest.Bin()))
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(at, 0o700)
+		case strings.HasSuffix(path, event):
+			script := fmt.Sprintf("#!/bin/sh\n[ -e %q ] && exit 1\nexec %q \"$@\"\n", f.file, path)
+			return os.WriteFile(at, []byte(script), 0o700)
+		default:
+			return os.Symlink(path, at)
+		}
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range programs {
-		if p.Name() == "event" {
-			continue
-		}
-		if err := os.Symlink(filepath.Join(bin, p.Name()), filepath.Join(f.bin, p.Name())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	script := fmt.Sprintf("#!/bin/sh\n[ -e %q ] && exit 1\nexec %q \"$@\"\n", f.file, filepath.Join(bin, "event"))
-	if err := os.WriteFile(filepath.Join(f.bin, "event"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := exec.LookPath("sh"); err != nil {

@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/localtest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -35,12 +37,13 @@ func TestKill(t *testing.T) {
 	w := start(t, local.Options{Env: []string{"VISIBILITY_TIMEOUT=3s"}})
 	w.service("helloworld", "Jhon Snow")
 	want := w.burst("at first")
-	for _, name := range []string{"sync", "policy", "greeter", "modelsource"} {
+	for _, program := range []types.NamespacedName{{Namespace: namespace, Name: "sync"}, {Namespace: namespace, Name: "policy"}, {Namespace: namespace, Name: "greeter"}, {Namespace: core, Name: "modelsource"}} {
+		name := program.Name
 		t.Run(name, func(t *testing.T) {
-			w := &world{t, w.system, w.services, w.instances, w.greeter}
+			w := w.with(t)
 			want = w.burst("before the end of " + name)
-			w.until(name+" is at work", func() bool { return w.system.Program(name).Running() })
-			if !w.system.Kill(name) {
+			w.Until(name+" is at work", func() bool { return w.System.Program(program.Namespace, name).Running() })
+			if !w.System.Kill(program.Namespace, name) {
 				t.Fatalf("%s did not run", name)
 			}
 			w.greets(want...)
@@ -56,8 +59,8 @@ func TestKillRunner(t *testing.T) {
 	dir := t.TempDir()
 	port := freePort(t)
 	run := func() *exec.Cmd {
-		cmd := exec.Command(filepath.Join(bin, "local"), "-root", root, "-dir", dir, "-port", port, "-bin", bin)
-		cmd.Stdout, cmd.Stderr = logs(t, dir), os.Stderr
+		cmd := exec.Command(filepath.Join(localtest.Bin(), "scripts", "local"), "-root", localtest.Root(), "-dir", dir, "-port", port, "-bin", localtest.Bin())
+		cmd.Stdout, cmd.Stderr = localtest.Console(t, dir), os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -69,8 +72,8 @@ func TestKillRunner(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	connect := func() *world {
-		w := &world{T: t}
-		w.until("the runner answers", func() bool {
+		w := &world{World: &localtest.World{T: t}}
+		w.Until("the runner answers", func() bool {
 			config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
 			if err != nil {
 				return false

@@ -11,6 +11,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/localtest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -18,16 +19,16 @@ import (
 // the kubeconfig, and returns the answer.
 func (w *world) recipe(path, name string) string {
 	w.Helper()
-	body, err := os.ReadFile(filepath.Join(root, "config", "samples", "tosca", name))
+	body, err := os.ReadFile(filepath.Join(localtest.Root(), "config", "samples", "tosca", name))
 	if err != nil {
 		w.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, w.system.URL()+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, w.System.URL()+path, bytes.NewReader(body))
 	if err != nil {
 		w.Fatal(err)
 	}
-	req.Host = "tosca.helloworld.localhost"
-	req.Header.Set("Authorization", "Bearer "+w.system.Config().BearerToken)
+	req.Host = "tosca." + core + ".localhost"
+	req.Header.Set("Authorization", "Bearer "+w.System.Config().BearerToken)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.Fatal(err)
@@ -64,32 +65,32 @@ const (
 func TestRecipes(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("without policies", func(t *testing.T) {
-		w := start(t, local.Options{Dir: dir, Without: []string{"trigger/policy"}})
-		if got := w.recipe("/run", "hello-world.yml"); got != "Created models: ['constraints', 'service', 'serviceinstance']" {
+		w := start(t, local.Options{Dir: dir, Without: []string{"trigger/helloworld-policy"}})
+		if got := w.recipe("/run?namespace=helloworld", "hello-world.yml"); got != "Created models: ['constraints', 'service', 'serviceinstance']" {
 			t.Errorf("first recipe: %s", got)
 		}
-		if got := w.recipe("/run", "hello-world-more.yml"); got != "Created models: ['constraints', 'serviceinstance1', 'serviceinstance2']" {
+		if got := w.recipe("/run?namespace=helloworld", "hello-world-more.yml"); got != "Created models: ['constraints', 'serviceinstance1', 'serviceinstance2']" {
 			t.Errorf("second recipe: %s", got)
 		}
 		w.greets(message("Jhon Snow", "Daenerys Targaryen"))
 		for name, state := range map[string]model.State{greeted: model.StateOK, deferred: model.StateDeferred, failed: model.StateFailed} {
-			w.until(name+" is "+string(state), func() bool { return w.sync(name).State == state })
+			w.Until(name+" is "+string(state), func() bool { return w.sync(name).State == state })
 		}
 
 		// A second upload changes nothing.
 		before := w.get(greeted).ResourceVersion
-		w.recipe("/run", "hello-world.yml")
+		w.recipe("/run?namespace=helloworld", "hello-world.yml")
 		if after := w.get(greeted).ResourceVersion; after != before {
 			t.Errorf("the second upload changed the instance from version %s to %s", before, after)
 		}
 	})
 	t.Run("with policies", func(t *testing.T) {
 		w := start(t, local.Options{Dir: dir})
-		w.until("only the greeted one is left", func() bool { v := w.versions(); return len(v) == 1 && v[greeted] != "" })
+		w.Until("only the greeted one is left", func() bool { v := w.versions(); return len(v) == 1 && v[greeted] != "" })
 		w.untilReady(greeted)
-		w.recipe("/run?wait=3m", "hello-world.yml")
+		w.recipe("/run?namespace=helloworld&wait=3m", "hello-world.yml")
 
-		if got := w.recipe("/delete?wait=3m", "hello-world.yml"); got != "Deleted models: ['serviceinstance', 'service', 'constraints']" {
+		if got := w.recipe("/delete?namespace=helloworld&wait=3m", "hello-world.yml"); got != "Deleted models: ['serviceinstance', 'service', 'constraints']" {
 			t.Errorf("deletion: %s", got)
 		}
 		w.greets()

@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"github.com/xos-knative/synchronizer/pkg/local/localtest"
 	"os/exec"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 // not find its way into them.
 func TestLinks(t *testing.T) {
 	list := exec.Command("go", "list", "-deps", "./functions/...")
-	list.Dir = root
+	list.Dir = localtest.Root()
 	out, err := list.Output()
 	if err != nil {
 		t.Fatal(err)

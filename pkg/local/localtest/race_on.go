@@ -1,6 +1,9 @@
 //go:build race
 
-package systemtest
+package localtest
+
+// binName is the directory of the programs.
+const binName = "test-race"
 
 // buildFlags: programs are built as the tests are.
 var buildFlags = []string{"-race"}

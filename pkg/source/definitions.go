@@ -1,0 +1,208 @@
+package source
+
+import (
+	"context"
+	"reflect"
+
+	"go.uber.org/zap"
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+func listWatch(resource dynamic.ResourceInterface, selector string) *cache.ListWatch {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.LabelSelector = selector
+			return resource.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.LabelSelector = selector
+			return resource.Watch(ctx, options)
+		},
+	}
+}
+
+// watchDefinitions follows the definitions that are labelled as models, so that a new model needs
+// neither a restart nor a change of the source.
+func (s *Source) watchDefinitions(ctx context.Context) {
+	_, definitions := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: listWatch(s.dynamic.Resource(model.CRDs), model.LabelModel+"=true"),
+		ObjectType:    &unstructured.Unstructured{},
+		// Schemas are large, and nothing here needs them.
+		Transform: func(obj any) (any, error) {
+			if u, ok := obj.(*unstructured.Unstructured); ok {
+				dropSchemas(u)
+			}
+			return obj, nil
+		},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { s.define(ctx, obj) },
+			UpdateFunc: func(_, obj any) { s.define(ctx, obj) },
+			DeleteFunc: func(obj any) { s.undefine(ctx, obj) },
+		},
+	})
+	s.workers.Go(func() {
+		if cache.WaitForCacheSync(ctx.Done(), definitions.HasSynced) {
+			s.definitionsSynced(ctx)
+		}
+	})
+	definitions.RunWithContext(ctx)
+}
+
+// definitionsSynced has everything evaluated that had to wait until all kinds were known.
+func (s *Source) definitionsSynced(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.synced = true
+	if !s.hasSynchronizer() {
+		logging.FromContext(ctx).Infof("No synchronizer is installed: waiting for CustomResourceDefinitions with the label %s: \"true\"", model.LabelModel)
+	}
+	for _, w := range s.kinds {
+		s.enqueueAll(w)
+	}
+}
+
+// hasSynchronizer reports whether anybody but the core has models. The caller holds mu.
+func (s *Source) hasSynchronizer() bool {
+	for gk := range s.kinds {
+		if gk.Group != v1alpha1.GroupVersion.Group {
+			return true
+		}
+	}
+	return false
+}
+
+func dropSchemas(u *unstructured.Unstructured) {
+	u.SetManagedFields(nil)
+	versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+	for _, v := range versions {
+		if version, ok := v.(map[string]any); ok {
+			delete(version, "schema")
+			delete(version, "additionalPrinterColumns")
+		}
+	}
+	_ = unstructured.SetNestedSlice(u.Object, versions, "spec", "versions")
+}
+
+// define starts to watch the objects of a model, or watches them as the definition says now.
+func (s *Source) define(ctx context.Context, obj any) {
+	log := logging.FromContext(ctx)
+	u := obj.(*unstructured.Unstructured)
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, crd); err != nil {
+		log.Errorw("A model definition cannot be read", zap.String("definition", u.GetName()), zap.Error(err))
+		return
+	}
+	kind, err := model.ParseKind(crd)
+	if err != nil {
+		log.Errorw("A model definition is wrong; its objects are not synchronized", zap.Error(err))
+		s.undefine(ctx, obj)
+		return
+	}
+	if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
+		return // The API does not serve it yet; there is an update when it does.
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.kinds[kind.GVK.GroupKind()]
+	if old != nil {
+		if reflect.DeepEqual(old.Kind, kind) {
+			return
+		}
+		old.stop()
+	}
+	s.watch(ctx, kind)
+	if old != nil {
+		s.enqueueAround(old) // What was in the way by the old definition may not be by the new one.
+	}
+}
+
+// watch starts to watch the objects of a kind. The caller holds mu.
+func (s *Source) watch(ctx context.Context, kind *model.Kind) {
+	watching, stop := context.WithCancel(ctx)
+	w := newWatchedKind(kind, stop)
+	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
+		ObjectType:    &unstructured.Unstructured{},
+		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { s.changed(w, nil, obj) },
+			UpdateFunc: func(old, obj any) { s.changed(w, old, obj) },
+			DeleteFunc: func(obj any) { s.changed(w, obj, nil) },
+		},
+	})
+	w.objects = objects
+	s.kinds[kind.GVK.GroupKind()] = w
+	logging.FromContext(ctx).Infow("Watching a model", zap.Stringer("model", kind.GVK), zap.Any("steps", kind.Steps))
+	s.workers.Go(func() { informer.RunWithContext(watching) })
+	s.workers.Go(func() {
+		if cache.WaitForCacheSync(watching.Done(), informer.HasSynced) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			w.synced = true
+			s.enqueueAround(w)
+		}
+	})
+}
+
+// undefine stops watching the objects of a model.
+func (s *Source) undefine(ctx context.Context, obj any) {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return
+	}
+	group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
+	name, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
+	plural, _, _ := unstructured.NestedString(u.Object, "spec", "names", "plural")
+	gk := schema.GroupKind{Group: group, Kind: name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.kinds[gk]
+	if w == nil || w.Resource != plural {
+		return // Not watched, or because of another definition that had the kind first.
+	}
+	w.stop()
+	delete(s.kinds, gk)
+	logging.FromContext(ctx).Infow("No longer watching a model", zap.Stringer("model", w.GVK))
+	s.enqueueAround(w)
+}
+
+// enqueueAround has all objects of a kind and of its neighbours evaluated: when all of its objects
+// are known, because before that one that is there could be taken for missing, and when its
+// definition has changed or is gone. The caller holds mu.
+func (s *Source) enqueueAround(w *watchedKind) {
+	s.enqueueAll(w)
+	for _, other := range s.kinds {
+		if other != w && (other.dependsOn(w.Kind) || w.dependsOn(other.Kind)) {
+			s.enqueueAll(other)
+		}
+	}
+}
+
+// enqueueAll has all objects of a kind evaluated, and those that are remembered but gone, or whose
+// step is. The caller holds mu.
+func (s *Source) enqueueAll(w *watchedKind) {
+	for _, obj := range w.objects.List() {
+		s.enqueue(obj.(*model.Snapshot))
+	}
+	for k := range s.tasks {
+		if k.groupKind == w.GVK.GroupKind() {
+			s.queue.Add(k)
+		}
+	}
+}

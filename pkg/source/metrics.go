@@ -1,0 +1,25 @@
+package source
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var (
+	sentTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "synchronizer_source_events_sent_total",
+		Help: "Model events that the sink has accepted, by step, kind and why the step was due.",
+	}, []string{"step", "kind", "due"})
+	lostTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "synchronizer_source_events_lost_total",
+		Help: "Model events that no status acknowledged within the visibility timeout.",
+	}, []string{"step", "kind"})
+	rejectedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "synchronizer_source_events_refused_total",
+		Help: "Model events that the sink has rejected, or has not answered.",
+	}, []string{"step", "kind"})
+	inFlight = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "synchronizer_source_events_in_flight",
+		Help: "Model events that were sent and are not acknowledged.",
+	}, []string{"step", "kind"})
+)

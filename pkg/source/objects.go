@@ -1,0 +1,226 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// watchedKind is a kind whose objects the source watches.
+type watchedKind struct {
+	*model.Kind
+	// objects holds a *model.Snapshot for each object.
+	objects cache.Store
+	stop    context.CancelFunc
+
+	// Source.mu protects following.
+
+	// synced: objects holds all that there are.
+	synced bool
+	// dependents are the names of the objects that depend on something; those that name none of its
+	// kind stand under the empty name.
+	dependents map[dependency]sets.Set[string]
+	// present counts the objects of each namespace that are not being deleted.
+	present map[string]int
+}
+
+// dependency is an object that others depend on.
+type dependency struct {
+	groupKind schema.GroupKind
+	types.NamespacedName
+}
+
+func newWatchedKind(k *model.Kind, stop context.CancelFunc) *watchedKind {
+	return &watchedKind{Kind: k, stop: stop, dependents: map[dependency]sets.Set[string]{}, present: map[string]int{}}
+}
+
+// index follows what the objects depend on. A client-go indexer would do that as well, but to find
+// out whether anything is left under a key it copies everything that is: too expensive at the end of
+// each of ten thousand dependents.
+func (w *watchedKind) index(before, now *model.Snapshot) {
+	if before != nil {
+		for d := range w.dependencies(before) {
+			if names := w.dependents[d].Delete(before.Name); len(names) == 0 {
+				delete(w.dependents, d)
+			}
+		}
+		if !before.Deleting() {
+			w.present[before.Namespace]--
+		}
+	}
+	if now != nil {
+		for d := range w.dependencies(now) {
+			if w.dependents[d] == nil {
+				w.dependents[d] = sets.Set[string]{}
+			}
+			w.dependents[d].Insert(now.Name)
+		}
+		if !now.Deleting() {
+			w.present[now.Namespace]++
+		}
+	}
+}
+
+func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
+	return func(yield func(dependency) bool) {
+		for i, d := range w.DependsOn {
+			if !yield(dependency{d.Kind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
+				return
+			}
+		}
+	}
+}
+
+func (w *watchedKind) dependsOn(k *model.Kind) bool {
+	return slices.ContainsFunc(w.DependsOn, func(d model.DependsOn) bool { return d.Kind == k.GVK.GroupKind() })
+}
+
+// snapshot keeps of an object what model.Due needs.
+func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return obj
+	}
+	s, err := w.SnapshotOf(u)
+	if err == nil {
+		// What Due never looks at need not be kept for every object.
+		s.Status.Conditions, s.Status.Annotations = nil, nil
+		s.Labels, s.OwnerReferences = nil, nil
+		return s
+	}
+	// It must not stop the watch of all others. Its steps are held back as if it were paused, but it
+	// still counts for those that depend on it or that it depends on.
+	logging.FromContext(ctx).Errorw("An object cannot be read; its steps are held back", zap.Error(err))
+	s = &model.Snapshot{Kind: w.Kind, ObjectMeta: metav1.ObjectMeta{
+		Namespace: u.GetNamespace(), Name: u.GetName(), UID: u.GetUID(), ResourceVersion: u.GetResourceVersion(),
+		Generation: u.GetGeneration(), DeletionTimestamp: u.GetDeletionTimestamp(), Finalizers: u.GetFinalizers(),
+		Annotations: map[string]string{model.AnnotationPaused: "true"},
+	}}
+	for _, d := range w.DependsOn {
+		name, _, _ := unstructured.NestedString(u.Object, strings.Split(d.Path, ".")...)
+		s.Refs = append(s.Refs, name)
+	}
+	return s
+}
+
+// snapshotIn finds the snapshot in what an informer hands to a handler, nil if there is none.
+func snapshotIn(obj any) *model.Snapshot {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	o, _ := obj.(*model.Snapshot)
+	return o
+}
+
+// changed has an object evaluated that was added (old is nil), changed or removed (current is nil),
+// and those whose steps look at it.
+func (s *Source) changed(w *watchedKind, old, current any) {
+	before, now := snapshotIn(old), snapshotIn(current)
+	o := cmp.Or(now, before)
+	if o == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.index(before, now)
+	s.enqueue(o)
+	for _, other := range s.kinds {
+		// Those that name it, and those that name none and may get it.
+		for _, name := range []string{o.Name, ""} {
+			for dependent := range other.dependents[dependency{w.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: name}}] {
+				for _, step := range other.Steps {
+					s.queue.Add(key{other.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: dependent}, step})
+				}
+			}
+		}
+	}
+	if before != nil && (now == nil || !slices.Equal(before.Refs, now.Refs)) {
+		s.enqueueReleased(before)
+	}
+}
+
+// enqueueReleased has what the object depended on evaluated: an object that is being deleted waits
+// for its dependents. The caller holds mu.
+func (s *Source) enqueueReleased(before *model.Snapshot) {
+	for i, d := range before.Kind.DependsOn {
+		if owner := s.object(d.Kind, before.Namespace, before.Refs[i]); owner != nil && owner.Deleting() {
+			s.enqueue(owner)
+		}
+	}
+}
+
+// enqueue has all steps of the object evaluated.
+func (s *Source) enqueue(o *model.Snapshot) {
+	for _, step := range o.Kind.Steps {
+		s.queue.Add(keyOf(o, step))
+	}
+}
+
+func keyOf(o *model.Snapshot, step model.Step) key {
+	return key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}
+}
+
+// object finds a snapshot, nil if there is none. The caller holds mu.
+func (s *Source) object(gk schema.GroupKind, namespace, name string) *model.Snapshot {
+	w := s.kinds[gk]
+	if w == nil || name == "" {
+		return nil
+	}
+	obj, ok, _ := w.objects.GetByKey(cache.NewObjectName(namespace, name).String())
+	if !ok {
+		return nil
+	}
+	return obj.(*model.Snapshot)
+}
+
+// neighbours is what model.Client.Neighbours reads from the API, from memory. It is false while
+// something that matters is not known yet. The caller holds mu.
+func (s *Source) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) {
+	if o.Deleting() {
+		n.Dependents, known = s.dependents(o)
+		return n, known
+	}
+	for i, rule := range o.Kind.DependsOn {
+		d := model.Dependency{DependsOn: rule, Name: o.Refs[i], Object: s.object(rule.Kind, o.Namespace, o.Refs[i])}
+		w := s.kinds[rule.Kind]
+		if w != nil && !w.synced {
+			return n, false
+		}
+		if w != nil && d.Name == "" {
+			d.Candidates = w.present[o.Namespace]
+		}
+		n.Dependencies = append(n.Dependencies, d)
+	}
+	return n, true
+}
+
+// dependents finds one object of each kind that depends on the given one: that tells model.Due as
+// much as all of them. The caller holds mu.
+func (s *Source) dependents(o *model.Snapshot) (found []model.Dependent, known bool) {
+	for _, w := range s.kinds {
+		if !w.dependsOn(o.Kind) {
+			continue
+		}
+		if !w.synced {
+			return nil, false
+		}
+		for name := range w.dependents[dependency{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}] {
+			found = append(found, model.Dependent{Kind: w.GVK.Kind, Name: name})
+			break
+		}
+	}
+	return found, true
+}
