@@ -56,20 +56,20 @@ func TestStored(t *testing.T) {
 		t.Errorf("everything of the event is there: -want +got:\n%s", diff)
 	}
 	if got := string(letter.Spec.Event.Data.Raw); got != `{"name":"a"}` {
-		t.Errorf("JSON is kept as such, to be read and mended: got %s", got)
+		t.Errorf("JSON is kept as such, to be read and fixed: got %s", got)
 	}
 
 	version := letter.ResourceVersion
 	if again := w.stored(event); again.ResourceVersion != version {
 		t.Error("the same delivery again changes nothing")
 	}
-	w.change(letter.Name, func(l *v1alpha1.DeadLetter) { l.Spec.Event.Type, l.Spec.Replay = "mended", true })
+	w.change(letter.Name, func(l *v1alpha1.DeadLetter) { l.Spec.Event.Type, l.Spec.Replay = "fixed", true })
 	again := w.stored(w.event(func(e *cloudevents.Event) {
 		e.SetExtension(extensionCode, 503)
 		e.SetExtension(extensionReason, base64.StdEncoding.EncodeToString([]byte("later")))
 	}))
-	if got := again.Spec; got.Code != 503 || got.Reason != "later" || got.Event.Type != "mended" || !got.Replay {
-		t.Errorf("a second failure has its own reason, and leaves alone what was mended: got %+v", got)
+	if got := again.Spec; got.Code != 503 || got.Reason != "later" || got.Event.Type != "fixed" || !got.Replay {
+		t.Errorf("a second failure has its own reason, and leaves alone what was fixed: got %+v", got)
 	}
 	other := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://other") }))
 	if other.Name == letter.Name {
@@ -269,7 +269,7 @@ func TestReplay(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		code   int // The subscriber's answer; 0 breaks the connection.
-		mend   func(*v1alpha1.DeadLetter)
+		fix    func(*v1alpha1.DeadLetter)
 		env    func(w *world) string
 		sent   int
 		gone   bool
@@ -286,13 +286,13 @@ func TestReplay(t *testing.T) {
 		"TooMany":     {reason: "Also when it is too much now", code: 429, sent: 1, replay: true, state: model.StateFailed, want: "429", spec: 422},
 		"Timeout":     {reason: "Or too slow", code: 408, sent: 1, replay: true, state: model.StateFailed, want: "408", spec: 422},
 		"NoAnswer":    {reason: "Or there is no answer", code: 0, sent: 1, replay: true, state: model.StateFailed, want: "EOF", spec: 422},
-		"NoSink":      {reason: "It has to go somewhere", mend: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, replay: true, state: model.StateFailed, perm: true, want: "spec.destination: expected the URL", spec: 422},
-		"NoURL":       {reason: "That is a URL", mend: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "file:///x" }, replay: true, state: model.StateFailed, perm: true, want: `expected an http or https URL, got "file:///x"`, spec: 422},
-		"BadTime":     {reason: "What cannot be sent says so", mend: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Time = "noon" }, replay: true, state: model.StateFailed, perm: true, want: "spec.event.time: expected RFC 3339", spec: 422},
-		"BadName":     {reason: "In any attribute", mend: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Extensions = map[string]string{"a-b": "c"} }, replay: true, state: model.StateFailed, perm: true, want: "spec.event: ", spec: 422},
-		"BothData":    {reason: "Or in the data", mend: func(l *v1alpha1.DeadLetter) { l.Spec.Event.DataBase64 = []byte("x") }, replay: true, state: model.StateFailed, perm: true, want: "got both", spec: 422},
-		"DefaultSink": {reason: "Without a destination it goes to the Broker", code: 200, mend: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, env: func(w *world) string { return w.subscriber.url }, sent: 1, gone: true},
-		"Mended":      {reason: "What was mended is sent", code: 200, mend: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Data.Raw = []byte(`{"name":"b"}`) }, sent: 1, gone: true},
+		"NoSink":      {reason: "It has to go somewhere", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, replay: true, state: model.StateFailed, perm: true, want: "spec.destination: expected the URL", spec: 422},
+		"NoURL":       {reason: "That is a URL", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "file:///x" }, replay: true, state: model.StateFailed, perm: true, want: `expected an http or https URL, got "file:///x"`, spec: 422},
+		"BadTime":     {reason: "What cannot be sent says so", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Time = "noon" }, replay: true, state: model.StateFailed, perm: true, want: "spec.event.time: expected RFC 3339", spec: 422},
+		"BadName":     {reason: "In any attribute", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Extensions = map[string]string{"a-b": "c"} }, replay: true, state: model.StateFailed, perm: true, want: "spec.event: ", spec: 422},
+		"BothData":    {reason: "Or in the data", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.DataBase64 = []byte("x") }, replay: true, state: model.StateFailed, perm: true, want: "got both", spec: 422},
+		"DefaultSink": {reason: "Without a destination it goes to the Broker", code: 200, fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, env: func(w *world) string { return w.subscriber.url }, sent: 1, gone: true},
+		"Fixed":       {reason: "What was fixed is sent", code: 200, fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Data.Raw = []byte(`{"name":"b"}`) }, sent: 1, gone: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -311,8 +311,8 @@ func TestReplay(t *testing.T) {
 			}
 
 			w.subscriber.answer(tc.code, "because")
-			if tc.mend != nil {
-				w.change(letter.Name, tc.mend)
+			if tc.fix != nil {
+				w.change(letter.Name, tc.fix)
 			}
 			got := w.replay(letter.Name)
 			event, n := w.subscriber.last()
@@ -323,7 +323,7 @@ func TestReplay(t *testing.T) {
 				if w.sync(letter.Name) != nil {
 					t.Errorf("%s: want the letter gone", tc.reason)
 				}
-				if want := name == "Mended"; bytes.Contains(event.Data(), []byte(`"b"`)) != want {
+				if want := name == "Fixed"; bytes.Contains(event.Data(), []byte(`"b"`)) != want {
 					t.Errorf("%s: got %s", tc.reason, event.Data())
 				}
 				return
@@ -394,8 +394,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestLimitTells looks at the Kubernetes Events, which the API of these tests
-// does not have.
+// TestLimitTells looks at the Kubernetes Events, which the API of these tests does not have.
 func TestLimitTells(t *testing.T) {
 	w := newWorld(t)
 	names, err := metadata.NewForConfig(functionConfig(t))

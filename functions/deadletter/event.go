@@ -22,17 +22,16 @@ import (
 )
 
 const (
-	// maxStored is how much of an event, in bytes of JSON, an object holds.
-	// The API takes 1.5 MiB with everything that belongs to the object, and
-	// etcd keeps a few versions of each.
+	// maxStored is how much of an event, in bytes of JSON, an object holds. The API takes 1.5 MiB
+	// with everything that belongs to the object.
 	maxStored = 700 << 10
-	// maxAttribute is how much of an attribute, in bytes, is kept of an event
-	// whose attributes alone are larger than that, and maxExtensions of how many.
+	// maxAttribute is how many bytes of an attribute, and maxExtensions how many extensions, are
+	// kept of an event whose attributes alone are larger than maxStored.
 	maxAttribute  = 1024
 	maxExtensions = 64
 )
 
-// keep makes what is stored of an event, and adds to the reason what is not.
+// keep makes what is stored of an event. The reason that it returns says what is not stored.
 func keep(event cloudevents.Event, why string) (v1alpha1.CloudEvent, string) {
 	kept := attributes(event)
 	data := event.Data()
@@ -61,7 +60,7 @@ func dropData(kept *v1alpha1.CloudEvent, data []byte, why string) string {
 func size(kept v1alpha1.CloudEvent) int {
 	raw, err := json.Marshal(kept)
 	if err != nil {
-		return maxStored + 1 // Cannot be: all of it is text.
+		return maxStored + 1 // It cannot fail: all of it is text.
 	}
 	return len(raw)
 }
@@ -87,8 +86,8 @@ func attributes(event cloudevents.Event) v1alpha1.CloudEvent {
 	return kept
 }
 
-// squeeze makes attributes fit that are too large together, and returns how
-// many bytes that cost.
+// squeeze shortens attributes that are too large together, and returns how many bytes it has
+// dropped.
 func squeeze(kept *v1alpha1.CloudEvent) (dropped int64) {
 	short := func(s string) string {
 		to := cut(s, maxAttribute/utf8.UTFMax)
@@ -120,20 +119,19 @@ func setData(kept *v1alpha1.CloudEvent, data []byte) {
 	}
 }
 
-// isJSON tells whether data of this content type is JSON; without a type it is
-// (CloudEvents 1.0, JSON format).
+// isJSON reports whether data of this content type is JSON. Without a type it is (CloudEvents 1.0,
+// JSON format).
 func isJSON(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	return contentType == "" || err == nil && (media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json"))
 }
 
-// maxDepth bounds how deep data kept as JSON may be nested: it must be possible
-// to look at it.
+// maxDepth bounds how deep data that is kept as JSON may be nested: people have to be able to read
+// it.
 const maxDepth = 64
 
-// survives tells whether JSON means the same after the Kubernetes API has had
-// it: the API knows numbers of 64 bits only, keeps the last of two equal names,
-// and takes a null for nothing.
+// survives reports whether JSON means the same after the Kubernetes API has stored it: the API
+// knows numbers of 64 bits only, keeps the last of two equal names, and drops a null.
 func survives(data []byte) bool {
 	if !utf8.Valid(data) || bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return false
@@ -148,7 +146,7 @@ func survives(data []byte) bool {
 	for {
 		token, err := decoder.Token()
 		if err != nil {
-			return true // The end: that it is valid is known.
+			return true // The end; UnmarshalStrict has found no error.
 		}
 		switch t := token.(type) {
 		case json.Number:
@@ -168,7 +166,7 @@ func survives(data []byte) bool {
 	}
 }
 
-// exact tells whether a number is the same after it was an int64 or a float64.
+// exact reports whether a number stays the same as an int64 or a float64.
 func exact(number string) bool {
 	if _, err := strconv.ParseInt(number, 10, 64); err == nil {
 		return true
@@ -185,7 +183,7 @@ func exact(number string) bool {
 	return ok && is.Cmp(becomes) == 0
 }
 
-// restore makes the event again. The error names the field that is wrong.
+// restore makes the event that was kept. The error names the field that is wrong.
 func restore(kept v1alpha1.CloudEvent) (cloudevents.Event, error) {
 	event := cloudevents.NewEvent()
 	if kept.SpecVersion != "" {

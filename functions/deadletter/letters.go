@@ -28,9 +28,9 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// Extensions that Knative adds to an event when it gives it up
-// (knative.dev/eventing/pkg/kncloudevents/attributes). They are no part of the
-// event as it was published.
+// Extensions that Knative adds to an event that it cannot deliver
+// (knative.dev/eventing/pkg/kncloudevents/attributes). They are not part of the event as it was
+// published.
 const (
 	extensionCode        = "knativeerrorcode"
 	extensionReason      = "knativeerrordata"
@@ -46,8 +46,8 @@ const (
 // storing is how long it may take to store one event.
 const storing = 20 * time.Second
 
-// maxEvent is the largest event that is taken, in bytes. It is far more than an
-// object can hold: of such an event it must at least be known that it was there.
+// maxEvent is the largest event that is taken, in bytes. It is far more than an object can hold: of
+// such an event it must at least be known that it was there.
 const maxEvent = 16 << 20
 
 // Letters stores what could not be delivered.
@@ -59,7 +59,7 @@ type Letters struct {
 
 type namespaceKey struct{}
 
-// HTTP serves /letters/NAMESPACE, and says so to whoever asks for another path.
+// HTTP serves /letters/NAMESPACE. The answer to any other path says that this is expected.
 func (l Letters) HTTP() (http.Handler, error) {
 	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent))
 	if err != nil {
@@ -84,10 +84,10 @@ func (l Letters) handle(ctx context.Context, event cloudevents.Event) (*cloudeve
 	return nil, l.Keep(ctx, namespace, event)
 }
 
-// Keep stores the event in the namespace. Whatever keeps it from that is answered
-// 503, so that the event comes again: nobody stands behind this function.
+// Keep stores the event in the namespace. If that fails, the result is 503, so that the event comes
+// again: behind this function there is no other that could keep it.
 func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.Event) protocol.Result {
-	// Who delivers may be out of patience, and that may have been the last attempt.
+	// The sender may have given up, and this may have been its last attempt.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storing)
 	defer cancel()
 	letter := letterOf(event)
@@ -108,9 +108,9 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 	return nil
 }
 
-// store creates the object. One that is there is of the same event, which has
-// failed again or was delivered twice: its code and reason are brought up to
-// date; what a human may have corrected in it stays.
+// store creates the object. One that is there is of the same event, which has failed again or was
+// delivered twice: its code and reason are brought up to date; what a human may have corrected in
+// it stays.
 func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (model.Operation, error) {
 	letters := model.For[*v1alpha1.DeadLetter](l.Models)
 	_, op, err := letters.CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
@@ -147,7 +147,7 @@ func nameOf(event cloudevents.Event, destination string) string {
 	return "letter-" + hex.EncodeToString(sum[:10])
 }
 
-// text is an extension as it stands in a header, empty if there is none.
+// text is an extension as a header has it; empty if there is none.
 func text(event cloudevents.Event, extension string) string {
 	value, ok := event.Extensions()[extension]
 	if !ok {
@@ -173,9 +173,9 @@ func codeOf(s string) int32 {
 // (KnativeErrorDataExtensionMaxLength).
 const maxEncoded = 1024
 
-// reasonOf reads the body of the answer. Knative writes base64, which may be cut
-// off inside of a character; some channels write the text itself. Text that
-// happens to look like base64 hardly decodes to any.
+// reasonOf reads the body of the answer. Knative writes base64, which may be cut off inside of a
+// character; some channels write the text itself. Text that only looks like base64 does not decode
+// to text.
 func reasonOf(s string) string {
 	raw, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {
@@ -193,7 +193,7 @@ func reasonOf(s string) string {
 	return reason(s)
 }
 
-// reason makes text fit for the field and for one line of kubectl's table.
+// reason makes text fit into the field, and into one line of kubectl's table.
 func reason(s string) string {
 	return cut(strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " "), maxReason)
 }
@@ -207,9 +207,9 @@ func cut(s string, n int) string {
 	return string([]rune(s)[:n])
 }
 
-// refused tells whether a status says that sending the same again is of no use.
-// Knative's SelectiveRetry tries 404 and 409 again, a few times; a replay is
-// tried forever, and a destination that is gone does not come back.
+// refused reports whether a status says that sending the same again is of no use. Knative's
+// SelectiveRetry tries 404 and 409 again, a few times; a replay is tried forever, and a destination
+// that is gone does not come back.
 func refused(code int) bool {
 	return code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
 }

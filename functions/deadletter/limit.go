@@ -30,9 +30,8 @@ import (
 // reasonDropped is the reason of the Kubernetes Event about a dropped letter.
 const reasonDropped = "DeadLetterDropped"
 
-// limits drops the oldest dead letters of a namespace beyond a number, so that a
-// flood of them cannot fill etcd. It reads metadata only: the letters themselves
-// are large.
+// limits drops the oldest dead letters of a namespace beyond a number, so that a flood of them
+// cannot fill etcd. It reads metadata only: the letters themselves are large.
 type limits struct {
 	max     int
 	letters metadata.Interface
@@ -44,8 +43,8 @@ type limits struct {
 	byNamespace *lru.Cache
 }
 
-// rememberedNamespaces is for how many namespaces a limit is kept. What is lost
-// with one is its pace.
+// rememberedNamespaces is for how many namespaces a limit is kept. Without it, a namespace only
+// starts with a new pace.
 const rememberedNamespaces = 1000
 
 // newLimits makes limits of so many letters for each namespace.
@@ -56,8 +55,8 @@ func newLimits(most int, letters metadata.Interface, events dynamic.Interface) (
 	return &limits{max: most, letters: letters, events: events, byNamespace: lru.New(rememberedNamespaces)}, nil
 }
 
-// Enforce drops what is too much in the namespace. What keeps it from that is
-// logged: the next dead letter comes by here too.
+// Enforce drops the oldest letters of the namespace beyond the limit. An error is only logged: the
+// next dead letter makes it try again.
 func (l *limits) Enforce(ctx context.Context, namespace string) {
 	one := l.of(namespace)
 	one.mu.Lock()
@@ -90,8 +89,8 @@ type limit struct {
 	max     int
 	letters metadata.ResourceInterface
 	events  dynamic.ResourceInterface
-	// pace keeps the Kubernetes Events about a flood from being a flood: 25 at once
-	// and then one a second. The log tells of all.
+	// pace keeps the Kubernetes Events about a flood from being a flood: 25 at once and then one a
+	// second. The log has all.
 	pace *rate.Limiter
 
 	// mu is held while letters are counted and dropped.
@@ -143,19 +142,19 @@ func (l *limit) oldestFirst(ctx context.Context) ([]metav1.ObjectMeta, error) {
 	return all, nil
 }
 
-// drop deletes a letter and takes the sync step's finalizer off, which waits for
-// nothing: a flood must go also when no step runs.
+// drop deletes a letter and takes the sync step's finalizer off, which waits for nothing: a flood
+// must go also when no step runs.
 func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 	err := l.letters.Delete(ctx, letter.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(letter.UID))})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // Somebody else was faster.
+		return nil // Somebody else has deleted it.
 	}
 	if err != nil {
 		return fmt.Errorf("deleting DeadLetter %s: %w", letter.Name, err)
 	}
 	logging.FromContext(ctx).Warnw("Dead letter dropped: it was the oldest of too many", zap.String("namespace", letter.Namespace), zap.String("name", letter.Name),
 		zap.Time("created", letter.CreationTimestamp.Time), zap.Int("max", l.max))
-	l.tell(ctx, letter)
+	l.report(ctx, letter)
 
 	if !slices.Contains(letter.Finalizers, model.StepSync.Finalizer()) {
 		return nil
@@ -172,8 +171,8 @@ func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 	return nil
 }
 
-// tell makes a Kubernetes Event about a dropped letter.
-func (l *limit) tell(ctx context.Context, letter metav1.ObjectMeta) {
+// report makes a Kubernetes Event about a dropped letter.
+func (l *limit) report(ctx context.Context, letter metav1.ObjectMeta) {
 	log := logging.FromContext(ctx)
 	if !l.pace.Allow() {
 		return
@@ -196,7 +195,7 @@ func (l *limit) tell(ctx context.Context, letter metav1.ObjectMeta) {
 	}
 	_, err = l.events.Create(ctx, &unstructured.Unstructured{Object: event}, metav1.CreateOptions{})
 	if apierrors.IsNotFound(err) {
-		log.Debug("This Kubernetes API has no Events") // As without a cluster.
+		log.Debug("This Kubernetes API has no Events") // The local runner's has none.
 		return
 	}
 	if err != nil {

@@ -1,10 +1,10 @@
-// Command deadletter is the function that keeps the events which could not be
-// delivered, so that none is lost. It has two doors:
+// Command deadletter is the function that keeps the events which could not be delivered, so that
+// none is lost. It has two doors:
 //
-//   - /letters/NAMESPACE takes what a Broker gives up, and stores each event as a
-//     DeadLetter in that namespace (letters.go, limit.go);
-//   - / is the sync step of that model, which sends a dead letter again when
-//     spec.replay says so (replay.go).
+//   - /letters/NAMESPACE takes what a Broker gives up, and stores each event as a DeadLetter in
+//     that namespace (letters.go, limit.go);
+//   - / is the sync step of that model, which sends a dead letter again when spec.replay says so
+//     (replay.go).
 package main
 
 import (
@@ -24,15 +24,13 @@ import (
 
 // settings are the environment variables of this function, in config/core/deadletter.yaml.
 type settings struct {
-	// Max is how many dead letters a namespace keeps; beyond that the oldest are
-	// dropped.
+	// Max is how many dead letters a namespace keeps; beyond that the oldest are dropped.
 	Max int `envconfig:"MAX_DEAD_LETTERS" default:"1000"`
-	// ReplaySink is the URL that dead letters without a destination are sent to;
-	// {namespace} in it stands for the namespace of the letter.
+	// ReplaySink is the URL that dead letters without a destination are sent to; {namespace} in it
+	// stands for the namespace of the letter.
 	ReplaySink string `envconfig:"REPLAY_SINK"`
-	// OIDCReplay sends a token along with replays to Knative Services, which tells
-	// who sends. The function's account then has to have the right to create
-	// serviceaccounts/token for itself.
+	// OIDCReplay sends a token with replays to Knative Services of the letter's own namespace. The
+	// function's account then needs the right to create serviceaccounts/token for itself.
 	OIDCReplay bool `envconfig:"OIDC_REPLAY"`
 }
 

@@ -24,32 +24,30 @@ type Replay struct {
 	models *model.Client
 	// fallback is where letters without a destination go.
 	fallback string
-	// sinks has a *function.Sink for each of the destinations that were used last,
-	// so that connections are used again.
+	// sinks has a *function.Sink for each of the destinations that were used last, so that
+	// connections are used again.
 	sinks *lru.Cache
 
-	// Token returns a token for an audience, which says who sends. It is asked for
-	// destinations that are Services of the letter's own namespace, and for no
-	// others: whoever can write a DeadLetter says where it goes. Default (nil):
-	// replays have no token.
+	// Token returns a token for an audience. It is used only for destinations that are Services of
+	// the letter's own namespace: everybody who can write a DeadLetter can choose its destination.
+	// Default (nil): replays have no token.
 	Token func(ctx context.Context, audience string) (string, error)
 }
 
 // rememberedSinks is how many destinations keep their connections.
 const rememberedSinks = 64
 
-// NewReplay makes the step. fallback is the URL for letters without a destination;
-// {namespace} in it stands for the namespace of the letter. It may be empty.
+// NewReplay makes the step. fallback is the URL for letters without a destination; {namespace} in
+// it stands for the namespace of the letter. It may be empty.
 func NewReplay(models *model.Client, fallback string) *Replay {
 	return &Replay{models: models, fallback: fallback, sinks: lru.New(rememberedSinks)}
 }
 
 var _ step.Syncer[*v1alpha1.DeadLetter] = &Replay{}
 
-// Sync sends the event as it was. The letter of an event that is accepted is
-// deleted. If the event is refused, the letter is kept with the new reason, and
-// has to be corrected before the next attempt. Without an answer it is tried
-// again, with growing waits.
+// Sync sends the event as it was. The letter of an event that is accepted is deleted. If the event
+// is refused, the letter is kept with the new reason, and has to be corrected before the next
+// attempt. Without an answer it is tried again, with growing waits.
 func (r *Replay) Sync(ctx context.Context, letter *v1alpha1.DeadLetter) (string, error) {
 	if !letter.Spec.Replay {
 		return "", nil
@@ -77,7 +75,7 @@ func (r *Replay) Sync(ctx context.Context, letter *v1alpha1.DeadLetter) (string,
 	return "", r.keep(ctx, letter, answer)
 }
 
-// keep takes the wish for a replay back and says why.
+// keep sets spec.replay to false and says why.
 func (r *Replay) keep(ctx context.Context, letter *v1alpha1.DeadLetter, answer *function.RefusedError) error {
 	letters := model.For[*v1alpha1.DeadLetter](r.models)
 	_, _, err := letters.Modify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
@@ -103,7 +101,7 @@ func (r *Replay) sink(namespace, destination string) (*function.Sink, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("spec.destination: expected an http or https URL, got %q", destination)
 	}
-	// Of two namespaces that send to one place, only one may show a token there.
+	// Two namespaces can send to one destination, but only its own shows a token there.
 	key := namespace + " " + destination
 	if kept, ok := r.sinks.Get(key); ok {
 		return kept.(*function.Sink), nil
@@ -125,9 +123,8 @@ func (r *Replay) tokenFor(audience string) function.TokenSource {
 	}
 }
 
-// audience is what Knative calls the Service behind a host when it makes tokens
-// for it, if that is a Service of the namespace, such as
-// event.NAMESPACE.svc.cluster.local; otherwise it is empty.
+// audience is what Knative calls the Service behind a host when it makes tokens for it, if that is
+// a Service of the namespace, such as event.NAMESPACE.svc.cluster.local; otherwise it is empty.
 func audience(host, namespace string) string {
 	parts := strings.Split(host, ".")
 	if len(parts) < 3 || parts[0] == "" || parts[1] != namespace || parts[2] != "svc" {

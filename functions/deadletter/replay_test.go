@@ -35,8 +35,8 @@ func TestAudience(t *testing.T) {
 	}
 }
 
-// identities answers what the API of a cluster answers about accounts, with a token
-// that has the audience in it.
+// identities answers what the API of a cluster answers about accounts, with a token that has the
+// audience in it.
 func identities(r *http.Request) (*http.Response, error) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/selfsubjectreviews"):

@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// token is the function's. It has the rights that config/core gives to the
-// function's account, in all namespaces but those that begin with unbound.
+// token is the function's. It has the rights that config/core gives to the function's account, in
+// all namespaces but those that begin with unbound.
 const (
 	token   = "deadletter-token"
 	unbound = "unbound"
@@ -53,8 +53,8 @@ func authorize(ctx context.Context, a authorizer.Attributes) (authorizer.Decisio
 	return rights.Authorize(ctx, a)
 }
 
-// world is the function, with both of its doors, in front of a namespace of its own, and a subscriber that dead
-// letters can be replayed to.
+// world is the function, with both of its doors, in front of a namespace of its own, and a
+// subscriber that dead letters can be replayed to.
 type world struct {
 	*steptest.World
 	subscriber *subscriber
@@ -223,7 +223,8 @@ func (w *world) change(name string, fn func(*v1alpha1.DeadLetter)) {
 	steptest.Change(w.World, name, fn)
 }
 
-// sync lets the sync step have an event about the letter, as the model source sends it, and returns what is then there.
+// sync lets the sync step have an event about the letter, as the model source sends it, and returns
+// what is then there.
 func (w *world) sync(name string) *v1alpha1.DeadLetter {
 	w.Helper()
 	if a := steptest.Wake[*v1alpha1.DeadLetter](w.World, model.StepSync, name); a.Code != 200 {

@@ -1,6 +1,6 @@
-// Command modelsource is the event source of all models: a small process that
-// always runs, watches them, and sends a CloudEvent to $K_SINK for each step
-// that is due. Package source says how; README.md is for those who operate it.
+// Command modelsource is the event source of all models: a small process that always runs, watches
+// them, and sends a CloudEvent to $K_SINK for each step that is due. Package source says how;
+// README.md is for those who operate it.
 package main
 
 import (
@@ -24,8 +24,8 @@ type settings struct {
 	Namespace string `envconfig:"WATCH_NAMESPACE"`
 	// Window is how many events of one kind and step may be unacknowledged.
 	Window int `envconfig:"WINDOW" default:"64"`
-	// VisibilityTimeout is how long the source waits for a step's status before
-	// it sends the event again. Longer than a step may take (25 s).
+	// VisibilityTimeout is how long the source waits for a step's status before it sends the event
+	// again. Longer than a step may take (25 s).
 	VisibilityTimeout time.Duration `envconfig:"VISIBILITY_TIMEOUT" default:"30s"`
 }
 

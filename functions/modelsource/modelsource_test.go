@@ -175,8 +175,8 @@ func TestStarts(t *testing.T) {
 	}
 }
 
-// The source has the rights of config/core, and each synchronizer brings those to read its own models. Without them the
-// source does not know what there is, and says that it is not ready.
+// The source has the rights of config/core, and each synchronizer brings those to read its own
+// models. Without them the source does not know what there is, and says that it is not ready.
 func TestRights(t *testing.T) {
 	var rights kubeapitest.Rights
 	if err := rights.Grant("../../config/core/modelsource.yaml", "../../config/core/model-definitions.yaml"); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestREADME checks that the tables of README.md have all settings and metrics of the core's programs and no others.
+// TestREADME checks that the tables of README.md have all settings and metrics of the core's
+// programs and no others.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command tosca takes TOSCA recipes as XOS did and makes models of them, with the
-// rights of whoever sends them. README.md is for those who come from XOS.
+// Command tosca takes TOSCA recipes as XOS did and makes models of them, with the rights of whoever
+// sends them. README.md is for those who come from XOS.
 package main
 
 import (

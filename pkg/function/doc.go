@@ -1,15 +1,19 @@
-// Package function is the runtime that every program of this project starts
-// with. A program's main says what it serves, [Main] does the rest:
+// Package function is the runtime that every program of this project starts with. Start reading
+// with [Main]; [Events] is next for a function, [NewSink] for a program that sends events.
 //
-//  1. read the settings from the environment ([Settings]);
+// A program's main says what it serves, and [Main] does the rest:
+//
+//  1. read the settings from the environment: those of every program ([Settings]), and its own;
 //  2. make a logger that writes one JSON object a line, and put it into the context;
 //  3. call the program's own set-up, which returns an [http.Handler];
-//  4. serve it on $PORT beside /healthz, /readyz and /metrics;
-//  5. on SIGTERM turn not ready, finish what is under way, and end.
+//  4. serve it on $PORT, beside /healthz, /readyz and /metrics;
+//  5. on SIGTERM answer /readyz with 503, finish what is under way, and end.
 //
-// Functions that are woken by CloudEvents make their handler with [Events],
-// which owns the answers that Knative's broker acts on: see there.
+// What the package promises:
 //
-// Nothing here links an API server or Knative Eventing: a function is a small
-// static program that starts in a fraction of a second.
+//   - A request that was accepted is finished, also after SIGTERM, within DRAIN_TIMEOUT.
+//   - The answer to an event is always one that Knative's broker understands: see [Events].
+//   - A setting that is wrong ends the program at its start, with an error that names the variable.
+//   - Nothing here links an API server or Knative Eventing: a function is a small static program
+//     that starts in a fraction of a second.
 package function

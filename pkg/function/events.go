@@ -21,9 +21,8 @@ import (
 	"knative.dev/pkg/logging"
 )
 
-// MaxBody is the largest event that [Events] reads, in bytes: 1 MiB, if no
-// option says otherwise. The CloudEvents specification asks intermediaries for
-// 64 KiB at least.
+// MaxBody is the largest event that [Events] reads, in bytes, if no option says otherwise: 1 MiB.
+// The CloudEvents specification asks for at least 64 KiB.
 const MaxBody = 1 << 20
 
 // EventsOption changes a handler made by [Events] from its defaults.
@@ -31,23 +30,22 @@ type EventsOption func(*eventsSettings)
 
 type eventsSettings struct{ maxBody int64 }
 
-// WithMaxBody replaces the size, in bytes, of the largest event that is read.
-// Default: [MaxBody].
+// WithMaxBody replaces the size, in bytes, of the largest event that is read. Default: [MaxBody].
 func WithMaxBody(bytes int64) EventsOption {
 	return func(s *eventsSettings) { s.maxBody = bytes }
 }
 
 // Handler handles one CloudEvent. The result says what to answer:
 //
-//	nil                            200, with the reply as a CloudEvent if there is one, else without a body
+//	nil                            200, with the reply as a CloudEvent if there is one, otherwise without a body
 //	[Unprocessable] (422)          never to be delivered again; the reason reaches the dead letter
 //	[Unavailable] (503)            to be delivered again later
 //	another *cehttp.Result         its status and its text
 //	any other error                500 and its text
 type Handler func(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result)
 
-// Unprocessable says that the event can never be handled, in one line. Knative
-// does not retry a 422 (kncloudevents.SelectiveRetry).
+// Unprocessable says that the event can never be handled, in one line. Knative does not retry a 422
+// (kncloudevents.SelectiveRetry).
 func Unprocessable(format string, args ...any) protocol.Result {
 	return cehttp.NewResult(http.StatusUnprocessableEntity, format, args...)
 }
@@ -69,11 +67,10 @@ var (
 	})
 )
 
-// Events makes an HTTP handler of an event handler, for both content modes of
-// the CloudEvents HTTP binding. What is no CloudEvent is answered with 4xx and
-// the reason as text. An answer of 2xx never has a body that is no CloudEvent:
-// Knative's broker would take it for a failed delivery. A panic in the handler
-// is answered with 500 and logged. With $OIDC_AUDIENCE, every request is
+// Events makes an HTTP handler of an event handler, for both content modes of the CloudEvents HTTP
+// binding. If a request is not a CloudEvent, the answer is 4xx with the reason as text. The body of
+// a 2xx is empty or a CloudEvent: Knative's broker takes anything else for a failed delivery. A
+// panic in the handler is answered with 500 and logged. With $OIDC_AUDIENCE, every request is
 // authenticated before its body is read; see [SenderSettings].
 func Events(handle Handler, options ...EventsOption) (http.Handler, error) {
 	verify, err := newVerifier()
@@ -103,8 +100,7 @@ func events(handle Handler, verify *verifier, options ...EventsOption) http.Hand
 			logging.FromContext(r.Context()).Warnw("Event not accepted", zap.Int("code", code),
 				zap.Error(result), zap.String("id", idOf(event)), zap.String("type", eventType))
 		}
-		// Without the type of the event: the sender sets it, and anybody could
-		// grow the metrics without bound.
+		// Not by the type of the event: senders choose it, and could make any number of metrics.
 		eventsTotal.WithLabelValues(fmt.Sprint(code)).Inc()
 		eventSeconds.Observe(time.Since(start).Seconds())
 	})
@@ -117,7 +113,7 @@ func idOf(event *cloudevents.Event) string {
 	return event.ID()
 }
 
-// receive reads the event from the request, or says why it cannot.
+// receive reads the event from the request. The error is the answer.
 func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody int64) (*cloudevents.Event, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -151,8 +147,7 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody i
 	return event, nil
 }
 
-// decode makes an event of the request. The SDK panics on a header that is only
-// its prefix, "ce-".
+// decode makes an event of the request. The SDK panics on a header that is only its prefix, "ce-".
 func decode(r *http.Request) (event *cloudevents.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -175,7 +170,7 @@ func guarded(ctx context.Context, handle Handler, event cloudevents.Event) (repl
 	return handle(ctx, event)
 }
 
-// answer writes the result and returns the status that was sent.
+// answer writes the result and returns its status.
 func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event, result protocol.Result) int {
 	code, reason := http.StatusOK, ""
 	var status *cehttp.Result
@@ -210,7 +205,7 @@ func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event
 		return code
 	}
 	if err := cehttp.WriteResponseWriter(ctx, binding.ToMessage(reply), code, w); err != nil {
-		// The sender is gone, or the connection broke: it will ask again.
+		// The sender is gone, or the connection broke: the sender will try again.
 		logging.FromContext(ctx).Warnw("Reply could not be written", zap.Error(err))
 	}
 	return code

@@ -28,25 +28,22 @@ type Settings struct {
 	Address string `envconfig:"LISTEN_ADDRESS"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `envconfig:"LOG_LEVEL" default:"info"`
-	// DrainTimeout is how long requests under way may go on after SIGTERM.
-	// Keep it below the pod's grace period, which is the timeoutSeconds of a
-	// Knative Service.
+	// DrainTimeout is how long requests under way may go on after SIGTERM. Keep it below the pod's
+	// grace period, which is the timeoutSeconds of a Knative Service.
 	DrainTimeout time.Duration `envconfig:"DRAIN_TIMEOUT" default:"27s"`
 }
 
-// Env reads settings from the environment by envconfig's tags. The error names
-// the variable. [Main] does it for a program; whoever needs more settings than
-// the program's own calls it.
+// Env reads settings from the environment by envconfig's tags. The error names the variable. [Main]
+// reads a program's own settings with it.
 func Env[T any]() (T, error) {
 	var env T
 	err := envconfig.Process("", &env)
 	return env, err
 }
 
-// KubeConfig says how to reach the Kubernetes API: by the service account in a
-// pod, otherwise by the file that $KUBECONFIG names. The client is not throttled:
-// fairness is the API server's business, and a function that was started for one
-// event must not wait for a token bucket.
+// KubeConfig says how to reach the Kubernetes API: by the service account in a pod, otherwise by
+// the file that $KUBECONFIG names. The client is not throttled: fairness is the API server's
+// business, and a function that was started for one event must not wait for a token bucket.
 func KubeConfig() (*rest.Config, error) {
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
@@ -57,20 +54,20 @@ func KubeConfig() (*rest.Config, error) {
 	return cfg, nil
 }
 
-// Readiness is an optional ability of the handler that a program serves. Without
-// it a program is ready from when it listens until it drains.
+// Readiness is an optional ability of the handler that a program serves. Without it a program is
+// ready from when it listens until it drains.
 type Readiness interface {
-	// Ready is asked at each GET /readyz. An error says what the program waits
-	// for, and is the text of the answer 503.
+	// Ready is asked at each GET /readyz. An error says what the program waits for, and is the text
+	// of the answer 503.
 	Ready() error
 }
 
-// Main runs a program until SIGTERM or SIGINT and ends the process: with 0 after
-// a clean end, with 1 when the set-up failed or the port is taken.
+// Main runs a program until SIGTERM or SIGINT and ends the process: with 0 after a clean end, with
+// 1 when the set-up failed or the port is taken.
 //
-// build makes the program's handler from its settings, a struct that [Env] reads
-// (struct{} for a program without settings). Its context carries the logger and
-// ends with the signal. The handler may have [Readiness].
+// build makes the program's handler from its settings, a struct that [Env] reads (struct{} for a
+// program without settings). Its context carries the logger and ends with the signal. The handler
+// may have [Readiness].
 func Main[S any](name string, build func(ctx context.Context, settings S) (http.Handler, error)) {
 	ctx := signals.NewContext()
 	env, err := Env[Settings]()
@@ -109,8 +106,8 @@ func run(ctx context.Context, env Settings, build func(ctx context.Context) (htt
 	return serve(ctx, listener, env.DrainTimeout, handler)
 }
 
-// routes puts the program's handler beside the paths of the platform. A program
-// that is stopping is alive, but not ready.
+// routes puts the program's handler beside the paths of the platform. A program that is stopping is
+// alive, but not ready.
 func routes(handler http.Handler, stopping *atomic.Bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -139,8 +136,8 @@ func serve(ctx context.Context, listener net.Listener, drain time.Duration, hand
 		Handler:           routes(handler, &stopping),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
-		// Requests under way keep the values of the context but outlive the
-		// signal: that is what draining means.
+		// Requests under way keep the values of the context but outlive the signal: that is what
+		// draining means.
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	failed := make(chan error, 1)

@@ -14,16 +14,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// SenderSettings say whose events a function takes. With an audience, every
-// request must carry a token that the cluster issued for that audience:
-// Knative's brokers send one when the feature authentication-oidc is on and
-// the Trigger's subscriber names the audience.
+// SenderSettings say whose events a function takes. With an audience, every request must carry a
+// token that the cluster issued for that audience: Knative's brokers send one when the feature
+// authentication-oidc is on and the Trigger's subscriber names the audience.
 type SenderSettings struct {
-	// Audience that the token must be for; empty lets everybody in.
+	// Audience that the token must be for. Default: none, and everybody is let in.
 	Audience string `envconfig:"OIDC_AUDIENCE"`
 	// Subjects that are let in, separated by commas, for example
-	// system:serviceaccount:helloworld:sync-oidc-eventing.knative.dev-trigger;
-	// empty lets every holder of a token for the audience in.
+	// system:serviceaccount:NAMESPACE:sync-oidc-eventing.knative.dev-trigger. Default: everybody
+	// who has a token for the audience is let in.
 	Subjects []string `envconfig:"OIDC_SUBJECTS"`
 }
 
@@ -37,8 +36,8 @@ type verifier struct {
 	tokens *oidc.IDTokenVerifier
 }
 
-// newVerifier reads [SenderSettings], nil if there is no audience. It asks the
-// Kubernetes API for the issuer's keys, on the first request.
+// newVerifier reads [SenderSettings]. It returns nil if there is no audience. The first request
+// makes it ask the Kubernetes API for the issuer's keys.
 func newVerifier() (*verifier, error) {
 	settings, err := Env[SenderSettings]()
 	if err != nil || settings.Audience == "" {
@@ -57,8 +56,8 @@ type refusal struct {
 	reason string
 }
 
-// check checks the token of the request: 401 without a valid one, 403 for
-// somebody else's, 503 while the issuer's keys cannot be had.
+// check checks the token of the request: 401 without a valid one, 403 for somebody else's, 503
+// while the issuer's keys cannot be had.
 func (v *verifier) check(r *http.Request) *refusal {
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
@@ -86,9 +85,9 @@ func unavailable(err error) *refusal {
 	return &refusal{http.StatusServiceUnavailable, "the keys of the token issuer are not available: " + oneLine(err)}
 }
 
-// remoteKeys tells check, by way of the context, of keys that could not be
-// fetched. The verifier makes one text of that and of a signature that is
-// wrong, but a broker must try again after the one and not after the other.
+// remoteKeys reports to check, through the context, that keys could not be fetched. The verifier's
+// error is the same for that and for a wrong signature, but a broker must try again only after the
+// first.
 type remoteKeys struct{ oidc.KeySet }
 
 type noKeysKey struct{}
@@ -118,9 +117,8 @@ func (v *verifier) issuer(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The issuer's name is what the tokens say; its keys are fetched from the
-	// API server that this function talks to anyway. The provider fetches keys
-	// later too, so it must not be tied to this request.
+	// The tokens have the issuer's name; its keys come from the API server that this function uses
+	// anyway. The provider fetches keys later too, so it must not end with this request.
 	keys := oidc.ClientContext(context.WithoutCancel(ctx), client)
 	v.tokens = oidc.NewVerifier(issuer, remoteKeys{oidc.NewRemoteKeySet(keys, base+"/openid/v1/jwks")},
 		&oidc.Config{ClientID: v.settings.Audience, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256, oidc.ES384, oidc.ES512}})

@@ -28,8 +28,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// issuer is a cluster as far as tokens go: an API server with its two
-// documents, and the key it signs with.
+// issuer is a cluster as far as tokens go: an API server with its two documents, and the key it
+// signs with.
 type issuer struct {
 	*httptest.Server
 	key *rsa.PrivateKey

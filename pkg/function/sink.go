@@ -19,14 +19,14 @@ import (
 // maxReason is how much of a sink's answer, in bytes, becomes part of an error.
 const maxReason = 4096
 
-// SinkSettings is what Knative's sources and SinkBindings put into the
-// environment of a program that sends events.
+// SinkSettings is what Knative's sources and SinkBindings put into the environment of a program
+// that sends events.
 type SinkSettings struct {
 	// URL of the sink.
 	URL string `envconfig:"K_SINK"`
 	// Overrides are added to every event: JSON like {"extensions": {"name": "value"}}.
 	Overrides Overrides `envconfig:"K_CE_OVERRIDES"`
-	// Token says who sends, where sinks want to know.
+	// Token says who sends.
 	Token TokenSettings
 }
 
@@ -50,15 +50,14 @@ func (o *Overrides) Decode(value string) error {
 	return nil
 }
 
-// TokenSource returns the token that an event is sent with, or an empty string for
-// none. With an error the event is not sent.
+// TokenSource returns the token that an event is sent with, or an empty string for none. With an
+// error the event is not sent.
 type TokenSource func(ctx context.Context) (string, error)
 
 // SinkOption changes a [Sink] from what its settings say.
 type SinkOption func(*Sink)
 
-// WithToken replaces where the sink's tokens come from. Default: the file of
-// [TokenSettings].
+// WithToken replaces where the sink's tokens come from. Default: the file of [TokenSettings].
 func WithToken(source TokenSource) SinkOption { return func(s *Sink) { s.token = source } }
 
 // Sink sends events to one URL. It is safe for concurrent use.
@@ -68,8 +67,8 @@ type Sink struct {
 	client   *http.Client
 }
 
-// NewSink checks the settings and makes a sink that keeps up to the given
-// number of connections open between sends.
+// NewSink checks the settings and makes a sink that keeps up to the given number of connections
+// open between sends.
 func NewSink(settings SinkSettings, connections int, options ...SinkOption) (*Sink, error) {
 	u, err := url.Parse(settings.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -100,9 +99,9 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the sink answered %d: %s", e.Code, e.Reason)
 }
 
-// Send sends an event in binary mode and returns nil when the sink has
-// answered 2xx, a [RefusedError] for another answer, and any other error when
-// there was none. How long it may take is the context's business.
+// Send sends an event in binary mode and returns nil when the sink has answered 2xx, a
+// [RefusedError] for another answer, and any other error when there was no answer. The context
+// bounds how long it may take.
 func (s *Sink) Send(ctx context.Context, event cloudevents.Event) error {
 	if len(s.settings.Overrides.Extensions) > 0 {
 		event = event.Clone() // The attributes are the caller's.
@@ -129,7 +128,7 @@ func (s *Sink) Send(ctx context.Context, event cloudevents.Event) error {
 		return err
 	}
 	defer resp.Body.Close()
-	// Reading the answer also lets the connection be used again.
+	// The connection can be used again when the answer is read.
 	reason, err := io.ReadAll(io.LimitReader(resp.Body, maxReason))
 	if resp.StatusCode/100 == 2 {
 		return nil

@@ -11,22 +11,23 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// Node is a node template that is in order as far as the recipe and the types go.
+// Node is a node template that is good as far as the recipe and the types can say.
 type Node struct {
 	*NodeTemplate
 
 	Type *Type
 
-	// Key is what the model is found by: its display name, or the name of the node template where the kind has none.
+	// Key is what the model is found by: its display name, or the name of the node template where
+	// the kind has none.
 	Key string
 
 	// Object is the name that the object gets if there is none yet.
 	Object string
 
-	// MustExist tells that the node is only a reference.
+	// MustExist says that the node is only a reference.
 	MustExist bool
 
-	// Fields are what the recipe says of the object, in the order of the file.
+	// Fields are what the recipe says about the object, in the order of the file.
 	Fields []Field
 
 	// Links are the node's requirements.
@@ -50,8 +51,8 @@ type Link struct {
 	Line        int
 }
 
-// PropertyAt names the property or requirement that an object's field belongs to, with its line. A field that the recipe
-// does not mention has the line of the node.
+// PropertyAt returns the property or requirement that an object's field belongs to, and its line. A
+// field that the recipe does not mention has the line of the node.
 func (n *Node) PropertyAt(field string) (name string, line int) {
 	within := func(p []string) bool {
 		at := strings.Join(p, ".")
@@ -80,9 +81,10 @@ func (n *Node) PropertyAt(field string) (name string, line int) {
 	return "", n.Line
 }
 
-// Check holds a recipe against the types. It returns the nodes that are in order even if others are not, so that those can
-// be asked about on the API and their errors join the list. The nodes are in the order in which XOS worked: first those
-// that require nothing, by name, then those that require only these, and so on.
+// Check compares a recipe with the types. It returns the good nodes even if others are wrong, so
+// that the API can be asked about them, too, and all errors are in one list. The nodes are in the
+// order in which XOS worked: first those that require nothing, by name, then those that require
+// only these, and so on.
 func Check(r *Recipe, types *Types) ([]*Node, Errors) {
 	c := &checker{types: types, nodes: make(map[string]*Node, len(r.Nodes))}
 	for _, imp := range r.Imports {
@@ -121,7 +123,7 @@ func Check(r *Recipe, types *Types) ([]*Node, Errors) {
 	}
 	good := ordered[:0]
 	for _, n := range ordered {
-		// What links to a bad node would only repeat its error.
+		// A node that links to a bad one would only repeat its error.
 		if bad[n.Name] || slices.ContainsFunc(n.Links, func(l Link) bool { return bad[l.Target.Name] }) {
 			bad[n.Name] = true
 			continue
@@ -136,7 +138,7 @@ type checker struct {
 	types *Types
 	nodes map[string]*Node
 	errs  Errors
-	// count goes on where errs ends at MaxErrors.
+	// count is of all errors, while errs ends at MaxErrors.
 	count int
 }
 
@@ -219,7 +221,7 @@ func (c *checker) property(n *Node, p Property) {
 	n.Fields = append(n.Fields, Field{Property: p.Name, Path: pt.Path, Value: v, Line: p.Value.Line})
 }
 
-// unknown says what could have been meant.
+// unknown suggests what could have been meant.
 func (c *checker) unknown(t *Type, name string) string {
 	if l := t.link(snake(name)); l != nil {
 		return fmt.Sprintf("is a link and not a property: write it below requirements, as `- %s: {node: ..., relationship: %s}`", l.Name, relationships[0])
@@ -235,13 +237,13 @@ func (c *checker) unknown(t *Type, name string) string {
 	return fmt.Sprintf("is not known; %s has: %s", t.Name, list(known))
 }
 
-// name finds the node's key and what the object would be called.
+// name finds the node's key, and the name of its object if there is none yet.
 func (c *checker) name(n *Node) {
 	n.Key = n.Name
 	if n.Type.Keyed {
 		i := slices.IndexFunc(n.Fields, func(f Field) bool { return f.Property == propertyName })
 		if i < 0 {
-			// Missing or no string: there is an error already.
+			// It is missing or not a string: there is an error already.
 			return
 		}
 		n.Key = fmt.Sprint(n.Fields[i].Value)
@@ -271,7 +273,7 @@ func (c *checker) links(n *Node, templates map[string]bool) {
 			continue
 		}
 		if given[r.Name] {
-			c.fail(n, DuplicateField, r.Name, r.Line, "the requirement is there twice; it links to one node")
+			c.fail(n, DuplicateField, r.Name, r.Line, "the requirement is given twice; it links to one node")
 			continue
 		}
 		given[r.Name] = true
@@ -299,7 +301,8 @@ func (c *checker) links(n *Node, templates map[string]bool) {
 	}
 }
 
-// duplicates finds nodes that are one model, or would become one object. Two references to one model do no harm.
+// duplicates finds nodes that are the same model, or would become the same object. Two references
+// to one model are fine.
 func (c *checker) duplicates(nodes []*Node) []*Node {
 	type id struct {
 		kind schema.GroupKind

@@ -8,7 +8,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// Maps of generated YAML are structs, so that their fields keep TOSCA's usual order.
+// These are structs, so that the fields of the generated YAML have TOSCA's usual order.
 type (
 	customType struct {
 		Version   string                 `yaml:"tosca_definitions_version"`
@@ -86,7 +86,7 @@ func (t *Type) YAML() ([]byte, error) {
 func propertyOf(p PropertyType) propertyDoc {
 	doc := propertyDoc{Type: toscaType(p.Schema), Required: p.Required, Description: p.Schema.Description, Constraints: constraints(p.Schema)}
 	if p.Schema.Default != nil {
-		// A default that is no JSON cannot be in a CRD; left out, it is still applied.
+		// The error is ignored: a CRD has no default that is not JSON.
 		_ = yaml.Unmarshal(p.Schema.Default.Raw, &doc.Default)
 	}
 	if p.Schema.Items != nil && p.Schema.Items.Schema != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Names of what can be wrong in a recipe. The first group has the names that XOS (and the TOSCA parser of OpenStack below
-// it) gave, so that scripts that look for them still find them.
+// Names of errors. The first group are those of XOS and of its TOSCA parser, so that scripts that
+// look for them still find them.
 const (
 	MissingRequiredField = "MissingRequiredFieldError"
 	UnknownField         = "UnknownFieldError"
@@ -31,7 +31,7 @@ const (
 	InvalidArgument = "InvalidArgumentError"
 )
 
-// Error is one thing that is wrong, told in the terms of the recipe.
+// Error is one thing that is wrong with a recipe, in the words of the recipe.
 type Error struct {
 	// Name is one of the constants above.
 	Name string `json:"error"`
@@ -39,11 +39,12 @@ type Error struct {
 	// Node is the name of the node template, empty if the error is outside of any.
 	Node string `json:"node,omitempty"`
 
-	// Property is the property or requirement as the recipe spells it, empty if the error is about a whole node.
+	// Property is the property or requirement as the recipe spells it, empty if the error is about
+	// a whole node.
 	Property string `json:"property,omitempty"`
 
-	// Line and Column count from 1; 0 means that there is no such place (a property that is missing has the line of its
-	// node).
+	// Line and Column count from 1; 0 means that there is no such place. (A property that is
+	// missing has the line of its node.)
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
 
@@ -69,7 +70,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors is everything that is wrong with a recipe. An empty list means that nothing is.
+// Errors is everything that is wrong with a recipe. An empty list means that the recipe is good.
 type Errors []*Error
 
 // Error has one line for each error.
@@ -81,7 +82,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// OrNil avoids the typed nil that returning an empty list as an error would be.
+// OrNil returns nil for an empty list, which is not nil as an error.
 func (e Errors) OrNil() error {
 	if len(e) == 0 {
 		return nil
@@ -89,7 +90,7 @@ func (e Errors) OrNil() error {
 	return e
 }
 
-// Sort puts the errors in the order of the recipe's lines, so that the answer reads along with the file.
+// Sort puts the errors in the order of the recipe's lines.
 func (e Errors) Sort() {
 	slices.SortStableFunc(e, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))

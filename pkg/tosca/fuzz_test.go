@@ -10,7 +10,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/tosca/toscatest"
 )
 
-// FuzzParse looks for a recipe that makes the parser or the checks panic, or that is refused without words.
+// FuzzParse looks for a recipe that makes the parser or the checks panic, or that is refused
+// without words.
 func FuzzParse(f *testing.F) {
 	samples, err := filepath.Glob("testdata/recipes/*.yml")
 	if err != nil || len(samples) == 0 {

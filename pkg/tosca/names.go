@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// badName says what is wrong with a name that somebody gave to a node or a model; empty if nothing is.
+// badName says what is wrong with the name of a node or a model; empty if nothing is.
 func badName(s string) string {
 	switch {
 	case strings.TrimSpace(s) == "":

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// order sorts nodes in levels: a node comes one level after the last of what it requires, and inside a level names decide.
-// It is what XOS got from toposort_flatten. Nodes on a circle, or that require one on it, have no
-// place; the circles are returned.
+// order sorts nodes in levels: a node is one level after the last of the nodes that it requires,
+// and inside a level the order is that of names, as in XOS (toposort_flatten). Nodes on a circle,
+// or that require one on it, are left out; the circles are returned.
 func order(nodes []*Node) (ordered []*Node, cyclic [][]*Node) {
 	dependents := make(map[*Node][]*Node, len(nodes))
 	open := make(map[*Node]int, len(nodes))
@@ -38,8 +38,9 @@ func order(nodes []*Node) (ordered []*Node, cyclic [][]*Node) {
 	return ordered, circles(nodes, open)
 }
 
-// circles follows the nodes that order could not place: each of them requires another such node, so that every walk ends
-// on a circle or on the way of an earlier walk. One error for one circle: it is enough to cut it in one place.
+// circles follows the nodes that order has left out: each of them requires another such node, so
+// every walk ends on a circle or on an earlier walk. Each circle is returned once: it is enough to
+// cut it in one place.
 func circles(nodes []*Node, open map[*Node]int) [][]*Node {
 	var found [][]*Node
 	walkOf := map[*Node]int{}

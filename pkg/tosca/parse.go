@@ -15,12 +15,12 @@ import (
 
 // Parse reads a recipe. It is pure and never panics; what it returns as an error is always Errors.
 //
-// It works on YAML's node tree and not on decoded values: the tree keeps lines, and in it an alias is only a name, so
-// that a "billion laughs" file is refused before anything is expanded.
+// It works on YAML's node tree and not on decoded values: the tree has lines, and an alias in it is
+// only a name, so a "billion laughs" file is refused before anything is expanded.
 func Parse(data []byte) (recipe *Recipe, err error) {
 	defer func() {
-		// yaml.v3 reports by panicking and catches what it knows of. The rest would be its bug, but the sender's file is
-		// what set it off and should be named as such.
+		// yaml.v3 panics inside and recovers. A panic that it lets out is a bug of its own, but the
+		// sender's file is the cause and gets the blame.
 		if r := recover(); r != nil {
 			recipe, err = nil, Errors{{Name: SyntaxError, Message: "this is not YAML that can be read"}}
 		}
@@ -33,7 +33,7 @@ func Parse(data []byte) (recipe *Recipe, err error) {
 	p := &parser{}
 	p.refuseUnsafe(root, 1)
 	if len(p.errs) > 0 {
-		// Nothing else is read from a file that plays tricks.
+		// Nothing else of such a file is read.
 		return nil, p.errs
 	}
 	recipe = p.recipe(root)
@@ -44,7 +44,7 @@ func Parse(data []byte) (recipe *Recipe, err error) {
 	return recipe, nil
 }
 
-// document gives the root of the only YAML document in data.
+// document returns the root of the only YAML document in data.
 func document(data []byte) (*yaml.Node, *Error) {
 	if len(data) > MaxBytes {
 		return nil, &Error{Name: TooLarge, Message: fmt.Sprintf("the recipe has %d bytes; at most %d are taken", len(data), MaxBytes)}
@@ -86,7 +86,8 @@ func document(data []byte) (*yaml.Node, *Error) {
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// syntaxError words an error of yaml.v3. Tabs get their own words: they are the usual reason, and cannot be seen.
+// syntaxError makes an Error of one of yaml.v3. A tab has a message of its own: it is the usual
+// reason, and cannot be seen.
 func syntaxError(data []byte, err error) *Error {
 	line := 0
 	for text := range bytes.Lines(data) {
@@ -122,7 +123,7 @@ func (p *parser) refuseUnsafe(n *yaml.Node, depth int) {
 		return
 	}
 	if depth > MaxDepth {
-		// Once is enough: everything beside it is as deep.
+		// Once is enough: what is beside it is as deep.
 		if !p.tooDeep {
 			refuse("nested deeper than %d levels", MaxDepth)
 		}
@@ -159,7 +160,7 @@ func (p *parser) refuseKeys(m *yaml.Node) {
 		}
 		if first, dup := seen[k.Value]; dup {
 			p.fail(&Error{Name: DuplicateField, Line: k.Line, Column: k.Column,
-				Message: fmt.Sprintf("key %q is there twice, first on line %d", clip(k.Value), first)})
+				Message: fmt.Sprintf("key %q is given twice, first on line %d", clip(k.Value), first)})
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -183,7 +184,7 @@ func (p *parser) recipe(root *yaml.Node) *Recipe {
 		case "topology_template":
 			topology = v
 		case "metadata", "template_name", "template_author", "template_version":
-			// Words about the recipe itself, which have no effect in TOSCA either.
+			// These are about the recipe itself. They have no effect in TOSCA either.
 		default:
 			p.unknown(k, "", "", "tosca_definitions_version, imports, description, topology_template")
 		}
@@ -295,7 +296,7 @@ func (p *parser) node(k, v *yaml.Node) *NodeTemplate {
 }
 
 func (p *parser) properties(node string, v *yaml.Node) []Property {
-	// `properties:` with nothing below it is how recipes say that there are none.
+	// `properties:` with nothing below it means that there are none.
 	if v.Tag == "!!null" {
 		return nil
 	}
@@ -391,7 +392,7 @@ func pairs(m *yaml.Node) func(yield func(k, v *yaml.Node) bool) {
 	}
 }
 
-// kindOf names what a YAML node is in the words of the answer.
+// kindOf says what a YAML node is, for an answer.
 func kindOf(n *yaml.Node) string {
 	switch {
 	case n.Kind == yaml.MappingNode:
@@ -407,7 +408,7 @@ func kindOf(n *yaml.Node) string {
 	}
 }
 
-// clip keeps what a stranger wrote from making the answer long.
+// clip shortens text of a recipe for an answer.
 func clip(s string) string {
 	const most = 64
 	if len(s) <= most {

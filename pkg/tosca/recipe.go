@@ -2,14 +2,16 @@ package tosca
 
 import "gopkg.in/yaml.v3"
 
-// Limits of a recipe. They are far above what people write and low enough that no recipe can hurt the function.
+// Limits of a recipe. They are far above what people write, and low enough that no recipe can harm
+// the function.
 const (
-	// MaxBytes is the size of a recipe: 1 MiB, as much as Kubernetes would take for one object by default.
+	// MaxBytes is the size of a recipe: 1 MiB, as much as Kubernetes would take for one object by
+	// default.
 	MaxBytes = 1 << 20
 
-	// MaxMarks is how many of YAML's marks (line ends, colons, commas, opening brackets and braces) a recipe may have,
-	// wherever they stand. Each can begin a value, for which yaml.v3 takes some 200 bytes before it can be looked at.
-	// The largest recipe of MaxNodes has some 30 for each.
+	// MaxMarks is how many of YAML's marks (line ends, colons, commas, opening brackets and braces)
+	// a recipe may have, anywhere. Each can begin a value, for which yaml.v3 takes about 200 bytes
+	// before the value can be checked. The largest recipe of MaxNodes has about 30 for each node.
 	MaxMarks = 200_000
 
 	// MaxNodes is how many node templates one recipe may have.
@@ -18,17 +20,18 @@ const (
 	// MaxDepth is how deep maps and lists may be nested.
 	MaxDepth = 32
 
-	// MaxErrors is how many errors are listed; a file that is wrong everywhere is not worth a longer answer.
+	// MaxErrors is how many errors are listed.
 	MaxErrors = 100
 
-	// MaxName is the length of a name in bytes, of node templates and of models: what Kubernetes allows for an object.
+	// MaxName is the length in bytes of the name of a node template or a model: what Kubernetes
+	// allows for an object.
 	MaxName = 253
 )
 
-// Version is the one template version that XOS knew, and that is known here.
+// Version is the only template version, as in XOS.
 const Version = "tosca_simple_yaml_1_0"
 
-// Recipe is a TOSCA template as it was written; nothing in it has been held against node types yet.
+// Recipe is a TOSCA template as it was written, before [Check].
 type Recipe struct {
 	Description string
 	Imports     []Import

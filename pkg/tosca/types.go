@@ -16,15 +16,16 @@ const (
 	// NodePrefix is in front of the kind in the name of a node type.
 	NodePrefix = "tosca.nodes."
 
-	// PropertyMustExist marks a node that only refers to a model (XOS): the model must be there, and is neither changed
-	// nor deleted.
+	// PropertyMustExist marks a node that only refers to a model (XOS): the model must be there,
+	// and is not changed or deleted.
 	PropertyMustExist = "must-exist"
 
 	// propertyName is the key of a model, as it was for most models of XOS.
 	propertyName = "name"
 )
 
-// relationships are the ones that XOS recipes use for a link to one model. Here they mean the same.
+// relationships are the ones that XOS recipes use for a link to one model. Here they both mean the
+// same.
 var relationships = []string{"tosca.relationships.BelongsToOne", "tosca.relationships.ManyToOne"}
 
 // Type is the node type of one kind of model.
@@ -46,8 +47,8 @@ type Type struct {
 	// Links are what nodes of the type can require.
 	Links []LinkType
 
-	// Keyed tells that models of the kind have a display name (spec.name), by which they are found. Models of other kinds
-	// are found by the name of their node template.
+	// Keyed says that models of the kind have a display name (spec.name), by which they are found.
+	// Models of other kinds are found by the name of their node template.
 	Keyed bool
 }
 
@@ -63,7 +64,7 @@ type PropertyType struct {
 	Required bool
 }
 
-// annotation tells that the property is a switch among the object's annotations.
+// annotation reports whether the property is one of the object's annotations.
 func (p *PropertyType) annotation() bool { return p.Path[0] == "metadata" }
 
 // LinkType is a requirement that nodes of a type can have.
@@ -107,11 +108,13 @@ type Types struct {
 	broken map[string]error
 }
 
-// TypesFromCRDs makes a node type for each definition that is labelled as a model; it leaves out others. A definition that
-// cannot be understood does not keep the rest from being used: whoever asks for its type gets the reason.
+// TypesFromCRDs makes a node type for each definition that is labelled as a model; it leaves out
+// others. The types of good definitions can be used beside one that is wrong; a recipe that uses
+// its type gets the reason.
 //
-// When two groups have models of one kind, both types carry their group (tosca.nodes.Kind.example.com), because a name that
-// silently means one of them would change its meaning with the second CRD.
+// When two groups have models of one kind, both types have their group in the name
+// (tosca.nodes.Kind.example.com): a name without it would change its meaning when the second CRD
+// comes.
 func TypesFromCRDs(crds []apiextensionsv1.CustomResourceDefinition) *Types {
 	ts := &Types{byID: map[string]*Type{}, broken: map[string]error{}}
 	groups := map[string]int{}
@@ -168,7 +171,8 @@ func typeFromCRD(crd *apiextensionsv1.CustomResourceDefinition) (*Type, error) {
 	return t, nil
 }
 
-// linkType names the requirement after the field that holds the reference: owner for both spec.owner.name and spec.owner.
+// linkType names the requirement after the field that holds the reference: owner for both
+// spec.owner.name and spec.owner.
 func linkType(d model.DependsOn, spec *apiextensionsv1.JSONSchemaProps) LinkType {
 	path := strings.Split(d.Path, ".")
 	named := path
@@ -184,7 +188,7 @@ func linkType(d model.DependsOn, spec *apiextensionsv1.JSONSchemaProps) LinkType
 }
 
 func (t *Type) addProperties(spec *apiextensionsv1.JSONSchemaProps) {
-	// Two fields that would share a name in snake_case both keep their own: neither may take what is meant for the other.
+	// Two fields that would have the same name in snake_case both keep their own name.
 	sharing := map[string]int{}
 	for field := range spec.Properties {
 		sharing[snake(field)]++
@@ -213,7 +217,7 @@ func (t *Type) addProperties(spec *apiextensionsv1.JSONSchemaProps) {
 		p := PropertyType{Name: name, Path: []string{"spec", field}, Schema: &s}
 		p.Required = slices.Contains(spec.Required, field) && s.Default == nil
 		if field == propertyName && s.Type == "string" {
-			// Without its key a node names no model, whatever the schema says of the field.
+			// A node needs its key, also if the schema does not require the field.
 			t.Keyed, p.Required = true, true
 		}
 		properties[name] = p
@@ -221,7 +225,7 @@ func (t *Type) addProperties(spec *apiextensionsv1.JSONSchemaProps) {
 	t.Properties = slices.SortedFunc(maps.Values(properties), func(a, b PropertyType) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// ByID finds a type by its name in paths and imports, nil if there is none.
+// ByID finds a type by its name in paths and imports. It returns nil if there is none.
 func (ts *Types) ByID(id string) *Type { return ts.byID[id] }
 
 // IDs lists the types, sorted.
@@ -244,7 +248,7 @@ func (ts *Types) lookup(name string) (*Type, string) {
 	return nil, fmt.Sprintf("type %q is not known; known are: %s", clip(name), list(known))
 }
 
-// list puts words into an answer, and not more of them than somebody wants to read.
+// list joins words for an answer, at most 30 of them.
 func list(words []string) string {
 	const most = 30
 	if len(words) == 0 {

@@ -12,8 +12,8 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// mismatch is a value that is not of the type that the schema wants. Ranges, patterns and the like are not looked at here:
-// the API server checks them in its dry run, and two judges would sooner or later disagree.
+// mismatch is a value that is not of the type that the schema wants. Ranges, patterns and the like
+// are not checked here: the API server does it in its dry run, and two checks could disagree.
 type mismatch struct {
 	at      string
 	node    *yaml.Node
@@ -21,7 +21,8 @@ type mismatch struct {
 	name    string
 }
 
-// value turns YAML into what JSON has for it: nil, bool, int64, float64, string, []any, map[string]any.
+// value turns YAML into the Go values of JSON: nil, bool, int64, float64, string, []any,
+// map[string]any.
 func value(n *yaml.Node, s *apiextensionsv1.JSONSchemaProps, at string) (any, []mismatch) {
 	wrong := func(expected string) (any, []mismatch) {
 		return nil, []mismatch{{at: at, node: n, name: TypeMismatch, message: fmt.Sprintf("is %s; expected %s", kindOf(n), expected)}}
@@ -39,7 +40,7 @@ func value(n *yaml.Node, s *apiextensionsv1.JSONSchemaProps, at string) (any, []
 		}
 		return wrong("an integer or a string")
 	case s.Type == "string":
-		// A date is the only thing besides strings whose text is certain: 012 or 1.10 would not come back as written.
+		// Only a string or a date stays as it was written: 012 or 1.10 would not.
 		if n.Kind == yaml.ScalarNode && (n.Tag == "!!str" || n.Tag == "!!timestamp") {
 			return n.Value, nil
 		}
@@ -111,7 +112,7 @@ func object(n *yaml.Node, s *apiextensionsv1.JSONSchemaProps, at string) (any, [
 		inner := join(at, k.Value)
 		if field, ok := fields[k.Value]; ok {
 			if _, twice := out[field]; twice {
-				bad = append(bad, mismatch{at: inner, node: k, name: DuplicateField, message: "is there twice, in two spellings"})
+				bad = append(bad, mismatch{at: inner, node: k, name: DuplicateField, message: "is given twice, in two spellings"})
 				continue
 			}
 			sub := s.Properties[field]
@@ -156,12 +157,12 @@ func free(n *yaml.Node, at string) (any, []mismatch) {
 		if v, ok := number(n); ok {
 			return v, nil
 		}
-		return nil, []mismatch{{at: at, node: n, name: TypeMismatch, message: fmt.Sprintf("is %s, which JSON has no number for", kindOf(n))}}
+		return nil, []mismatch{{at: at, node: n, name: TypeMismatch, message: fmt.Sprintf("is %s; expected a number that JSON has", kindOf(n))}}
 	}
 	return n.Value, nil
 }
 
-// integer also takes a number in quotes, as the parser below XOS did.
+// integer also takes a number in quotes, as XOS's parser did.
 func integer(n *yaml.Node) (int64, bool) {
 	if n.Kind != yaml.ScalarNode {
 		return 0, false
@@ -177,7 +178,7 @@ func integer(n *yaml.Node) (int64, bool) {
 	return v, true
 }
 
-// number gives an int64 where it can: it is how whole numbers come back from the API.
+// number returns an int64 if it can, as the API does for whole numbers.
 func number(n *yaml.Node) (any, bool) {
 	if v, ok := integer(n); ok {
 		return v, true

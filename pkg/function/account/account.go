@@ -1,9 +1,6 @@
-// Package account says which service account a program works as, and gets tokens
-// for it. Both are questions to the Kubernetes API, so that no file has to be
-// mounted and no setting can be wrong.
-//
-// [Of] names the account behind a client, [Tokens] gets tokens that tell others
-// who the program is. Start reading with [Of].
+// Package account finds out which service account a client works as ([Of]), and gets tokens that
+// prove to others who a program is ([Tokens]). Both ask the Kubernetes API, so no file has to be
+// mounted and no setting can be wrong. Start reading with [Of].
 package account
 
 import (
@@ -29,14 +26,13 @@ import (
 // ErrNone says that a client is not a service account.
 var ErrNone = errors.New("not a service account")
 
-// usernamePrefix and the namespace and name of a service account, separated by
-// a colon, are the name that the API gives the account.
+// usernamePrefix and the namespace and name of a service account, separated by a colon, are the
+// name that the API gives the account.
 const usernamePrefix = "system:serviceaccount:"
 
-// Of returns the service account that the client works as, as the API knows it
-// (SelfSubjectReview). Everybody who is authenticated has the right to ask. The
-// error wraps [ErrNone] if the client is somebody else, and is NotFound if the
-// API does not answer this question.
+// Of returns the service account that the client works as, as the API knows it (SelfSubjectReview).
+// Everybody who is authenticated has the right to ask. The error wraps [ErrNone] if the client is
+// somebody else, and is NotFound if the API does not answer this question.
 func Of(ctx context.Context, client dynamic.Interface) (types.NamespacedName, error) {
 	var review authenticationv1.SelfSubjectReview
 	review.SetGroupVersionKind(authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"))
@@ -62,9 +58,8 @@ const (
 	remembered = 256
 )
 
-// Tokens gets tokens of the service account that a program works as. The account
-// needs the right to create serviceaccounts/token for itself. Safe for concurrent
-// use. Make one with [NewTokens].
+// Tokens gets tokens of the service account that a program works as. The account needs the right to
+// create serviceaccounts/token for itself. Safe for concurrent use. Make one with [NewTokens].
 type Tokens struct {
 	client dynamic.Interface
 	clock  clock.PassiveClock
@@ -74,8 +69,7 @@ type Tokens struct {
 	byAudience *lru.Cache
 }
 
-// NewTokens makes tokens for the account that the client works as. A nil clock
-// is the system's.
+// NewTokens makes tokens for the account that the client works as. A nil clock is the system's.
 func NewTokens(client dynamic.Interface, c clock.PassiveClock) *Tokens {
 	if c == nil {
 		c = clock.RealClock{}
@@ -83,8 +77,8 @@ func NewTokens(client dynamic.Interface, c clock.PassiveClock) *Tokens {
 	return &Tokens{client: client, clock: c, byAudience: lru.New(remembered)}
 }
 
-// For returns a token that only the audience accepts. It asks the API when it
-// has no token that is good for another 5 minutes.
+// For returns a token that only the audience accepts. It asks the API when it has no token that is
+// good for another 5 minutes.
 func (t *Tokens) For(ctx context.Context, audience string) (string, error) {
 	if kept, ok := t.byAudience.Get(audience); ok {
 		kept := kept.(authenticationv1.TokenRequestStatus)
@@ -121,9 +115,9 @@ func (t *Tokens) self(ctx context.Context) (types.NamespacedName, error) {
 	return account, nil
 }
 
-// create sends a request object and fills it with the answer. The clients of
-// client-go that have types for these objects would link the types of all
-// Kubernetes APIs, which every function would have to load.
+// create sends a request object and fills it with the answer. The clients of client-go that have
+// types for these objects would link the types of all Kubernetes APIs, which every function would
+// have to load.
 func create(ctx context.Context, resource dynamic.ResourceInterface, request any, subresource ...string) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(request)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"knative.dev/pkg/logging"
 )
 
-// Serve serves a handler until the test ends, as function.Main would but for
-// the log, which goes nowhere, and returns its URL.
+// Serve serves a handler until the test ends, as function.Main would but for the log, which goes
+// nowhere, and returns its URL.
 func Serve(t testing.TB, handler http.Handler) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -29,7 +29,8 @@ var (
 	remove = action{name: "delete", verb: "Deleted", plan: (*upload.Uploader).PlanDelete}
 )
 
-// maxWait is below the request timeout of Knative Serving (300 s), so that the answer still gets out.
+// maxWait is below the request timeout of Knative Serving (300 s), so that the answer still gets
+// out.
 const maxWait = 4 * time.Minute
 
 // arguments are the query of a request.
@@ -40,7 +41,8 @@ type arguments struct {
 	wait      time.Duration
 }
 
-// parseArguments refuses what it does not know: who mistypes dry-run must not find out by a changed system.
+// parseArguments refuses what it does not know: who mistypes dry-run must not find out by a changed
+// system.
 func parseArguments(q url.Values) (arguments, error) {
 	var args arguments
 	for _, key := range slices.Sorted(maps.Keys(q)) {

@@ -23,8 +23,8 @@ type caller struct {
 	types *tosca.Types
 }
 
-// caller finds out who sends the request. It asks the API and does not look at the body: a stranger's recipe is not worth
-// reading.
+// caller finds out who sends the request. It asks the API and does not look at the body: a
+// stranger's recipe is not worth reading.
 func (s *server) caller(r *http.Request) (*caller, error) {
 	token, err := s.token(r)
 	if err != nil {
@@ -42,8 +42,8 @@ func (s *server) caller(r *http.Request) (*caller, error) {
 	return &caller{api: api, types: types}, nil
 }
 
-// namespace is where the caller's models go: where the request says, otherwise to the namespace of the caller's service
-// account.
+// namespace is where the caller's models go: where the request says, otherwise to the namespace of
+// the caller's service account.
 func (c *caller) namespace(ctx context.Context, asked string) (string, error) {
 	if asked != "" {
 		return asked, nil

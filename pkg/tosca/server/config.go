@@ -12,19 +12,19 @@ import (
 
 // Env is the function's configuration.
 type Env struct {
-	// UsersDir is where the Secret with the users of XOS is mounted, if there is one.
+	// UsersDir is where the Secret with the users of XOS is mounted.
 	UsersDir string `envconfig:"XOS_USERS_DIR"`
 
-	// APIHost and APIPort are what Kubernetes tells every container.
+	// APIHost and APIPort are set by Kubernetes in every container.
 	APIHost string `envconfig:"KUBERNETES_SERVICE_HOST"`
 	APIPort string `envconfig:"KUBERNETES_SERVICE_PORT" default:"443"`
 
-	// CA is the CA, as PEM, that the Kubernetes API is known by. Kubernetes keeps it in the ConfigMap kube-root-ca.crt of each
-	// namespace, so that no service account has to be mounted to have it.
+	// CA is the CA of the Kubernetes API, as PEM. Kubernetes has it in the ConfigMap
+	// kube-root-ca.crt of each namespace, so no service account has to be mounted for it.
 	CA string `envconfig:"KUBERNETES_CA"`
 }
 
-// API says where the Kubernetes API is, in a pod or by KUBECONFIG, and never with credentials.
+// API says where the Kubernetes API is, in a pod or by KUBECONFIG. It has no credentials.
 func (e Env) API() (*rest.Config, error) {
 	if e.APIHost == "" || os.Getenv("KUBECONFIG") != "" {
 		config, err := function.KubeConfig()

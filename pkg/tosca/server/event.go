@@ -29,14 +29,15 @@ type sender struct {
 
 type senderKey struct{}
 
-// event handles a recipe that comes as a CloudEvent, in either content mode, with the recipe as text or as a JSON string.
-// Where its models go is said by its attribute namespace or by the query.
+// event handles a recipe that comes as a CloudEvent, in either content mode, with the recipe as
+// text or as a JSON string. Its attribute namespace or the query says where its models go.
 //
-// The sender has to show a bearer token as everybody else. Knative's Triggers send none (or, with OIDC, one that is good for
-// this function only and not for the Kubernetes API), so behind a Trigger there has to be something that adds it; without it
-// the answer is 401, which no broker tries again.
+// The sender needs a bearer token like everybody. Knative's Triggers send none (or, with OIDC, one
+// that is for this function and not for the Kubernetes API), so something behind a Trigger has to
+// add it. Without it the answer is 401, after which no broker tries again.
 //
-// A bad recipe is answered with 422, which goes to the dead letter at once, with all of its errors as the reason.
+// A bad recipe is answered with 422, which makes a broker give the event up at once, with all
+// errors as the reason.
 func (s *server) event() (handler, error) {
 	events, err := function.Events(handleEvent)
 	if err != nil {
@@ -98,8 +99,8 @@ func (s sender) do(ctx context.Context, event cloudevents.Event) error {
 	return err
 }
 
-// recipeOf also takes the recipe as a JSON string: it is what becomes of text that is put into a structured event without a
-// datacontenttype.
+// recipeOf also takes the recipe as a JSON string: a structured event without a datacontenttype has
+// its text like that.
 func recipeOf(event cloudevents.Event) []byte {
 	var text string
 	if err := json.Unmarshal(event.Data(), &text); err == nil {

@@ -26,14 +26,15 @@ const (
 //
 //	{"username": "admin@opencord.org", "password": "letmein", "token": "<bearer token for the Kubernetes API>"}
 //
-// The name is in the file because an e-mail address is no key that a Secret can have; without it, the file's name counts.
+// The name is in the file because an e-mail address cannot be a key of a Secret. Without it, the
+// file's name is the name.
 type user struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
 	Token    string `json:"token"`
 }
 
-// token finds the bearer token that the request works with. The function has none of its own that it could fall back to.
+// token finds the bearer token that the request works with. The function has no token of its own.
 func (s *server) token(r *http.Request) (string, error) {
 	refuse := func(message string) (string, error) {
 		return "", &failure{status: http.StatusUnauthorized, errs: []*tosca.Error{{Name: unauthorized, Message: message}}}
@@ -47,14 +48,14 @@ func (s *server) token(r *http.Request) (string, error) {
 	}
 	name, password := r.Header.Get(headerUsername), r.Header.Get(headerPassword)
 	if name == "" && password == "" {
-		return refuse("who are you? Send `Authorization: Bearer <token for the Kubernetes API>`")
+		return refuse("expected `Authorization: Bearer <token for the Kubernetes API>`")
 	}
 	users, err := readUsers(s.UsersDir)
 	if err != nil {
 		return "", err
 	}
 	if users == nil {
-		return refuse("xos-username and xos-password are switched off here: there is no Secret with users; send `Authorization: Bearer <token for the Kubernetes API>`")
+		return refuse("xos-username and xos-password are not taken: there is no Secret with users; expected `Authorization: Bearer <token for the Kubernetes API>`")
 	}
 	token := match(users, name, password)
 	if token == "" {
@@ -63,7 +64,8 @@ func (s *server) token(r *http.Request) (string, error) {
 	return token, nil
 }
 
-// match compares with every user and every time in full, so that the time it takes tells nothing about names or passwords.
+// match always compares with every user, so that the time it takes says nothing about names or
+// passwords.
 func match(users []user, name, password string) string {
 	token := ""
 	for _, u := range users {
@@ -74,14 +76,14 @@ func match(users []user, name, password string) string {
 	return token
 }
 
-// sameText compares hashes: of those, not even the length differs.
+// sameText compares hashes, which all have the same length.
 func sameText(a, b string) int {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:])
 }
 
-// readUsers reads the Secret anew for each request, so that a changed password counts as soon as the kubelet has brought it.
-// The result is nil if there is no Secret.
+// readUsers reads the Secret for each request, so that a new password counts as soon as the kubelet
+// has mounted it. It returns nil if there is no Secret.
 func readUsers(dir string) ([]user, error) {
 	if dir == "" {
 		return nil, nil
@@ -95,7 +97,7 @@ func readUsers(dir string) ([]user, error) {
 	}
 	var users []user
 	for _, e := range entries {
-		// ..data and the like are how the kubelet swaps all files at once.
+		// The kubelet's own entries, such as ..data.
 		if strings.HasPrefix(e.Name(), "..") {
 			continue
 		}
@@ -108,7 +110,7 @@ func readUsers(dir string) ([]user, error) {
 			return nil, unreadable(fmt.Errorf("key %s: expected JSON with username, password and token", e.Name()))
 		}
 		u.Username = cmp.Or(u.Username, e.Name())
-		// An empty password or token is a Secret that is not filled in yet, and must let nobody in.
+		// A Secret that is not filled in yet must let nobody in.
 		if u.Password == "" || u.Token == "" {
 			continue
 		}

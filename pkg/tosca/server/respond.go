@@ -26,7 +26,7 @@ const (
 	internal     = "InternalError"
 )
 
-// retryAfter is what a caller is told who comes while the API is away, in seconds.
+// retryAfter is when a caller may try again while the API is away, in seconds.
 const retryAfter = "5"
 
 // failure is an error that knows its HTTP status.
@@ -43,7 +43,7 @@ func badRequest(name, message string) *failure {
 	return &failure{status: http.StatusBadRequest, errs: []*tosca.Error{{Name: name, Message: message}}}
 }
 
-// failureOf finds the answer to an error: the recipe's, the API's, or one that should not be.
+// failureOf finds the answer to an error: a failure, one of the recipe, or one of the API.
 func failureOf(err error) *failure {
 	var own *failure
 	if errors.As(err, &own) {
@@ -53,7 +53,7 @@ func failureOf(err error) *failure {
 	if errors.As(err, &partial) {
 		f := failureOf(partial.Err)
 		f = &failure{status: f.status, errs: []*tosca.Error{{Name: f.errs[0].Name, Message: partial.Error()}}}
-		// What cannot be blamed on the recipe after the dry run of it passed is a matter of trying again.
+		// The recipe is good, since its dry run has passed. Something else changed.
 		if f.status == http.StatusBadRequest {
 			f.status = http.StatusConflict
 		}
@@ -81,17 +81,17 @@ func failureOf(err error) *failure {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 		return one(http.StatusConflict, tosca.Conflict)
 	}
-	// What is left is an API that cannot be reached, is overloaded, breaks off, or does not serve a new model yet. All of
+	// Otherwise the API cannot be reached, is overloaded, or does not serve a new model yet. All of
 	// that passes.
 	f := one(http.StatusServiceUnavailable, unavailable)
 	if !isStatus {
-		// Addresses and certificates in the errors of the transport are for the log.
+		// The transport's errors have addresses and certificates in them, which are for the log.
 		f.errs[0].Message = "the Kubernetes API cannot be reached; try again"
 	}
 	return f
 }
 
-// statusOf is 409 if nothing is wrong with the recipe itself.
+// statusOf is 409 if all errors are conflicts, otherwise 400.
 func statusOf(errs tosca.Errors) int {
 	for _, e := range errs {
 		if e.Name != tosca.Conflict {
@@ -109,7 +109,8 @@ func names(steps []*upload.Step) []string {
 	return out
 }
 
-// log keeps what an operator has to know: trouble with the API, and recipes that were only half done.
+// log logs what an operator has to know: trouble with the API, and recipes that are only partly
+// done.
 func (f *failure) log(ctx context.Context, err error) {
 	if f.status >= http.StatusInternalServerError || len(f.left) > 0 {
 		logging.FromContext(ctx).Errorw("Request failed", zap.Int("code", f.status), zap.Error(err))
@@ -145,7 +146,7 @@ type result struct {
 	pending []upload.Pending
 }
 
-// status is 504 when the models were written and waiting for them was in vain.
+// status is 504 if the models were written, and were not ready in time.
 func (res *result) status() int {
 	if len(res.pending) > 0 {
 		return http.StatusGatewayTimeout
@@ -252,7 +253,7 @@ func (res *result) json() map[string]any {
 	return out
 }
 
-// pythonList writes names as XOS did, which let Python print its list.
+// pythonList writes names as XOS did: as Python prints a list.
 func pythonList(names []string) string {
 	words := make([]string, 0, len(names))
 	for _, n := range names {
@@ -269,7 +270,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	// Who does not listen any more cannot be told.
+	// The error is ignored: the caller is gone.
 	_, _ = io.WriteString(w, text)
 }
 

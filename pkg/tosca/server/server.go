@@ -1,5 +1,5 @@
-// Package server is the HTTP side of the TOSCA function: the paths, headers and answers that XOS had, in front of package
-// upload.
+// Package server is the HTTP side of the TOSCA function: the paths, headers and answers that XOS
+// had, in front of package upload.
 //
 //	POST /run                  create or update what the recipe in the body lists
 //	POST /delete               delete it, in reverse order
@@ -7,9 +7,10 @@
 //	GET  /                     the node types, as JSON
 //	GET  /custom_type/<name>   one of them, as TOSCA
 //
-// Every request works with its caller's own bearer token and keeps nothing for the next one, so there is nothing that a
-// restart could fix. A request is handled in this order: who sends it (token, then the API's answer), where its models go
-// (?namespace=, otherwise the namespace of the caller's service account), and only then its body.
+// Every request works with its caller's own bearer token and keeps nothing for the next one, so
+// there is nothing that a restart could fix. A request is handled in this order: who sends it
+// (token, then the API's answer), where its models go (?namespace=, otherwise the namespace of the
+// caller's service account), and only then its body.
 //
 // Start reading with [New]; caller.go has the order of a request, respond.go the answers.
 package server
@@ -33,11 +34,12 @@ import (
 
 // Options are what a server needs.
 type Options struct {
-	// API says where the Kubernetes API is and by which CA it is known. Credentials in it are not used.
+	// API says where the Kubernetes API is and by which CA it is known. Credentials in it are not
+	// used.
 	API *rest.Config
 
-	// UsersDir is a mounted Secret with the users of XOS (config/samples/tosca/users.yml). If it is empty or not there, the
-	// headers xos-username and xos-password are refused.
+	// UsersDir is a mounted Secret with the users of XOS (config/samples/tosca/users.yml). If it is
+	// empty or not there, the headers xos-username and xos-password are refused.
 	UsersDir string
 }
 
@@ -57,8 +59,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// New makes the handler. Its answers are text, as XOS's were, or JSON for those who send `Accept: application/json`.
-// The error is about the environment (see function.Events).
+// New makes the handler. Its answers are text, as XOS's were, or JSON for those who send `Accept:
+// application/json`. The error is about the environment (see function.Events).
 func New(o Options) (http.Handler, error) {
 	s := &server{Options: o}
 	event, err := s.event()
@@ -74,7 +76,7 @@ func New(o Options) (http.Handler, error) {
 	return recovered(mux), nil
 }
 
-// recovered makes a panic an answer that says nothing of the program's insides; those go to the log.
+// recovered answers a panic with 500. What it was about is in the log only.
 func recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -83,7 +85,7 @@ func recovered(next http.Handler) http.Handler {
 				return
 			}
 			if p == http.ErrAbortHandler {
-				panic(p) // How net/http is told to break off the connection.
+				panic(p) // It makes net/http close the connection.
 			}
 			logging.FromContext(r.Context()).Errorw("Handler panicked", zap.Any("panic", p), zap.String("path", r.URL.Path), zap.ByteString("stack", debug.Stack()))
 			respondError(w, r, &failure{status: http.StatusInternalServerError, errs: []*tosca.Error{{Name: internal, Message: "internal error, see the log of the function"}}})
@@ -119,7 +121,7 @@ func (s *server) recipes(do action) handler {
 	}
 }
 
-// body reads a recipe of any content type: what curl sends by default is called a form.
+// body reads a recipe of any content type: curl calls what it sends a form.
 func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return nil, &failure{status: http.StatusUnsupportedMediaType, errs: []*tosca.Error{{Name: tosca.InvalidArgument,
@@ -171,7 +173,7 @@ func (s *server) customType(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// wantsJSON reads the Accept header as far as two kinds of answer need it.
+// wantsJSON reports whether the Accept header has JSON.
 func wantsJSON(r *http.Request) bool {
 	for accept := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		if media, _, err := mime.ParseMediaType(accept); err == nil && media == "application/json" {

@@ -354,7 +354,8 @@ would update node "b", Widget NS/b: spec.color "green" -> "red", spec.count 3 ->
 	w.run(third).want(t, "the second try is planned on what is there now", 200, "Created models: ['a2', 'b']")
 }
 
-// A caller who hangs up while the recipe is checked has nothing written; one who does so later has all of it.
+// A caller who hangs up while the recipe is checked has nothing written; one who does so later has
+// all of it.
 func TestCallerHangsUp(t *testing.T) {
 	cases := map[string]struct {
 		reason string
@@ -478,7 +479,7 @@ func TestIdentity(t *testing.T) {
 		code    int
 		want    string
 	}{
-		"None":         {"Nobody has no rights", w, []string{"Authorization", ""}, 401, "UnauthorizedError: who are you?..."},
+		"None":         {"Nobody has no rights", w, []string{"Authorization", ""}, 401, "UnauthorizedError: expected `Authorization: Bearer..."},
 		"Basic":        {"Only bearer tokens are credentials for the API", w, []string{"Authorization", "Basic eDp5"}, 401, "UnauthorizedError: expected `Authorization: Bearer..."},
 		"Empty":        {"A token has to be there", w, []string{"Authorization", "Bearer "}, 401, "UnauthorizedError: expected..."},
 		"Wrong":        {"The API says who is known", w, []string{"Authorization", "Bearer nobody"}, 401, "UnauthorizedError: cannot list the models' CustomResourceDefinitions: Unauthorized\n"},
@@ -489,7 +490,7 @@ func TestIdentity(t *testing.T) {
 		"XOSEmpty":     {"A user whose password is not set yet", w, []string{"Authorization", "", "xos-username", "unfinished", "xos-password", ""}, 401, "UnauthorizedError: xos-username or xos-password is wrong\n"},
 		"XOSFileOfAll": {"The name of the key is no user when the file says another", w, []string{"Authorization", "", "xos-username", "admin", "xos-password", "letmein"}, 401, "UnauthorizedError: xos-..."},
 		"XOSReader":    {"A user of XOS has the rights of its token", w, []string{"Authorization", "", "xos-username", "looker", "xos-password", "secret"}, 403, "ForbiddenError: ..."},
-		"XOSOff":       {"Without the Secret the headers are no identity", off, []string{"Authorization", "", "xos-username", "admin@opencord.org", "xos-password", "letmein"}, 401, "UnauthorizedError: xos-username and xos-password are switched off here..."},
+		"XOSOff":       {"Without the Secret the headers are no identity", off, []string{"Authorization", "", "xos-username", "admin@opencord.org", "xos-password", "letmein"}, 401, "UnauthorizedError: xos-username and xos-password are not taken..."},
 		"XOS":          {"An old script goes on working", w, []string{"Authorization", "", "xos-username", "admin@opencord.org", "xos-password", "letmein"}, 200, "Created models: ['xos']"},
 	}
 	for name, tc := range cases {
@@ -575,7 +576,8 @@ func TestNamespaces(t *testing.T) {
 	sameSet(t, "nothing went anywhere else", []string{}, w.objects())
 }
 
-// The API is asked who sends a request before the body is read: a body that never ends must not matter to a stranger's answer.
+// The API is asked who sends a request before the body is read: a body that never ends must not
+// matter to a stranger's answer.
 func TestStrangersAreNotListenedTo(t *testing.T) {
 	w := newWorld(t)
 	w.calledBy("alice")
@@ -644,8 +646,8 @@ unchanged: node "old", Widget NS/old
 
 func TestWait(t *testing.T) {
 	w := newWorld(t)
-	// The synchronizer of this test works while somebody waits: the first look at the widgets is the plan's, the second one
-	// is Wait's.
+	// The synchronizer of this test works while somebody waits: the first look at the widgets is
+	// the plan's, the second one is Wait's.
 	step := func(f func()) {
 		looks := 0
 		w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -812,9 +814,10 @@ func TestThousandNodes(t *testing.T) {
 	t.Logf("1000 nodes: %s, again: %s", created.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
 }
 
-// BenchmarkUpload prints what a node costs at 10, 100 and 1,000 nodes, the first upload and one that changes nothing. Each
-// must not be more at a greater length, save for the machine's noise: x-of-shorter is the cost next to that of the tenth of
-// the nodes. (At 10 nodes, what is done once for each recipe shows.)
+// BenchmarkUpload prints what a node costs at 10, 100 and 1,000 nodes, the first upload and one
+// that changes nothing. Each must not be more at a greater length, save for the machine's noise:
+// x-of-shorter is the cost next to that of the tenth of the nodes. (At 10 nodes, what is done once
+// for each recipe shows.)
 func BenchmarkUpload(b *testing.B) {
 	for _, again := range []bool{false, true} {
 		shorter := 0.0
@@ -822,7 +825,8 @@ func BenchmarkUpload(b *testing.B) {
 			b.Run(fmt.Sprintf("again=%t/nodes=%d", again, n), func(b *testing.B) {
 				w := newWorld(b)
 				text := nodes(n)
-				// The first write to a namespace makes the API server set things up that are not the upload's.
+				// The first write to a namespace makes the API server set things up that are not
+				// the upload's.
 				w.run(text)
 				if !again {
 					w.delete(text)

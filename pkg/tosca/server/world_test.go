@@ -61,7 +61,8 @@ func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision,
 	return authorizer.DecisionDeny, "not allowed in this test", nil
 }
 
-// world is a TOSCA function in front of the API, with a proxy in between that sees and can disturb what it asks.
+// world is a TOSCA function in front of the API, with a proxy in between that sees and can disturb
+// what it asks.
 type world struct {
 	t         testing.TB
 	namespace string
@@ -75,8 +76,8 @@ type world struct {
 	mu     sync.Mutex
 	tokens map[string]bool
 	writes []string
-	// user is who the API says that the caller is: a service account of the namespace. If it is empty, the API does not
-	// say, like the one of these tests.
+	// user is who the API says that the caller is: a service account of the namespace. If it is
+	// empty, the API does not say, like the one of these tests.
 	user string
 	// disturb is called for each request before the API gets it; true means that it has answered.
 	disturb func(w http.ResponseWriter, r *http.Request) bool
@@ -226,7 +227,8 @@ func (a answer) want(t testing.TB, reason string, code int, body string) {
 	}
 }
 
-// state is every object of the namespace with its resource version: two equal states mean that nothing was written.
+// state is every object of the namespace with its resource version: two equal states mean that
+// nothing was written.
 func (w *world) state() map[string]string {
 	w.t.Helper()
 	state := map[string]string{}
@@ -279,8 +281,8 @@ func (w *world) create(gvr schema.GroupVersionResource, kind, name string, spec 
 	return made
 }
 
-// change writes to an object, its status included, as a step or another user would. It is called from other goroutines,
-// too, and so does not end the test.
+// change writes to an object, its status included, as a step or another user would. It is called
+// from other goroutines, too, and so does not end the test.
 func (w *world) change(gvr schema.GroupVersionResource, name string, f func(o map[string]any)) {
 	r := w.admin.Resource(gvr).Namespace(w.namespace)
 	o, err := r.Get(context.Background(), name, metav1.GetOptions{})

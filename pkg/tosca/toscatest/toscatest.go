@@ -1,5 +1,5 @@
-// Package toscatest has recipes for tests: those of the parser and those of the HTTP server, which have to agree on what is
-// a bad one.
+// Package toscatest has recipes for tests: those of the parser and those of the HTTP server, which
+// have to agree on what is a bad one.
 package toscatest
 
 import (
@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// The limits of package tosca, written out: a test that takes them from there would not see them change.
+// The limits of package tosca, written out: a test that takes them from there would not see them
+// change.
 const (
 	maxBytes = 1 << 20
 	maxNodes = 5000
@@ -24,19 +25,21 @@ type Bad struct {
 	Want []string
 }
 
-// Recipe puts node templates, indented by two spaces, into an otherwise complete recipe. They start on line 4.
+// Recipe puts node templates, indented by two spaces, into an otherwise complete recipe. They start
+// on line 4.
 func Recipe(nodes string) string {
 	return "tosca_definitions_version: tosca_simple_yaml_1_0\ntopology_template:\n  node_templates:\n    " +
 		strings.ReplaceAll(strings.TrimSpace(nodes), "\n", "\n    ") + "\n"
 }
 
-// Widget is a node of type Widget (pkg/tosca/testdata/crds) that is in order, with more lines below its properties.
+// Widget is a node of type Widget (pkg/tosca/testdata/crds) that is in order, with more lines below
+// its properties.
 func Widget(name string, more ...string) string {
 	return fmt.Sprintf("%s:\n  type: tosca.nodes.Widget\n  properties:\n    name: %s\n    count: 1\n%s", name, name, strings.Join(more, ""))
 }
 
-// BadRecipes is the table of recipes that can go wrong without an API server's help. The types are those of
-// pkg/tosca/testdata/crds and config/crds.
+// BadRecipes is the table of recipes that can go wrong without an API server's help. The types are
+// those of pkg/tosca/testdata/crds and config/crds.
 func BadRecipes() map[string]Bad {
 	var deep strings.Builder
 	deep.WriteString(Widget("a", "    anything:\n"))
@@ -67,7 +70,7 @@ func BadRecipes() map[string]Bad {
 		"MergeKey":       {"A merge key is a kind of expansion", "<<: {a: 1}\n", []string{"SyntaxError: line 1: a key must be a plain word"}},
 		"Tag":            {"Tags made Python build objects", "a: !!python/object/apply:os.system [ls]\n", []string{"SyntaxError: line 1: tag !!python/object"}},
 		"ComplexKey":     {"A key is a word", "? [a, b]\n: c\n", []string{"SyntaxError: line 1: a key must be a plain word"}},
-		"DuplicateKey":   {"One of two equal keys would be lost", "a: 1\na: 2\n", []string{"DuplicateFieldError: line 2: key \"a\" is there twice, first on line 1"}},
+		"DuplicateKey":   {"One of two equal keys would be lost", "a: 1\na: 2\n", []string{"DuplicateFieldError: line 2: key \"a\" is given twice, first on line 1"}},
 		"DuplicateNodes": {"That goes for nodes as well", Recipe("a: {type: t}\na: {type: t}"), []string{"DuplicateFieldError: line 5: key \"a\""}},
 		"TooDeep":        {"Depth is bounded", Recipe(deep.String()), []string{"SyntaxError: line 36: nested deeper than 32 levels"}},
 		"NoVersion":      {"The version is required", "topology_template: {node_templates: {a: {type: t}}}\n", []string{"MissingRequiredFieldError: line 1: \"tosca_definitions_version\" is required"}},
@@ -104,7 +107,7 @@ func BadRecipes() map[string]Bad {
 		"ListScalar":     {"A list is a list", Recipe(Widget("a", "    tags: x")), []string{"TypeMismatchError: line 9: node \"a\": property \"tags\": is the string \"x\"; expected a list"}},
 		"ListItem":       {"Items are checked", Recipe(Widget("a", "    tags: [x, 1]")), []string{"TypeMismatchError: line 9: node \"a\": property \"tags\": [1] is 1; expected a string"}},
 		"Nested":         {"So are maps in lists", Recipe(Widget("a", "    ports: [{proto: 1, x: 2}]")), []string{"TypeMismatchError: line 9: node \"a\": property \"ports\": [0].proto is 1", "UnknownFieldError: line 9: node \"a\": property \"ports\": [0].x is not known; known are: portNumber, proto", "MissingRequiredFieldError: line 9: node \"a\": property \"ports\": [0].port_number is required"}},
-		"TwoSpellings":   {"A field that is there in two spellings is there twice", Recipe(Widget("a", "    ports: [{portNumber: 1, port_number: 2}]")), []string{"DuplicateFieldError: line 9"}},
+		"TwoSpellings":   {"A field that is there in two spellings is given twice", Recipe(Widget("a", "    ports: [{portNumber: 1, port_number: 2}]")), []string{"DuplicateFieldError: line 9"}},
 		"IntOrString":    {"Neither an integer nor a string", Recipe(Widget("a", "    window: [1]")), []string{"TypeMismatchError: line 9"}},
 		"FreeInf":        {"Free form is still JSON", Recipe(Widget("a", "    anything: {x: .nan}")), []string{"TypeMismatchError: line 9: node \"a\": property \"anything\": x is .nan"}},
 		"MustExistText":  {"must-exist is a boolean", Recipe(Widget("a", "    must-exist: sure")), []string{"TypeMismatchError: line 9: node \"a\": property \"must-exist\""}},

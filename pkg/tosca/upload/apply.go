@@ -13,12 +13,13 @@ import (
 
 // PartialError says that an upload stopped in the middle. It wraps the error that stopped it.
 type PartialError struct {
-	// Done and Left are the steps that were made and that were not; the first of Left is the one that failed.
+	// Done and Left are the steps that were made and that were not; the first of Left is the one
+	// that failed.
 	Done, Left []*Step
 	Err        error
 }
 
-// Error says what is done and what is not. Uploading the recipe again makes the rest.
+// Error says what is done and what is not.
 func (e *PartialError) Error() string {
 	return fmt.Sprintf("stopped at node %q: %v\ndone: %s\nnot done: %s\nUpload the recipe again to have the rest done.",
 		e.Left[0].Node.Name, e.Err, describe(e.Done), describe(e.Left))
@@ -42,8 +43,8 @@ func describe(steps []*Step) string {
 
 func (a Action) writes() bool { return a == Create || a == Update || a == Delete }
 
-// Apply makes the changes of the plan, one after the other in its order. It goes on if ctx ends: half of a recipe is worse
-// than a recipe that nobody waited for. The error is a PartialError.
+// Apply makes the changes of the plan, one after the other in its order. It goes on if ctx ends:
+// half of a recipe is worse than a recipe that nobody waited for. The error is a PartialError.
 func (u *Uploader) Apply(ctx context.Context, plan *Plan) error {
 	ctx = context.WithoutCancel(ctx)
 	for i, s := range plan.Steps {
@@ -75,8 +76,8 @@ func (u *Uploader) apply(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// PlanDelete finds out what deleting the nodes removes, in reverse order, and has the API server agree to it. References
-// are left out, and what is not there (any more) is nothing to delete.
+// PlanDelete finds out what deleting the nodes removes, in reverse order, and has the API server
+// agree to it. References are left out, and an object that is not there is not deleted.
 func (u *Uploader) PlanDelete(ctx context.Context, nodes []*tosca.Node) (*Plan, tosca.Errors, error) {
 	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n *tosca.Node) bool { return n.MustExist })
 	slices.Reverse(nodes)

@@ -12,8 +12,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
-// choices links a new node to the only object that it can mean when the recipe does not say: XOS gave a model that has an
-// owner_class_name, and was saved without an owner, to the only service of that class.
+// choices finds the links that a recipe leaves open and that can have only one target: XOS gave a
+// model with an owner_class_name that was saved without an owner to the only service of that class.
 type choices struct {
 	uploader *Uploader
 	steps    []*Step
@@ -26,8 +26,8 @@ func (u *Uploader) choices(steps []*Step, found map[schema.GroupKind]*found) *ch
 	return &choices{uploader: u, steps: steps, found: found, objects: map[*tosca.Type]sets.Set[string]{}}
 }
 
-// fill sets the links of a step that the recipe leaves open and that only one object fits. With none or several they stay
-// open, and whoever needs the link waits for it and says so.
+// fill sets the links of a step that the recipe leaves open and that only one object fits. With
+// none or several they stay open; a step that needs the link waits for it and says so.
 func (c *choices) fill(ctx context.Context, s *Step) error {
 	for _, l := range s.Node.Type.Links {
 		given := slices.ContainsFunc(s.Node.Links, func(n tosca.Link) bool { return n.Requirement == l.Name })
@@ -45,7 +45,7 @@ func (c *choices) fill(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// of lists the objects of a type that are there, or will be once the recipe is worked through.
+// of lists the objects of a type that are there, and those that the recipe makes.
 func (c *choices) of(ctx context.Context, t *tosca.Type) (sets.Set[string], error) {
 	if objects, ok := c.objects[t]; ok {
 		return objects, nil

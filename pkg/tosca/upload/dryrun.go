@@ -13,8 +13,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
-// dryRunAll has the API server check every write: schema, rules, rights, everything except storing it. The Errors are about
-// the recipe, in the order of the steps; the other error is the API's.
+// dryRunAll has the API server check every write: schema, rules, rights, everything except storing
+// it. The Errors are about the recipe, in the order of the steps; the other error is the API's.
 func (u *Uploader) dryRunAll(ctx context.Context, steps []*Step) (tosca.Errors, error) {
 	results := make([]tosca.Errors, len(steps))
 	g, ctx := errgroup.WithContext(ctx)
@@ -46,8 +46,8 @@ func (u *Uploader) dryRunAll(ctx context.Context, steps []*Step) (tosca.Errors, 
 	return errs, nil
 }
 
-// explain turns an answer of the API server about the object into errors of the recipe. Any other failure (rights, the API
-// away) is not the recipe's and comes back as it is.
+// explain turns an answer of the API server about the object into errors of the recipe. Any other
+// failure (rights, the API is away) is not the recipe's, and is returned as it is.
 func (s *Step) explain(err error) (tosca.Errors, error) {
 	n := s.Node
 	what := fmt.Sprintf("%s %s %s", s.Action, s.Kind(), s.Object)
@@ -67,7 +67,7 @@ func (s *Step) explain(err error) (tosca.Errors, error) {
 	causes := status.Status().Details.Causes
 	var errs tosca.Errors
 	for _, c := range causes {
-		// The server's remark that it did not look any further, beside what it did find.
+		// The server only says that it did not check any further.
 		if c.Field == noField && len(causes) > 1 {
 			continue
 		}

@@ -71,7 +71,7 @@ type Change struct {
 	To    any    `json:"to"`
 }
 
-// String is the change as the answer of a dry run words it.
+// String is the change in the words of a dry run's answer.
 func (c Change) String() string {
 	from := "(not set)"
 	if c.From != nil {
@@ -108,8 +108,8 @@ type found struct {
 	byKey    map[string][]*unstructured.Unstructured
 }
 
-// find lists each kind of the recipe once, however many nodes there are, and keeps only what they can mean: the objects
-// that have the name or the display name of a node.
+// find lists each kind of the recipe once, for any number of nodes, and keeps the objects that they
+// can mean: those that have the name or the display name of a node.
 func (u *Uploader) find(ctx context.Context, nodes []*tosca.Node) (map[schema.GroupKind]*found, error) {
 	wanted := map[*tosca.Type]sets.Set[string]{}
 	for _, n := range nodes {
@@ -142,7 +142,7 @@ func (u *Uploader) find(ctx context.Context, nodes []*tosca.Node) (map[schema.Gr
 	return all, nil
 }
 
-// displayName is spec.name, or the object's name where the kind has no such field or it is not set.
+// displayName is spec.name, or the object's name if the kind has no such field or it is not set.
 func displayName(t *tosca.Type, o *unstructured.Unstructured) string {
 	name := ""
 	if t.Keyed {
@@ -151,8 +151,9 @@ func displayName(t *tosca.Type, o *unstructured.Unstructured) string {
 	return cmp.Or(name, o.GetName())
 }
 
-// resolve finds the object of a node; nil, nil if there is none. An object is found by its display name, whatever its own
-// name is, so that models made with kubectl are the same models.
+// resolve finds the object of a node; it returns nil, nil if there is none. It looks for the
+// display name and not for the object's name, so that models that were made with kubectl are found
+// too.
 func (f *found) resolve(n *tosca.Node) (*unstructured.Unstructured, *tosca.Error) {
 	conflict := func(format string, args ...any) (*unstructured.Unstructured, *tosca.Error) {
 		return nil, &tosca.Error{Name: tosca.Conflict, Node: n.Name, Line: n.Line, Message: fmt.Sprintf(format, args...)}
@@ -182,8 +183,9 @@ func (f *found) resolve(n *tosca.Node) (*unstructured.Unstructured, *tosca.Error
 	return conflict("%q is the name of %d objects: %s; it is not clear which is meant", n.Key, len(names), strings.Join(names, ", "))
 }
 
-// Plan finds out what an upload of the nodes changes, and has the API server agree to it. It writes nothing. What is wrong
-// with the recipe is in the Errors; the other error is the API's, and then the rest is of no use.
+// Plan finds out what an upload of the nodes changes, and has the API server agree to it. It writes
+// nothing. What is wrong with the recipe is in the Errors; the other error is the API's, and then
+// the rest is of no use.
 func (u *Uploader) Plan(ctx context.Context, nodes []*tosca.Node) (*Plan, tosca.Errors, error) {
 	objects, err := u.find(ctx, nodes)
 	if err != nil {
@@ -237,7 +239,7 @@ func (u *Uploader) fill(ctx context.Context, steps []*Step, objects map[schema.G
 			return nil, err
 		}
 		if s.same(s.want) {
-			// Nothing to ask about. Most uploads are of a recipe that was uploaded before.
+			// Mostly: most recipes were uploaded before.
 			s.Action = Unchanged
 			continue
 		}
@@ -262,7 +264,7 @@ func (s *Step) decide(live *unstructured.Unstructured) *tosca.Error {
 	}
 	s.Object = live.GetName()
 	if live.GetDeletionTimestamp() != nil {
-		// Whatever would be written now goes away with the object.
+		// What is written now would go away with the object.
 		return fail(tosca.Conflict, "%s %s is being deleted; try again when it is gone", s.Kind(), s.Object)
 	}
 	s.Action = Update
@@ -285,7 +287,7 @@ func (s *Step) fill(namespace string, names map[*tosca.Node]string) error {
 		s.want.SetGroupVersionKind(s.Node.Type.GVK)
 		s.want.SetNamespace(namespace)
 		s.want.SetName(s.Object)
-		// A kind without required fields still has to have the field that they are in.
+		// The object needs a spec, also if the recipe sets nothing in it.
 		s.want.Object["spec"] = map[string]any{}
 	}
 	return s.set(s.want)
@@ -319,8 +321,8 @@ func (s *Step) same(o *unstructured.Unstructured) bool {
 	return true
 }
 
-// compare looks at what the API server would make of an update. It is the judge of what is a change, because it alone
-// knows its defaults: a recipe that leaves one out says the same as one that spells it out.
+// compare finds the changes in what the API server would make of an update. Only the API server
+// knows its defaults: a recipe that leaves one out means the same as one that has it.
 func (s *Step) compare(after *unstructured.Unstructured) {
 	if s.same(after) {
 		s.Action = Unchanged
@@ -335,7 +337,7 @@ func (s *Step) compare(after *unstructured.Unstructured) {
 	}
 }
 
-// changes goes down into maps, so that only what differs is told.
+// changes goes into maps, so that it lists only what differs.
 func changes(at string, from, to any) []Change {
 	a, aMap := from.(map[string]any)
 	b, bMap := to.(map[string]any)

@@ -1,10 +1,11 @@
-// Package upload brings the nodes of a checked recipe into the Kubernetes API: it finds what is there, asks for a dry run
-// of every change, makes the changes, and waits for their effect.
+// Package upload makes objects of the nodes of a checked recipe: it finds what is there, asks for a
+// dry run of every change, makes the changes, and waits for their effect.
 //
-// It is all or nothing as far as an API without transactions allows: before the first write, the API server itself has
-// agreed to every single one of them (schema, CEL rules, rights). What can still go wrong after that (the API goes away,
-// somebody else writes to the same object) ends in a PartialError, which says exactly what was done. An upload whose caller
-// goes away before that writes nothing.
+// An upload is all or nothing, as far as an API without transactions allows: before the first
+// write, the API server has agreed to every one of them (schema, CEL rules, rights). What can still
+// go wrong after that (the API goes away, somebody else writes to the same object) ends in a
+// [PartialError], which says exactly what was done. An upload whose caller goes away before that
+// writes nothing.
 //
 // Start reading with [Uploader.Plan] (plan.go) and [Uploader.Apply] (apply.go).
 package upload
@@ -28,13 +29,13 @@ import (
 )
 
 const (
-	// fieldManager is who the API server's bookkeeping names for what recipes set.
+	// fieldManager is what managedFields have for what recipes set.
 	fieldManager = "tosca"
 
 	// pageSize keeps memory bounded when a namespace has many objects.
 	pageSize = 500
 
-	// requestTimeout is for one request to the API, so that an API that hangs becomes an error and not a stuck upload.
+	// requestTimeout bounds one request to the API, so that an upload ends also if the API hangs.
 	requestTimeout = 20 * time.Second
 
 	// dryRuns is how many objects are asked about at once.
@@ -43,8 +44,8 @@ const (
 
 var definitions = apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions")
 
-// Uploader works for one caller in one namespace. Make a new one for each request: it is cheap, since client-go shares the
-// connections of equal configurations.
+// Uploader works for one caller in one namespace. Make a new one for each request: it is cheap,
+// since client-go shares the connections of equal configurations.
 type Uploader struct {
 	client dynamic.Interface
 	// changes makes changes of objects, trial only has the API server check them.
@@ -52,12 +53,12 @@ type Uploader struct {
 	namespace      string
 }
 
-// New makes an uploader that shows the given bearer token to the API that config leads to. No other credentials of config
-// are used. It has no namespace yet; see [Uploader.In].
+// New makes an uploader that shows the given bearer token to the API that config leads to. No other
+// credentials of config are used. It has no namespace yet; see [Uploader.In].
 func New(config *rest.Config, token string) (*Uploader, error) {
 	c := rest.AnonymousClientConfig(config)
 	c.BearerToken = token
-	// Fairness is the API server's business: a client-side limit would only make long recipes slow.
+	// The API server limits its clients fairly. A limit here would only make long recipes slow.
 	c.QPS = -1
 	c.Timeout = requestTimeout
 	client, err := dynamic.NewForConfig(c)
@@ -68,7 +69,8 @@ func New(config *rest.Config, token string) (*Uploader, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Strict: a field that the API server drops without a word is a value that the recipe's writer loses.
+	// Strict: a field that the API server drops without a word is a value that the recipe's writer
+	// loses.
 	options := model.WriteOptions{Strict: true, FieldManager: fieldManager}
 	u := &Uploader{client: client, changes: models.Writing(options)}
 	options.DryRun = true

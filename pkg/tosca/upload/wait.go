@@ -18,40 +18,40 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
-// Pending is a node whose model is not (yet) as it was asked for.
+// Pending is a node whose model is not as it was asked for, or not yet.
 type Pending struct {
 	Step *Step
 	// Reason says why.
 	Reason string
 }
 
-// poll is how often the objects are looked at while somebody waits: often at first, since most steps take milliseconds.
-// It asks instead of watching, because then a recipe's writer needs no right more than to list.
+// poll is how often the objects are read while the caller waits: often at first, because most steps
+// take milliseconds. It does not watch, so that the caller needs no other right than to list.
 func poll() wait.DelayFunc {
 	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.5, Cap: 2 * time.Second, Steps: 20}.DelayFunc()
 }
 
-// Wait returns when every model of the plan is Ready (or, after a deletion, gone), when those that are not can no longer
-// become so, or when ctx ends. It returns the ones that are not, in the order of the plan. A kind without steps is ready
-// when it exists.
+// Wait returns when every model of the plan is Ready (or, after a deletion, gone), when those that
+// are not can no longer become so, or when ctx ends. It returns the ones that are not, in the order
+// of the plan. A kind without steps is ready when it exists.
 func (u *Uploader) Wait(ctx context.Context, plan *Plan) []Pending {
 	open := slices.DeleteFunc(slices.Clone(plan.Steps), func(s *Step) bool { return s.Action == Reference || s.Action == Absent })
 	why := make(map[*Step]string, len(open))
 	for _, s := range open {
-		why[s] = "there was no time to look at it"
+		why[s] = "there was no time to read it"
 	}
-	// The error is that of the context, or that there is no use in asking on; why says all of it.
+	// The error is the end of the context, or a refusal; why has the reason for each object.
 	_ = poll().Until(ctx, true, false, func(ctx context.Context) (bool, error) {
 		reasons, err := u.look(ctx, open)
 		if ctx.Err() != nil {
-			// Cut off in the middle: the last full look stands.
+			// This look is not complete: the one before it counts.
 			return false, nil
 		}
 		if err != nil {
 			for _, s := range open {
 				why[s] = "its state cannot be read: " + err.Error()
 			}
-			// An API that is away for a moment is what the time to wait is for; a refusal stays one.
+			// An API that is away may come back. A refusal stays one.
 			return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err), nil
 		}
 		open = slices.DeleteFunc(open, func(s *Step) bool {
@@ -71,7 +71,7 @@ func (u *Uploader) Wait(ctx context.Context, plan *Plan) []Pending {
 
 const gone = "it was deleted in the meantime"
 
-// look gives the reason for each step whose object is not as it was asked for.
+// look returns the reason for each step whose object is not as it was asked for.
 func (u *Uploader) look(ctx context.Context, steps []*Step) (map[*Step]string, error) {
 	nodes := make([]*tosca.Node, 0, len(steps))
 	for _, s := range steps {

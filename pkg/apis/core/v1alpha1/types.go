@@ -7,8 +7,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// ServiceGraphConstraint tells user interfaces how to lay out services
-// relative to each other. No step works on it.
+// ServiceGraphConstraint tells user interfaces how to lay out services relative to each other. No
+// step works on it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=sgc,categories=models
@@ -28,15 +28,14 @@ type ServiceGraphConstraint struct {
 
 // ServiceGraphConstraintSpec is what a user declares of a constraint.
 type ServiceGraphConstraintSpec struct {
-	// The layout as JSON text: an array of service names, of null for a place
-	// that stays empty, and of such arrays, for example ["HelloWorld"].
+	// The layout as JSON text: an array of service names, of null for a place that stays empty, and
+	// of such arrays, for example ["A", [null, "B"]].
 	// +required
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=65536
 	// +kubebuilder:validation:Pattern=`^\s*\[[\s\S]*\]\s*$`
 	Constraints string `json:"constraints"`
-	// Which constraint wins when several speak of one service: the one with
-	// the highest priority.
+	// If several constraints name one service, the one with the highest priority counts.
 	// +optional
 	// +kubebuilder:default=0
 	Priority int32 `json:"priority,omitempty"`
@@ -51,8 +50,8 @@ type ServiceGraphConstraintList struct {
 	Items           []ServiceGraphConstraint `json:"items"`
 }
 
-// DeadLetter is an event that could not be delivered, with the reason. Set
-// spec.replay to have it sent again; it is removed once it was accepted.
+// DeadLetter is an event that could not be delivered, with the reason. Set spec.replay to have it
+// sent again; it is removed once it was accepted.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -71,10 +70,10 @@ type DeadLetter struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// The event, why it ended here, and whether it is to be sent again.
+	// The event, why it could not be delivered, and whether it is to be sent again.
 	// +required
 	Spec DeadLetterSpec `json:"spec"`
-	// What the last replay came to.
+	// How the last replay ended.
 	// +optional
 	// +kubebuilder:default={}
 	Status model.Status `json:"status,omitempty"`
@@ -82,8 +81,8 @@ type DeadLetter struct {
 
 // DeadLetterSpec holds an undelivered event.
 type DeadLetterSpec struct {
-	// The event as it was published: all attributes and extensions, with the
-	// data. Mend the data here before a replay.
+	// The event as it was published: all attributes and extensions, with the data. Correct the data
+	// here before a replay.
 	// +required
 	// +structType=atomic
 	Event CloudEvent `json:"event"`
@@ -91,12 +90,12 @@ type DeadLetterSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Destination string `json:"destination,omitempty"`
-	// HTTP status that the last attempt ended with; 0 if there was no answer.
+	// HTTP status of the last attempt; 0 if there was no answer.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=999
 	Code int32 `json:"code,omitempty"`
-	// Why, as the subscriber said.
+	// Why it could not be delivered: the subscriber's answer.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Reason string `json:"reason,omitempty"`
@@ -105,8 +104,8 @@ type DeadLetterSpec struct {
 	Replay bool `json:"replay,omitempty"`
 }
 
-// CloudEvent is an event with its data, as in the JSON format of CloudEvents
-// 1.0, save that extensions stand in a map of their own.
+// CloudEvent is an event with its data, as in the JSON format of CloudEvents 1.0, except that
+// extensions have a map of their own.
 type CloudEvent struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -134,17 +133,16 @@ type CloudEvent struct {
 	// Extension attributes.
 	// +optional
 	Extensions map[string]string `json:"extensions,omitempty"`
-	// Data of an event whose content is JSON, if no number in it is too large
-	// or too exact for the Kubernetes API.
+	// Data of an event whose content is JSON, if no number in it is too large or too exact for the
+	// Kubernetes API.
 	// +optional
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Data *apiextensionsv1.JSON `json:"data,omitempty"`
 	// Data of any other event: base64.
 	// +optional
 	DataBase64 []byte `json:"data_base64,omitempty"`
-	// Size in bytes of what was too large to be kept: the data, and attributes
-	// if they are too large by themselves. Such an event cannot be replayed
-	// unless the data is put back.
+	// Size in bytes of what was too large to be kept: the data, and attributes if they alone are
+	// too large. Such an event can be replayed only when the data is put back.
 	// +optional
 	DroppedBytes int64 `json:"droppedBytes,omitempty"`
 }

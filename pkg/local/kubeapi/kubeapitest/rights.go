@@ -17,9 +17,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 )
 
-// Rights is an Authorizer (kubeapi.Options) that allows all users what the roles
-// of YAML files allow, in every namespace: with it a program under test has no
-// more rights than on a cluster.
+// Rights is an Authorizer (kubeapi.Options) that allows all users what the roles of YAML files
+// allow, in every namespace: with it a program under test has no more rights than on a cluster.
 type Rights struct {
 	// mu protects following.
 	mu    sync.Mutex
