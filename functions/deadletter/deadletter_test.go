@@ -249,6 +249,10 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("an event beyond all bounds is refused: got %+v", a)
 	}
 
+}
+
+func TestTooLargeAttributes(t *testing.T) {
+	w := newWorld(t)
 	huge := w.event(data("text/plain", []byte("text")), func(e *cloudevents.Event) {
 		e.SetID("attributes")
 		e.SetSubject(strings.Repeat("ä", 400<<10))
@@ -265,86 +269,92 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-func TestReplay(t *testing.T) {
-	cases := map[string]struct {
-		reason string
-		code   int // The subscriber's answer; 0 breaks the connection.
-		fix    func(*v1alpha1.DeadLetter)
-		env    func(w *world) string
-		sent   int
-		gone   bool
-		replay bool
-		state  model.State
-		perm   bool
-		want   string // In the status message; of a refused event, in its reason.
-		spec   int32  // The code in the spec.
-	}{
-		"Accepted":    {reason: "What is accepted is gone", code: 202, sent: 1, gone: true},
-		"Refused":     {reason: "What is refused is kept, with the new reason", code: 400, sent: 1, state: model.StateOK, want: "because", spec: 400},
-		"Redirected":  {reason: "A redirect is no acceptance", code: 302, sent: 1, state: model.StateOK, want: "because", spec: 302},
-		"Later":       {reason: "What may be accepted later is tried again", code: 503, sent: 1, replay: true, state: model.StateFailed, want: "replaying: the sink answered 503: because", spec: 422},
-		"TooMany":     {reason: "Also when it is too much now", code: 429, sent: 1, replay: true, state: model.StateFailed, want: "429", spec: 422},
-		"Timeout":     {reason: "Or too slow", code: 408, sent: 1, replay: true, state: model.StateFailed, want: "408", spec: 422},
-		"NoAnswer":    {reason: "Or there is no answer", code: 0, sent: 1, replay: true, state: model.StateFailed, want: "EOF", spec: 422},
-		"NoSink":      {reason: "It has to go somewhere", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, replay: true, state: model.StateFailed, perm: true, want: "spec.destination: expected the URL", spec: 422},
-		"NoURL":       {reason: "That is a URL", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "file:///x" }, replay: true, state: model.StateFailed, perm: true, want: `expected an http or https URL, got "file:///x"`, spec: 422},
-		"BadTime":     {reason: "What cannot be sent says so", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Time = "noon" }, replay: true, state: model.StateFailed, perm: true, want: "spec.event.time: expected RFC 3339", spec: 422},
-		"BadName":     {reason: "In any attribute", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Extensions = map[string]string{"a-b": "c"} }, replay: true, state: model.StateFailed, perm: true, want: "spec.event: ", spec: 422},
-		"BothData":    {reason: "Or in the data", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.DataBase64 = []byte("x") }, replay: true, state: model.StateFailed, perm: true, want: "got both", spec: 422},
-		"DefaultSink": {reason: "Without a destination it goes to the Broker", code: 200, fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, env: func(w *world) string { return w.subscriber.url }, sent: 1, gone: true},
-		"Fixed":       {reason: "What was fixed is sent", code: 200, fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Data.Raw = []byte(`{"name":"b"}`) }, sent: 1, gone: true},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			if tc.env != nil {
-				sink := w.subscriber
-				w = newWorld(t, "REPLAY_SINK="+sink.url)
-				w.subscriber = sink
-			}
-			letter := w.stored(w.event(data("application/json", []byte(`{"name":"a"}`))))
-			if got := w.sync(letter.Name); got.Status.Sync.State != model.StateOK {
-				t.Fatalf("a letter that nobody wants replayed is fine: got %+v", got.Status.Sync)
-			}
-			if _, n := w.subscriber.last(); n != 0 {
-				t.Fatal("and is not sent")
-			}
+// replayCase is one way in which a replay can end.
+type replayCase struct {
+	reason string
+	code   int // The subscriber's answer; 0 breaks the connection.
+	fix    func(*v1alpha1.DeadLetter)
+	env    func(w *world) string
+	sent   int
+	gone   bool
+	replay bool
+	state  model.State
+	perm   bool
+	want   string // In the status message; of a refused event, in its reason.
+	spec   int32  // The code in the spec.
+}
 
-			w.subscriber.answer(tc.code, "because")
-			if tc.fix != nil {
-				w.change(letter.Name, tc.fix)
-			}
-			got := w.replay(letter.Name)
-			event, n := w.subscriber.last()
-			if n != tc.sent {
-				t.Errorf("%s: want %d sent, got %d", tc.reason, tc.sent, n)
-			}
-			if tc.gone {
-				if w.sync(letter.Name) != nil {
-					t.Errorf("%s: want the letter gone", tc.reason)
-				}
-				if want := name == "Fixed"; bytes.Contains(event.Data(), []byte(`"b"`)) != want {
-					t.Errorf("%s: got %s", tc.reason, event.Data())
-				}
-				return
-			}
-			if tc.state == model.StateOK {
-				got = w.sync(letter.Name) // The changed spec.
-				if got.Spec.Reason != tc.want {
-					t.Errorf("%s: want reason %q, got %q", tc.reason, tc.want, got.Spec.Reason)
-				}
-			} else if !strings.Contains(got.Status.Sync.Message, tc.want) {
-				t.Errorf("%s: want a message about %q, got %q", tc.reason, tc.want, got.Status.Sync.Message)
-			}
-			if s := got.Status.Sync; s.State != tc.state || s.Permanent != tc.perm || got.Spec.Replay != tc.replay || got.Spec.Code != tc.spec {
-				t.Errorf("%s: got %+v, replay %t, code %d", tc.reason, s, got.Spec.Replay, got.Spec.Code)
-			}
-			if w.sync(letter.Name); tc.state == model.StateOK {
-				if _, n := w.subscriber.last(); n != tc.sent {
-					t.Errorf("%s: it is not sent again before it is asked for, got %d", tc.reason, n)
-				}
-			}
-		})
+var replayCases = map[string]replayCase{
+	"Accepted":    {reason: "What is accepted is gone", code: 202, sent: 1, gone: true},
+	"Refused":     {reason: "What is refused is kept, with the new reason", code: 400, sent: 1, state: model.StateOK, want: "because", spec: 400},
+	"Redirected":  {reason: "A redirect is no acceptance", code: 302, sent: 1, state: model.StateOK, want: "because", spec: 302},
+	"Later":       {reason: "What may be accepted later is tried again", code: 503, sent: 1, replay: true, state: model.StateFailed, want: "replaying: the sink answered 503: because", spec: 422},
+	"TooMany":     {reason: "Also when it is too much now", code: 429, sent: 1, replay: true, state: model.StateFailed, want: "429", spec: 422},
+	"Timeout":     {reason: "Or too slow", code: 408, sent: 1, replay: true, state: model.StateFailed, want: "408", spec: 422},
+	"NoAnswer":    {reason: "Or there is no answer", code: 0, sent: 1, replay: true, state: model.StateFailed, want: "EOF", spec: 422},
+	"NoSink":      {reason: "It has to go somewhere", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, replay: true, state: model.StateFailed, perm: true, want: "spec.destination: expected the URL", spec: 422},
+	"NoURL":       {reason: "That is a URL", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "file:///x" }, replay: true, state: model.StateFailed, perm: true, want: `expected an http or https URL, got "file:///x"`, spec: 422},
+	"BadTime":     {reason: "What cannot be sent says so", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Time = "noon" }, replay: true, state: model.StateFailed, perm: true, want: "spec.event.time: expected RFC 3339", spec: 422},
+	"BadName":     {reason: "In any attribute", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Extensions = map[string]string{"a-b": "c"} }, replay: true, state: model.StateFailed, perm: true, want: "spec.event: ", spec: 422},
+	"BothData":    {reason: "Or in the data", fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.DataBase64 = []byte("x") }, replay: true, state: model.StateFailed, perm: true, want: "got both", spec: 422},
+	"DefaultSink": {reason: "Without a destination it goes to the Broker", code: 200, fix: func(l *v1alpha1.DeadLetter) { l.Spec.Destination = "" }, env: func(w *world) string { return w.subscriber.url }, sent: 1, gone: true},
+	"Fixed":       {reason: "What was fixed is sent", code: 200, fix: func(l *v1alpha1.DeadLetter) { l.Spec.Event.Data.Raw = []byte(`{"name":"b"}`) }, sent: 1, gone: true},
+}
+
+func TestReplay(t *testing.T) {
+	for name, tc := range replayCases {
+		t.Run(name, func(t *testing.T) { tc.run(t, name) })
+	}
+}
+
+func (tc replayCase) run(t *testing.T, name string) {
+	w := newWorld(t)
+	if tc.env != nil {
+		sink := w.subscriber
+		w = newWorld(t, "REPLAY_SINK="+sink.url)
+		w.subscriber = sink
+	}
+	letter := w.stored(w.event(data("application/json", []byte(`{"name":"a"}`))))
+	if got := w.sync(letter.Name); got.Status.Sync.State != model.StateOK {
+		t.Fatalf("a letter that nobody wants replayed is fine: got %+v", got.Status.Sync)
+	}
+	if _, n := w.subscriber.last(); n != 0 {
+		t.Fatal("and is not sent")
+	}
+
+	w.subscriber.answer(tc.code, "because")
+	if tc.fix != nil {
+		w.change(letter.Name, tc.fix)
+	}
+	got := w.replay(letter.Name)
+	event, n := w.subscriber.last()
+	if n != tc.sent {
+		t.Errorf("%s: want %d sent, got %d", tc.reason, tc.sent, n)
+	}
+	if tc.gone {
+		if w.sync(letter.Name) != nil {
+			t.Errorf("%s: want the letter gone", tc.reason)
+		}
+		if want := name == "Fixed"; bytes.Contains(event.Data(), []byte(`"b"`)) != want {
+			t.Errorf("%s: got %s", tc.reason, event.Data())
+		}
+		return
+	}
+	if tc.state == model.StateOK {
+		got = w.sync(letter.Name) // The changed spec.
+		if got.Spec.Reason != tc.want {
+			t.Errorf("%s: want reason %q, got %q", tc.reason, tc.want, got.Spec.Reason)
+		}
+	} else if !strings.Contains(got.Status.Sync.Message, tc.want) {
+		t.Errorf("%s: want a message about %q, got %q", tc.reason, tc.want, got.Status.Sync.Message)
+	}
+	if s := got.Status.Sync; s.State != tc.state || s.Permanent != tc.perm || got.Spec.Replay != tc.replay || got.Spec.Code != tc.spec {
+		t.Errorf("%s: got %+v, replay %t, code %d", tc.reason, s, got.Spec.Replay, got.Spec.Code)
+	}
+	if w.sync(letter.Name); tc.state == model.StateOK {
+		if _, n := w.subscriber.last(); n != tc.sent {
+			t.Errorf("%s: it is not sent again before it is asked for, got %d", tc.reason, n)
+		}
 	}
 }
 

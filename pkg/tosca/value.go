@@ -24,59 +24,65 @@ type mismatch struct {
 // value turns YAML into the Go values of JSON: nil, bool, int64, float64, string, []any,
 // map[string]any.
 func value(n *yaml.Node, s *apiextensionsv1.JSONSchemaProps, at string) (any, []mismatch) {
-	wrong := func(expected string) (any, []mismatch) {
-		return nil, []mismatch{{at: at, node: n, name: TypeMismatch, message: fmt.Sprintf("is %s; expected %s", kindOf(n), expected)}}
-	}
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" && s.Nullable {
+	if isNull(n) && s.Nullable {
 		return nil, nil
 	}
 	switch {
 	case s.XIntOrString:
-		if v, ok := integer(n); ok && n.Tag == "!!int" {
-			return v, nil
-		}
-		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-			return n.Value, nil
-		}
-		return wrong("an integer or a string")
+		v, ok := intOrString(n)
+		return typed(n, at, v, ok, "an integer or a string")
 	case s.Type == "string":
-		// Only a string or a date stays as it was written: 012 or 1.10 would not.
-		if n.Kind == yaml.ScalarNode && (n.Tag == "!!str" || n.Tag == "!!timestamp") {
-			return n.Value, nil
+		v, ok := text(n)
+		expected := "a string (put the value in quotes)"
+		if isNull(n) {
+			expected = "a string"
 		}
-		if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
-			return wrong("a string")
-		}
-		return wrong("a string (put the value in quotes)")
+		return typed(n, at, v, ok, expected)
 	case s.Type == "integer":
-		if v, ok := integer(n); ok {
-			return v, nil
-		}
-		return wrong("an integer of at most 64 bits")
+		v, ok := integer(n)
+		return typed(n, at, v, ok, "an integer of at most 64 bits")
 	case s.Type == "number":
-		if v, ok := number(n); ok {
-			return v, nil
-		}
-		return wrong("a number")
+		v, ok := number(n)
+		return typed(n, at, v, ok, "a number")
 	case s.Type == "boolean":
-		if v, ok := boolean(n); ok {
-			return v, nil
-		}
-		return wrong("true or false")
+		v, ok := boolean(n)
+		return typed(n, at, v, ok, "true or false")
 	case s.Type == "array":
 		if n.Kind != yaml.SequenceNode {
-			return wrong("a list")
+			return typed(n, at, nil, false, "a list")
 		}
 		return array(n, s, at)
-	case s.Type == "object" && !preserves(s):
+	case s.Type == "object":
 		if n.Kind != yaml.MappingNode {
-			return wrong("a map")
+			return typed(n, at, nil, false, "a map")
 		}
-		return object(n, s, at)
-	case s.Type == "object" && n.Kind != yaml.MappingNode:
-		return wrong("a map")
+		if !preserves(s) {
+			return object(n, s, at)
+		}
 	}
 	return free(n, at)
+}
+
+// typed returns the value if it is ok, that is of the expected type.
+func typed(n *yaml.Node, at string, v any, ok bool, expected string) (any, []mismatch) {
+	if ok {
+		return v, nil
+	}
+	return nil, []mismatch{{at: at, node: n, name: TypeMismatch, message: fmt.Sprintf("is %s; expected %s", kindOf(n), expected)}}
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+// text takes a string or a date. Nothing else stays as it was written: 012 or 1.10 would not.
+func text(n *yaml.Node) (string, bool) {
+	return n.Value, n.Kind == yaml.ScalarNode && (n.Tag == "!!str" || n.Tag == "!!timestamp")
+}
+
+func intOrString(n *yaml.Node) (any, bool) {
+	if v, ok := integer(n); ok && n.Tag == "!!int" {
+		return v, true
+	}
+	return n.Value, n.Kind == yaml.ScalarNode && n.Tag == "!!str"
 }
 
 func preserves(s *apiextensionsv1.JSONSchemaProps) bool {

@@ -85,19 +85,25 @@ func TestRecipesOfXOS(t *testing.T) {
 	w.delete(first).want(t, "the rest", 200, "Deleted models: ['volume', 'shelf', 'constraints']")
 	sameSet(t, "nothing is left", []string{}, w.objects())
 
-	deletions := slices.DeleteFunc(w.writesSoFar(), func(s string) bool { return !strings.HasPrefix(s, "DELETE") })
-	want := []string{}
-	for _, path := range []string{
+	w.wantDeletions(
 		"library.xos-knative.dev/v1alpha1/namespaces/%s/books/the-first-book-2",
 		"library.xos-knative.dev/v1alpha1/namespaces/%s/books/the-first-book-1",
 		"core.xos-knative.dev/v1alpha1/namespaces/%s/servicegraphconstraints/constraints",
 		"library.xos-knative.dev/v1alpha1/namespaces/%s/books/the-first-book",
 		"library.xos-knative.dev/v1alpha1/namespaces/%s/shelves/fantasy",
-	} {
+	)
+}
+
+// wantDeletions checks what was deleted, in which order.
+func (w *world) wantDeletions(paths ...string) {
+	w.t.Helper()
+	want := []string{}
+	for _, path := range paths {
 		want = append(want, "DELETE /apis/"+fmt.Sprintf(path, w.namespace))
 	}
+	deletions := slices.DeleteFunc(w.writesSoFar(), func(s string) bool { return !strings.HasPrefix(s, "DELETE") })
 	if diff := cmp.Diff(want, deletions); diff != "" {
-		t.Errorf("deletions: -want +got:\n%s", diff)
+		w.t.Errorf("deletions: -want +got:\n%s", diff)
 	}
 }
 
@@ -644,68 +650,80 @@ unchanged: node "old", Widget NS/old
 `, "NS", w.namespace))
 }
 
+// onSecondLook calls f, the synchronizer of a test, while somebody waits: the first look at the
+// widgets is the plan's, the second one is Wait's.
+func (w *world) onSecondLook(f func()) {
+	looks := 0
+	w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/widgets") {
+			if looks++; looks == 2 {
+				f()
+			}
+		}
+		return false
+	})
+}
+
+// setStatus writes a status as a step does.
+func (w *world) setStatus(name string, status map[string]any) {
+	w.change(widgets, name, func(o map[string]any) { o["status"] = status })
+}
+
+// waited is a recipe of two models with a step, and one without.
+var waited = Recipe(Widget("a") + "\n" + Widget("b") + "\nm: {type: tosca.nodes.Maker}")
+
 func TestWait(t *testing.T) {
 	w := newWorld(t)
-	// The synchronizer of this test works while somebody waits: the first look at the widgets is
-	// the plan's, the second one is Wait's.
-	step := func(f func()) {
-		looks := 0
-		w.disturbBy(func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/widgets") {
-				if looks++; looks == 2 {
-					f()
-				}
-			}
-			return false
-		})
-	}
-	text := Recipe(Widget("a") + "\n" + Widget("b") + "\nm: {type: tosca.nodes.Maker}")
 	w.send("POST", "/run?wait=30s", Recipe(Widget("unsynced", "    no_sync: true\n"))).want(t, "what no step will touch is ready when it is there", 200, "Created models: ['unsynced']")
 	w.send("POST", "/delete?wait=30s", Recipe(Widget("unsynced"))).want(t, "and gone when it is gone", 200, "Deleted models: ['unsynced']")
 
-	set := func(name string, status map[string]any) {
-		w.change(widgets, name, func(o map[string]any) { o["status"] = status })
-	}
-	step(func() {
-		set("a", ready(1, "True", "", ""))
-		set("b", ready(1, "True", "", ""))
+	w.onSecondLook(func() {
+		w.setStatus("a", ready(1, "True", "", ""))
+		w.setStatus("b", ready(1, "True", "", ""))
 	})
-	w.send("POST", "/run?wait=30s", text).want(t, "ready in time; what has no steps is ready when it is there", 200, "Created models: ['a', 'b', 'm']")
+	w.send("POST", "/run?wait=30s", waited).want(t, "ready in time; what has no steps is ready when it is there", 200, "Created models: ['a', 'b', 'm']")
 
-	step(func() {
-		set("a", ready(1, "False", "Failed", "Maybe not"))
+	w.onSecondLook(func() {
+		w.setStatus("a", ready(1, "False", "Failed", "Maybe not"))
 		if err := w.admin.Resource(widgets).Namespace(w.namespace).Delete(t.Context(), "b", metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
-	w.send("POST", "/run?wait=5s", text).want(t, "what is not, and why", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
-Not ready after at most 5s:
+	w.send("POST", "/run?wait=3s", waited).want(t, "what is not, and why", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
+Not ready after at most 3s:
   node "a", Widget NS/a: Ready is False: Failed: Maybe not
   node "b", Widget NS/b: it was deleted in the meantime
 `, "NS", w.namespace))
+}
 
-	w.disturbBy(nil)
-	w.change(widgets, "a", func(o map[string]any) {
-		o["status"] = ready(1, "True", "", "")
-		_ = unstructured.SetNestedStringSlice(o, []string{"example.com/hold"}, "metadata", "finalizers")
-	})
-	changed := strings.Replace(text, "count: 1", "count: 2", 1)
-	w.send("POST", "/run?wait=300ms", changed, "Accept", "application/json").want(t, "Ready of an older generation is not ready, and one without status neither", 504,
+func TestWaitForGeneration(t *testing.T) {
+	w := newWorld(t)
+	w.run(waited)
+	w.setStatus("a", ready(1, "True", "", ""))
+	changed := strings.Replace(waited, "count: 1", "count: 2", 1)
+	w.send("POST", "/run?wait=300ms", changed, "Accept", "application/json").want(t, "Ready of an older generation is not ready, nor is a model without a status", 504,
 		`{"created":["a","b","m"],"models":[...`)
-	w.send("POST", "/run?wait=3s", changed).want(t, "the same as text", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
-Not ready after at most 3s:
+	w.send("POST", "/run?wait=2s", changed).want(t, "the same as text", 504, strings.ReplaceAll(`Created models: ['a', 'b', 'm']
+Not ready after at most 2s:
   node "a", Widget NS/a: its generation 2 is not handled yet
   node "b", Widget NS/b: no step has handled it yet (generation 1)
 `, "NS", w.namespace))
+}
 
-	w.send("POST", "/delete?wait=3s", text).want(t, "a deletion waits for finalizers", 504, strings.ReplaceAll(`Deleted models: ['m', 'b', 'a']
-Not gone after at most 3s:
+func TestWaitForDeletion(t *testing.T) {
+	w := newWorld(t)
+	w.run(waited)
+	w.change(widgets, "a", func(o map[string]any) {
+		_ = unstructured.SetNestedStringSlice(o, []string{"example.com/hold"}, "metadata", "finalizers")
+	})
+	w.send("POST", "/delete?wait=2s", waited).want(t, "a deletion waits for finalizers", 504, strings.ReplaceAll(`Deleted models: ['m', 'b', 'a']
+Not gone after at most 2s:
   node "a", Widget NS/a: it is still there, held by: example.com/hold
 `, "NS", w.namespace))
-	step(func() {
-		w.change(widgets, "a", func(o map[string]any) { delete(o["metadata"].(map[string]any), "finalizers"); delete(o, "status") })
+	w.onSecondLook(func() {
+		w.change(widgets, "a", func(o map[string]any) { delete(o["metadata"].(map[string]any), "finalizers") })
 	})
-	w.send("POST", "/delete?wait=30s", text).want(t, "gone in time", 200, "Deleted models: ['m', 'b', 'a']")
+	w.send("POST", "/delete?wait=30s", waited).want(t, "gone in time", 200, "Deleted models: ['m', 'b', 'a']")
 	sameSet(t, "gone in time", []string{}, w.objects())
 }
 
