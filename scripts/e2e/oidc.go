@@ -205,16 +205,16 @@ func (s *suite) strangerTokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	trigger := function{system, "helloworld-sync-oidc-eventing.knative.dev-trigger"}
+	trigger := named{system, "helloworld-sync-oidc-eventing.knative.dev-trigger"}
 	for _, sender := range []struct {
 		what     string
-		account  function
+		account  named
 		audience string
 		code     int
 	}{
 		{"a token for another audience", trigger, "somebody-else", http.StatusUnauthorized},
-		{"another account's token", function{namespace, "policy"}, audience, http.StatusForbidden},
-		{"another Trigger's token", function{system, "helloworld-policy-oidc-eventing.knative.dev-trigger"}, audience, http.StatusForbidden},
+		{"another account's token", named{namespace, "policy"}, audience, http.StatusForbidden},
+		{"another Trigger's token", named{system, "helloworld-policy-oidc-eventing.knative.dev-trigger"}, audience, http.StatusForbidden},
 		// It gets in, and is told that its event is not a model event.
 		{"the Trigger's token", trigger, audience, http.StatusUnprocessableEntity},
 	} {

@@ -21,7 +21,7 @@ const (
 
 // allowed is all that each account may do in the namespace of hello-world, beyond what
 // every account of the cluster may: resource to verbs. Everything else must be refused.
-var allowed = map[function]map[string]string{
+var allowed = map[named]map[string]string{
 	{system, "modelsource"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":         "get list watch",
@@ -72,7 +72,7 @@ var forbidden = [][]string{
 
 // allowedIn is what an account may do in a namespace: outside of that of hello-world only
 // what holds for the whole cluster.
-func allowedIn(ns string, account function) map[string]string {
+func allowedIn(ns string, account named) map[string]string {
 	if ns == namespace || account.name == "modelsource" {
 		return allowed[account]
 	}
@@ -89,7 +89,7 @@ func (s *suite) rights(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	accounts = append(accounts, function{namespace, "greeter"}, function{system, "modelsource"})
+	accounts = append(accounts, named{namespace, "greeter"}, named{system, "modelsource"})
 	for _, a := range accounts {
 		if _, ok := allowed[a]; !ok {
 			return fmt.Errorf("account %v: e2e does not know what it may do, add it to the table in rights.go", a)
@@ -100,7 +100,7 @@ func (s *suite) rights(ctx context.Context) error {
 	var wrong []string
 	for _, ns := range []string{namespace, system, "default"} {
 		// An account that nobody binds shows what all accounts may do.
-		everybody, err := may(ctx, ns, function{namespace, "nobody"})
+		everybody, err := may(ctx, ns, named{namespace, "nobody"})
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (s *suite) rights(ctx context.Context) error {
 	return expect(len(wrong) == 0, "%s", strings.Join(wrong, "\n"))
 }
 
-func printRights(w io.Writer, account function, have map[string]string) {
+func printRights(w io.Writer, account named, have map[string]string) {
 	if len(have) == 0 {
 		fmt.Fprintf(w, "    %s/%s\t-\t-\n", account.ns, account.name)
 	}
@@ -133,7 +133,7 @@ func printRights(w io.Writer, account function, have map[string]string) {
 }
 
 // escapes lists what is allowed to accounts although it is forbidden to all.
-func escapes(ctx context.Context, accounts []function) (wrong []string) {
+func escapes(ctx context.Context, accounts []named) (wrong []string) {
 	for _, account := range accounts {
 		for _, ns := range []string{namespace, system} {
 			for _, question := range forbidden {
@@ -146,13 +146,13 @@ func escapes(ctx context.Context, accounts []function) (wrong []string) {
 	return wrong
 }
 
-func canI(ctx context.Context, ns string, account function, question ...string) (string, error) {
+func canI(ctx context.Context, ns string, account named, question ...string) (string, error) {
 	args := append([]string{"auth", "can-i", "-n", ns, "--as=system:serviceaccount:" + account.ns + ":" + account.name}, question...)
 	return output(ctx, "", "kubectl", args...)
 }
 
 // may lists what an account may do in a namespace: resource to sorted verbs.
-func may(ctx context.Context, ns string, account function) (map[string]string, error) {
+func may(ctx context.Context, ns string, account named) (map[string]string, error) {
 	out, err := canI(ctx, ns, account, "--list", "--no-headers")
 	if err != nil {
 		return nil, err

@@ -42,12 +42,12 @@ func (s *suite) restoreAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// function is a Knative Service of the project.
-type function struct{ ns, name string }
+// named is an object of a namespace: a function, or an account.
+type named struct{ ns, name string }
 
 // functions are those of the core and of hello-world, as their files have them.
-func functions() ([]function, error) {
-	var all []function
+func functions() ([]named, error) {
+	var all []named
 	for _, folder := range []string{"config/core", "config/helloworld"} {
 		resources, err := readFolder(folder)
 		if err != nil {
@@ -55,7 +55,7 @@ func functions() ([]function, error) {
 		}
 		for _, r := range resources {
 			if r.GroupVersionKind().Group == "serving.knative.dev" {
-				all = append(all, function{r.GetNamespace(), r.GetName()})
+				all = append(all, named{r.GetNamespace(), r.GetName()})
 			}
 		}
 	}
