@@ -260,6 +260,17 @@ func TestOtherNamespace(t *testing.T) {
 }
 
 func TestJetStreamTemplate(t *testing.T) {
+	channel := jetStreamChannel(t)
+	f := loadSchemas(t)[channel.GroupVersionKind()]
+	if f == nil {
+		t.Fatalf("no schema for %s", channel.GroupVersionKind())
+	}
+	f.check(t, channel)
+}
+
+// jetStreamChannel is the template of the Broker's channel.
+func jetStreamChannel(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
 	cm := build(t, "config/overlays/jetstream")["ConfigMap helloworld/jetstream-channel"]
 	template, _, err := unstructured.NestedString(cm.Object, "data", "channel-template-spec")
 	if err != nil {
@@ -269,11 +280,7 @@ func TestJetStreamTemplate(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(template), channel); err != nil {
 		t.Fatal(err)
 	}
-	f := loadSchemas(t)[channel.GroupVersionKind()]
-	if f == nil {
-		t.Fatalf("no schema for %s", channel.GroupVersionKind())
-	}
-	f.check(t, channel)
+	return channel
 }
 
 // TestSenderIdentity checks that the audience and the account that a function expects are
