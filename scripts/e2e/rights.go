@@ -16,7 +16,7 @@ const (
 	// definitions of the models.
 	readDefinitions = "get list watch"
 	// writeStatus is how engines acknowledge.
-	writeStatus = "patch update"
+	writeStatus = "patch"
 )
 
 // allowed is all that each account may do in the namespace of hello-world, beyond what

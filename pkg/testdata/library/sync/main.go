@@ -3,29 +3,19 @@ package main
 
 import (
 	"context"
-	"net/http"
 
-	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
 )
 
-func main() { function.Main("sync", build) }
+func main() { step.Main("sync", steps, v1alpha1.AddToScheme) }
 
-func build(ctx context.Context) (http.Handler, error) {
-	models, err := step.Models(v1alpha1.AddToScheme)
-	if err != nil {
-		return nil, err
-	}
-	engine, err := step.NewSyncEngine(ctx, models, []step.SyncStep{
+func steps(context.Context, *model.Client) ([]step.Registration, error) {
+	return []step.Registration{
 		step.Sync(nothing[*v1alpha1.Shelf]{}),
 		step.Sync(nothing[*v1alpha1.Book]{}),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return engine.HTTP()
+	}, nil
 }
 
 // nothing is a sync step without a micro-service.
