@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +78,7 @@ func TestStored(t *testing.T) {
 
 	ctx := binding.WithForceStructured(t.Context())
 	structured := w.event(func(e *cloudevents.Event) { e.SetID("structured") })
-	if code, body := w.post(ctx, "/letters", structured); code != 200 || w.get(letterOf(structured).Name) == nil {
+	if code, body := w.post(ctx, "/letters/"+w.ns, structured); code != 200 || w.get(letterOf(structured).Name) == nil {
 		t.Errorf("events of both modes are kept: got %d %s", code, body)
 	}
 }
@@ -261,7 +259,7 @@ func TestTooLarge(t *testing.T) {
 			e.SetExtension(fmt.Sprintf("ext%d", i), strings.Repeat("x", 10<<10))
 		}
 	})
-	if code, body := w.post(binding.WithForceStructured(t.Context()), "/letters", huge); code != 200 {
+	if code, body := w.post(binding.WithForceStructured(t.Context()), "/letters/"+w.ns, huge); code != 200 {
 		t.Fatalf("an event with huge attributes is not lost: got %d %s", code, body)
 	}
 	letter := w.get(letterOf(huge).Name)
@@ -389,17 +387,20 @@ func TestLimit(t *testing.T) {
 	if len(oldest) != 1 {
 		t.Errorf("want one of the oldest gone, got %v", oldest)
 	}
+
+	full := w.ns
+	w.ns = kubeapitest.Namespace(t)
+	w.stored(w.event())
+	if left, err := w.letters.List(t.Context(), full, model.Filter{}); err != nil || len(left) != 3 {
+		t.Errorf("another namespace has a limit of its own: want 3 letters still, got %d (%v)", len(left), err)
+	}
 }
 
 // TestLimitTells looks at the Kubernetes Events, which the API of these tests
 // does not have.
 func TestLimitTells(t *testing.T) {
 	w := newWorld(t)
-	config, err := function.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := metadata.NewForConfig(config)
+	names, err := metadata.NewForConfig(functionConfig(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,11 +418,11 @@ func TestLimitTells(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	limit, err := newLimit(w.ns, 5, names, events)
+	limits, err := newLimits(5, names, events)
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit.Enforce(logging.WithLogger(t.Context(), zap.NewNop().Sugar()))
+	limits.Enforce(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), w.ns)
 	if left, err := w.letters.List(t.Context(), w.ns, model.Filter{}); err != nil || len(left) != 5 {
 		t.Errorf("want 5 letters, got %d (%v)", len(left), err)
 	}
@@ -447,44 +448,19 @@ func list(t *testing.T, c dynamic.Interface, ns string) []unstructured.Unstructu
 	return all.Items
 }
 
-func TestAPIAway(t *testing.T) {
-	// It goes while the function runs.
-	w := newWorld(t)
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(kubeconfig, []byte("{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x}}], clusters: [{name: x, cluster: {server: 'http://127.0.0.1:1'}}]}"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBECONFIG", kubeconfig)
-	config, err := function.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	models, err := model.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, result := Letters{Models: models, Namespace: w.ns, Stored: func(context.Context) {}}.Handle(t.Context(), w.event())
-	if result == nil || !strings.Contains(result.Error(), "503") {
-		t.Errorf("an event that cannot be stored has to come again: got %v", result)
-	}
-}
-
 func TestSettings(t *testing.T) {
 	for name, env := range map[string][2]string{
-		"NoNamespace": {"NAMESPACE", ""},
-		"NoNumber":    {"MAX_DEAD_LETTERS", "many"},
-		"None":        {"MAX_DEAD_LETTERS", "0"},
+		"NoNumber": {"MAX_DEAD_LETTERS", "many"},
+		"None":     {"MAX_DEAD_LETTERS", "0"},
+		"Perhaps":  {"OIDC_REPLAY", "perhaps"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			kubeapitest.LeadTo(t, kubeapitest.Shared(t))
-			t.Setenv("NAMESPACE", "ns")
 			t.Setenv(env[0], env[1])
-			if env[1] == "" {
-				if err := os.Unsetenv(env[0]); err != nil {
-					t.Fatal(err)
-				}
+			settings, err := function.Env[settings]()
+			if err == nil {
+				_, err = newFunction(t.Context(), functionConfig(t), settings)
 			}
-			if _, err := build(t.Context()); err == nil || !strings.Contains(err.Error(), env[0]) {
+			if err == nil || !strings.Contains(err.Error(), env[0]) {
 				t.Errorf("want an error that names %s, got %v", env[0], err)
 			}
 		})

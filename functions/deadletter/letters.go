@@ -14,9 +14,13 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/cloudevents/sdk-go/v2/types"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
@@ -42,40 +46,74 @@ const (
 // storing is how long it may take to store one event.
 const storing = 20 * time.Second
 
+// maxEvent is the largest event that is taken, in bytes. It is far more than an
+// object can hold: of such an event it must at least be known that it was there.
+const maxEvent = 16 << 20
+
 // Letters stores what could not be delivered.
 type Letters struct {
-	Models    *model.Client
-	Namespace string
-	// Stored is called when there is one more.
-	Stored func(ctx context.Context)
+	Models *model.Client
+	// Stored is called when there is one more in a namespace.
+	Stored func(ctx context.Context, namespace string)
 }
 
-// Handle stores the event. Whatever keeps it from that is answered 503, so that
-// it comes again: nobody stands behind this function.
-func (l Letters) Handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
+type namespaceKey struct{}
+
+// HTTP serves /letters/NAMESPACE, and says so to whoever asks for another path.
+func (l Letters) HTTP() (http.Handler, error) {
+	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent))
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/letters/{namespace}", func(w http.ResponseWriter, r *http.Request) {
+		events.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), namespaceKey{}, r.PathValue("namespace"))))
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, fmt.Sprintf("path: expected /letters/NAMESPACE, with the namespace that is to keep the dead letter, got %q", r.URL.Path), http.StatusNotFound)
+	})
+	return mux, nil
+}
+
+// handle checks the namespace of the path and stores the event there.
+func (l Letters) handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
+	namespace, _ := ctx.Value(namespaceKey{}).(string)
+	if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+		return nil, cehttp.NewResult(http.StatusBadRequest, "path: expected /letters/NAMESPACE, got the namespace %q: %s", namespace, strings.Join(problems, "; "))
+	}
+	return nil, l.Keep(ctx, namespace, event)
+}
+
+// Keep stores the event in the namespace. Whatever keeps it from that is answered
+// 503, so that the event comes again: nobody stands behind this function.
+func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.Event) protocol.Result {
 	// Who delivers may be out of patience, and that may have been the last attempt.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storing)
 	defer cancel()
 	letter := letterOf(event)
-	letter.Namespace = l.Namespace
+	letter.Namespace = namespace
 	op, err := l.store(ctx, letter)
+	if apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return function.Unavailable("namespace %s: expected a RoleBinding to ClusterRole synchronizer-deadletter there: %s", namespace, err)
+	}
 	if err != nil {
-		return nil, function.Unavailable("the dead letter could not be stored: %s", err)
+		return function.Unavailable("namespace %s: the dead letter could not be stored: %s", namespace, err)
 	}
-	logging.FromContext(ctx).Warnw("Dead letter "+string(op), zap.String("name", letter.Name), zap.String("id", event.ID()),
-		zap.String("source", event.Source()), zap.String("type", event.Type()), zap.String("destination", letter.Spec.Destination),
-		zap.Int32("code", letter.Spec.Code), zap.String("reason", letter.Spec.Reason))
+	logging.FromContext(ctx).Warnw("Dead letter "+string(op), zap.String("namespace", namespace), zap.String("name", letter.Name),
+		zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()),
+		zap.String("destination", letter.Spec.Destination), zap.Int32("code", letter.Spec.Code), zap.String("reason", letter.Spec.Reason))
 	if op == model.Created {
-		l.Stored(ctx)
+		l.Stored(ctx, namespace)
 	}
-	return nil, nil
+	return nil
 }
 
 // store creates the object. One that is there is of the same event, which has
 // failed again or was delivered twice: its code and reason are brought up to
-// date, what a human may have fixed in it is not.
+// date; what a human may have corrected in it stays.
 func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (model.Operation, error) {
-	_, op, err := model.For[*v1alpha1.DeadLetter](l.Models).CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
+	letters := model.For[*v1alpha1.DeadLetter](l.Models)
+	_, op, err := letters.CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
 		if live.UID == "" {
 			live.Spec = letter.Spec
 			return nil
@@ -171,7 +209,7 @@ func cut(s string, n int) string {
 
 // refused tells whether a status says that sending the same again is of no use.
 // Knative's SelectiveRetry tries 404 and 409 again, a few times; a replay is
-// tried for ever, and a destination that is not there any more does not come.
+// tried forever, and a destination that is gone does not come back.
 func refused(code int) bool {
 	return code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
 }

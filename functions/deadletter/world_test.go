@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +15,14 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
@@ -23,11 +30,52 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
+	kubeapitest.Main(m, kubeapi.Options{
+		CRDs:       []string{"../../config/core/crds"},
+		Tokens:     map[string]string{token: "deadletter"},
+		Authorizer: authorizer.AuthorizerFunc(authorize),
+	})
 }
 
-// world is the function over HTTP, in a namespace of its own, with a subscriber
-// that dead letters can be replayed to.
+// token is the function's. It has the rights that config/core gives to the
+// function's account, in all namespaces but those that begin with unbound.
+const (
+	token   = "deadletter-token"
+	unbound = "unbound"
+)
+
+var granted = sync.OnceValues(func() (rules []rbacv1.PolicyRule, err error) {
+	for _, file := range []string{"deadletter.yaml", "model-definitions.yaml"} {
+		raw, err := os.ReadFile("../../config/core/" + file)
+		if err != nil {
+			return nil, err
+		}
+		for document := range strings.SplitSeq(string(raw), "\n---\n") {
+			var role rbacv1.ClusterRole
+			if err := yaml.Unmarshal([]byte(document), &role); err == nil && role.Kind == "ClusterRole" {
+				rules = append(rules, role.Rules...)
+			}
+		}
+	}
+	return rules, nil
+})
+
+func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	rules, err := granted()
+	resource := a.GetResource()
+	if a.GetSubresource() != "" {
+		resource += "/" + a.GetSubresource()
+	}
+	for _, r := range rules {
+		if !strings.HasPrefix(a.GetNamespace(), unbound) && slices.Contains(r.APIGroups, a.GetAPIGroup()) && slices.Contains(r.Resources, resource) && slices.Contains(r.Verbs, a.GetVerb()) {
+			return authorizer.DecisionAllow, "", nil
+		}
+	}
+	return authorizer.DecisionNoOpinion, "no role of config/core allows it", err
+}
+
+// world is the function over HTTP, in front of a namespace of its own, with a
+// subscriber that dead letters can be replayed to.
 type world struct {
 	t          *testing.T
 	ns         string
@@ -39,20 +87,33 @@ type world struct {
 
 func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
+	return newWorldOn(t, functionConfig(t), env...)
+}
+
+// functionConfig is the function's way to the API.
+func functionConfig(t *testing.T) *rest.Config {
+	config := kubeapitest.Shared(t).Config()
+	config.BearerToken = token
+	return config
+}
+
+func newWorldOn(t *testing.T, config *rest.Config, env ...string) *world {
+	t.Helper()
 	w := &world{t: t, ns: kubeapitest.Namespace(t), subscriber: newSubscriber(t)}
-	t.Setenv("NAMESPACE", w.ns)
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		t.Setenv(name, value)
 	}
-	api := kubeapitest.Shared(t)
-	kubeapitest.LeadTo(t, api)
-	handler, err := build(t.Context())
+	settings, err := function.Env[settings]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := newFunction(t.Context(), config, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.url = functiontest.Serve(t, handler)
-	if w.models, err = model.NewClient(api.Config(), v1alpha1.AddToScheme); err != nil {
+	if w.models, err = model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme); err != nil {
 		t.Fatal(err)
 	}
 	w.letters = model.For[*v1alpha1.DeadLetter](w.models)
@@ -68,6 +129,8 @@ type subscriber struct {
 	code   int
 	reason string
 	got    []cloudevents.Event
+	// paths and tokens are those of the requests.
+	paths, tokens []string
 }
 
 func newSubscriber(t *testing.T) *subscriber {
@@ -81,6 +144,8 @@ func newSubscriber(t *testing.T) *subscriber {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.got = append(s.got, *event)
+		s.paths = append(s.paths, r.URL.Path)
+		s.tokens = append(s.tokens, r.Header.Get("Authorization"))
 		if s.code == 0 {
 			panic(http.ErrAbortHandler)
 		}
@@ -134,7 +199,7 @@ func data(contentType string, raw []byte) func(*cloudevents.Event) {
 // give delivers an event to the door for letters, in binary mode, and returns the answer.
 func (w *world) give(event cloudevents.Event) (int, string) {
 	w.t.Helper()
-	return w.post(binding.WithForceBinary(w.t.Context()), "/letters", event)
+	return w.post(binding.WithForceBinary(w.t.Context()), "/letters/"+w.ns, event)
 }
 
 func (w *world) post(ctx context.Context, path string, event cloudevents.Event) (int, string) {
@@ -187,9 +252,11 @@ func (w *world) get(name string) *v1alpha1.DeadLetter {
 // change changes a letter as a user does.
 func (w *world) change(name string, fn func(*v1alpha1.DeadLetter)) {
 	w.t.Helper()
-	letter := w.get(name)
-	fn(letter)
-	if _, _, err := w.letters.Update(w.t.Context(), letter); err != nil {
+	_, _, err := w.letters.Modify(w.t.Context(), w.ns, name, func(l *v1alpha1.DeadLetter) error {
+		fn(l)
+		return nil
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -19,6 +19,6 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
-		return server.New(server.Options{API: api, Namespace: env.Namespace, UsersDir: env.UsersDir})
+		return server.New(server.Options{API: api, UsersDir: env.UsersDir})
 	})
 }

@@ -34,18 +34,19 @@ type Settings struct {
 	DrainTimeout time.Duration `envconfig:"DRAIN_TIMEOUT" default:"27s"`
 }
 
-// Env reads the settings of a program from the environment by envconfig's
-// tags. The error names the variable.
+// Env reads settings from the environment by envconfig's tags. The error names
+// the variable. [Main] does it for a program; whoever needs more settings than
+// the program's own calls it.
 func Env[T any]() (T, error) {
 	var env T
 	err := envconfig.Process("", &env)
 	return env, err
 }
 
-// KubeConfig says how to reach the Kubernetes API: the service account in a
-// pod, else the file that $KUBECONFIG names. The client is not throttled:
-// fairness is the API server's business, and a function that was started for
-// one event must not wait for a token bucket.
+// KubeConfig says how to reach the Kubernetes API: by the service account in a
+// pod, otherwise by the file that $KUBECONFIG names. The client is not throttled:
+// fairness is the API server's business, and a function that was started for one
+// event must not wait for a token bucket.
 func KubeConfig() (*rest.Config, error) {
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
@@ -56,10 +57,21 @@ func KubeConfig() (*rest.Config, error) {
 	return cfg, nil
 }
 
-// Main runs a program until SIGTERM or SIGINT and ends the process: with 0
-// after a clean end, with 1 when the set-up failed or the port is taken. The
-// context that build gets carries the logger and ends with the signal.
-func Main(name string, build func(ctx context.Context) (http.Handler, error)) {
+// Readiness is an optional ability of the handler that a program serves. Without
+// it a program is ready from when it listens until it drains.
+type Readiness interface {
+	// Ready is asked at each GET /readyz. An error says what the program waits
+	// for, and is the text of the answer 503.
+	Ready() error
+}
+
+// Main runs a program until SIGTERM or SIGINT and ends the process: with 0 after
+// a clean end, with 1 when the set-up failed or the port is taken.
+//
+// build makes the program's handler from its settings, a struct that [Env] reads
+// (struct{} for a program without settings). Its context carries the logger and
+// ends with the signal. The handler may have [Readiness].
+func Main[S any](name string, build func(ctx context.Context, settings S) (http.Handler, error)) {
 	ctx := signals.NewContext()
 	env, err := Env[Settings]()
 	if err != nil {
@@ -69,7 +81,13 @@ func Main(name string, build func(ctx context.Context) (http.Handler, error)) {
 	logger, _ := logging.NewLogger("", env.LogLevel)
 	logger = logger.Named(name)
 	ctx = logging.WithLogger(ctx, logger)
-	err = run(ctx, env, build)
+	err = run(ctx, env, func(ctx context.Context) (http.Handler, error) {
+		settings, err := Env[S]()
+		if err != nil {
+			return nil, err
+		}
+		return build(ctx, settings)
+	})
 	if err != nil {
 		logger.Errorw("Ended with an error", zap.Error(err))
 	}
@@ -91,8 +109,8 @@ func run(ctx context.Context, env Settings, build func(ctx context.Context) (htt
 	return serve(ctx, listener, env.DrainTimeout, handler)
 }
 
-// routes puts the program's handler beside the paths of the platform. While it
-// is stopping the program is alive, but not ready.
+// routes puts the program's handler beside the paths of the platform. A program
+// that is stopping is alive, but not ready.
 func routes(handler http.Handler, stopping *atomic.Bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -100,6 +118,12 @@ func routes(handler http.Handler, stopping *atomic.Bool) http.Handler {
 		if stopping.Load() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
+		}
+		if r, ok := handler.(Readiness); ok {
+			if err := r.Ready(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,17 +25,26 @@ import (
 // childMode in the environment makes the test binary a program under test.
 const childMode = "FUNCTION_TEST_CHILD"
 
+type childSettings struct {
+	Word   string `envconfig:"WORD" required:"true"`
+	Number int    `envconfig:"NUMBER"`
+}
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(childMode) {
 	case "":
 		os.Exit(m.Run())
 	case "serve":
-		Main("child", func(ctx context.Context) (http.Handler, error) {
+		Main("child", func(ctx context.Context, _ struct{}) (http.Handler, error) {
 			logging.FromContext(ctx).Info("built")
 			return http.NotFoundHandler(), nil
 		})
 	case "fail":
-		Main("child", func(context.Context) (http.Handler, error) { return nil, errors.New("no set-up") })
+		Main("child", func(context.Context, struct{}) (http.Handler, error) { return nil, errors.New("no set-up") })
+	case "set":
+		Main("child", func(_ context.Context, s childSettings) (http.Handler, error) {
+			return nil, fmt.Errorf("the word is %s", s.Word)
+		})
 	}
 }
 
@@ -114,16 +124,40 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// waiting is a handler that is not ready while it has an error.
+type waiting struct {
+	http.Handler
+	err error
+}
+
+func (w waiting) Ready() error { return w.err }
+
 func TestReadiness(t *testing.T) {
-	var stopping atomic.Bool
-	h := routes(http.NotFoundHandler(), &stopping)
-	for _, stop := range []bool{false, true} {
-		stopping.Store(stop)
-		for path, want := range map[string]int{"/healthz": 200, "/readyz": map[bool]int{false: 200, true: 503}[stop]} {
-			if resp, body := send(t, h, httptest.NewRequest(http.MethodGet, path, nil)); resp.StatusCode != want {
-				t.Errorf("GET %s, stopping %v: want %d, got %d %q", path, stop, want, resp.StatusCode, body)
+	nothing := http.NotFoundHandler()
+	tests := map[string]struct {
+		reason   string
+		handler  http.Handler
+		stopping bool
+		code     int
+		says     string
+	}{
+		"Ready":    {"A program that listens is ready.", nothing, false, 200, "ok"},
+		"Stopping": {"Until it stops.", nothing, true, 503, "stopping"},
+		"Waits":    {"A program may say what it waits for.", waiting{nothing, errors.New("the kettle boils")}, false, 503, "the kettle boils"},
+		"Waited":   {"And that it does no longer.", waiting{nothing, nil}, false, 200, "ok"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stopping atomic.Bool
+			stopping.Store(tt.stopping)
+			h := routes(tt.handler, &stopping)
+			if resp, body := send(t, h, httptest.NewRequest(http.MethodGet, "/readyz", nil)); resp.StatusCode != tt.code || !strings.Contains(body, tt.says) {
+				t.Errorf("%s: want %d %q, got %d %q", tt.reason, tt.code, tt.says, resp.StatusCode, body)
 			}
-		}
+			if resp, body := send(t, h, httptest.NewRequest(http.MethodGet, "/healthz", nil)); resp.StatusCode != 200 {
+				t.Errorf("it lives all the time, got %d %q", resp.StatusCode, body)
+			}
+		})
 	}
 }
 
@@ -232,18 +266,24 @@ func TestProgram(t *testing.T) {
 			t.Errorf("want exit code 0 after SIGTERM, got %v\n%s", err, rest)
 		}
 	})
-	t.Run("SetUpFails", func(t *testing.T) {
-		out, err := child(t, childMode+"=fail").CombinedOutput()
-		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "no set-up") {
-			t.Errorf("want exit code 1 and the reason, got %v\n%s", err, out)
-		}
-	})
-	t.Run("BadSettings", func(t *testing.T) {
-		out, err := child(t, childMode+"=serve", "PORT=many").CombinedOutput()
-		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "PORT") {
-			t.Errorf("want exit code 1 and the variable, got %v\n%s", err, out)
-		}
-	})
+	for name, tt := range map[string]struct {
+		reason string
+		env    []string
+		says   string
+	}{
+		"SetUpFails":  {"The set-up's error is told.", []string{childMode + "=fail"}, "no set-up"},
+		"BadSettings": {"A setting of every program that is wrong is named.", []string{childMode + "=serve", "PORT=many"}, "PORT"},
+		"BadOwn":      {"One of its own as well.", []string{childMode + "=set", "WORD=a", "NUMBER=many"}, "NUMBER"},
+		"MissingOwn":  {"Also if it is missing.", []string{childMode + "=set"}, "WORD"},
+		"Own":         {"The set-up gets the settings.", []string{childMode + "=set", "WORD=cheese"}, "the word is cheese"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := child(t, tt.env...).CombinedOutput()
+			if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), tt.says) {
+				t.Errorf("%s: want exit code 1 and %q, got %v\n%s", tt.reason, tt.says, err, out)
+			}
+		})
+	}
 	t.Run("PortTaken", func(t *testing.T) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

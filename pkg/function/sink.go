@@ -50,26 +50,42 @@ func (o *Overrides) Decode(value string) error {
 	return nil
 }
 
+// TokenSource returns the token that an event is sent with, or an empty string for
+// none. With an error the event is not sent.
+type TokenSource func(ctx context.Context) (string, error)
+
+// SinkOption changes a [Sink] from what its settings say.
+type SinkOption func(*Sink)
+
+// WithToken replaces where the sink's tokens come from. Default: the file of
+// [TokenSettings].
+func WithToken(source TokenSource) SinkOption { return func(s *Sink) { s.token = source } }
+
 // Sink sends events to one URL. It is safe for concurrent use.
 type Sink struct {
 	settings SinkSettings
+	token    TokenSource
 	client   *http.Client
 }
 
 // NewSink checks the settings and makes a sink that keeps up to the given
 // number of connections open between sends.
-func NewSink(settings SinkSettings, connections int) (*Sink, error) {
+func NewSink(settings SinkSettings, connections int, options ...SinkOption) (*Sink, error) {
 	u, err := url.Parse(settings.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("K_SINK: expected an http or https URL, got %q", settings.URL)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = connections
-	return &Sink{settings: settings, client: &http.Client{
+	s := &Sink{settings: settings, token: settings.Token.Token, client: &http.Client{
 		Transport: transport,
 		// A redirect can turn the POST into a GET, whose 200 says nothing about the event.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}}
+	for _, o := range options {
+		o(s)
+	}
+	return s, nil
 }
 
 // RefusedError is a sink's answer that is not 2xx.
@@ -101,8 +117,12 @@ func (s *Sink) Send(ctx context.Context, event cloudevents.Event) error {
 	if err := cehttp.WriteRequest(binding.WithForceBinary(ctx), binding.ToMessage(&event), req); err != nil {
 		return fmt.Errorf("encoding the event: %w", err)
 	}
-	if err := s.settings.Token.Authorize(req); err != nil {
-		return err
+	token, err := s.token(ctx)
+	if err != nil {
+		return fmt.Errorf("getting a token for the sink: %w", err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {

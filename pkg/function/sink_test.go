@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -124,6 +126,42 @@ func TestSinkOverrides(t *testing.T) {
 	}
 	if diff := cmp.Diff(outgoing().String(), event.String()); diff != "" {
 		t.Errorf("the caller's event must not change: -want, +got:\n%s", diff)
+	}
+}
+
+func TestSinkToken(t *testing.T) {
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Header.Get("Authorization"))
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("of the file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := SinkSettings{URL: server.URL, Token: TokenSettings{TokenFile: file}}
+	fixed := func(token string, err error) SinkOption {
+		return WithToken(func(context.Context) (string, error) { return token, err })
+	}
+	for _, options := range [][]SinkOption{nil, {fixed("of the caller", nil)}, {fixed("", nil)}} {
+		sink, err := NewSink(settings, 1, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sink.Send(t.Context(), outgoing()); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"Bearer of the file", "Bearer of the caller", ""}, got); diff != "" {
+		t.Errorf("-want, +got:\n%s", diff)
+	}
+
+	sink, err := NewSink(settings, 1, fixed("", errors.New("no token today")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sink.Send(t.Context(), outgoing()); err == nil || !strings.Contains(err.Error(), "no token today") || len(got) != 3 {
+		t.Errorf("without its token the event is not sent: got %v", err)
 	}
 }
 

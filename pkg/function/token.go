@@ -1,10 +1,10 @@
 package function
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"strings"
 )
@@ -18,20 +18,19 @@ type TokenSettings struct {
 	TokenFile string `envconfig:"OIDC_TOKEN_FILE" default:"/oidc/token"`
 }
 
-// Authorize puts the token into a request. The file is read each time, because
-// Knative replaces the token before it expires. An error means that there is a
-// token which cannot be read: the request must not be sent without it.
-func (s TokenSettings) Authorize(req *http.Request) error {
+// Token returns the token, or an empty string if there is none. It reads the file
+// each time, because Knative replaces the token before it expires. An error means
+// that there is a token which cannot be read: nothing must be sent without it.
+func (s TokenSettings) Token(context.Context) (string, error) {
 	if s.TokenFile == "" {
-		return nil
+		return "", nil
 	}
 	token, err := os.ReadFile(s.TokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return fmt.Errorf("OIDC_TOKEN_FILE: %w", err)
+		return "", fmt.Errorf("OIDC_TOKEN_FILE: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	return nil
+	return strings.TrimSpace(string(token)), nil
 }

@@ -1,7 +1,6 @@
 package function
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,15 +8,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestAuthorize(t *testing.T) {
+func TestToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	header := func(s TokenSettings) string {
+	token := func(s TokenSettings) string {
 		t.Helper()
-		req := &http.Request{Header: http.Header{}}
-		if err := s.Authorize(req); err != nil {
+		token, err := s.Token(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
-		return req.Header.Get("Authorization")
+		return token
 	}
 	write := func(token string) {
 		t.Helper()
@@ -26,17 +25,17 @@ func TestAuthorize(t *testing.T) {
 		}
 	}
 
-	got := []string{header(TokenSettings{}), header(TokenSettings{TokenFile: file})}
+	got := []string{token(TokenSettings{}), token(TokenSettings{TokenFile: file})}
 	write("first\n")
-	got = append(got, header(TokenSettings{TokenFile: file}))
+	got = append(got, token(TokenSettings{TokenFile: file}))
 	write("second")
-	got = append(got, header(TokenSettings{TokenFile: file}))
+	got = append(got, token(TokenSettings{TokenFile: file}))
 	// Nothing without a file, and always the token that is in it now.
-	if diff := cmp.Diff([]string{"", "", "Bearer first", "Bearer second"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"", "", "first", "second"}, got); diff != "" {
 		t.Errorf("-want, +got:\n%s", diff)
 	}
 
-	if err := (TokenSettings{TokenFile: t.TempDir()}).Authorize(&http.Request{Header: http.Header{}}); err == nil {
+	if _, err := (TokenSettings{TokenFile: t.TempDir()}).Token(t.Context()); err == nil {
 		t.Error("a token that cannot be read must keep the event from being sent")
 	}
 }

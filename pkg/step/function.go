@@ -55,7 +55,7 @@ type Steps func(ctx context.Context, models *model.Client) ([]Registration, erro
 //
 //	func main() { step.Main("sync", steps, v1alpha1.AddToScheme) }
 func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) {
-	function.Main(name, func(ctx context.Context) (http.Handler, error) {
+	function.Main(name, func(ctx context.Context, _ struct{}) (http.Handler, error) {
 		config, err := function.KubeConfig()
 		if err != nil {
 			return nil, err

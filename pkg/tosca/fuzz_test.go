@@ -12,7 +12,7 @@ import (
 
 // FuzzParse looks for a recipe that makes the parser or the checks panic, or that is refused without words.
 func FuzzParse(f *testing.F) {
-	samples, err := filepath.Glob("../../config/samples/tosca/hello-world*.yml")
+	samples, err := filepath.Glob("testdata/recipes/*.yml")
 	if err != nil || len(samples) == 0 {
 		f.Fatalf("no samples: %v", err)
 	}

@@ -21,7 +21,7 @@ func badName(s string) string {
 	return ""
 }
 
-// snake is the name that a field has in recipes: helloFrom is hello_from, baseURL is base_url.
+// snake is the name that a field has in recipes: itemCode is item_code, baseURL is base_url.
 func snake(field string) string {
 	rs := []rune(field)
 	var b strings.Builder

@@ -210,13 +210,13 @@ func (p *parser) version(root, v *yaml.Node) {
 
 func (p *parser) imports(v *yaml.Node) []Import {
 	if v.Kind != yaml.SequenceNode {
-		p.fail(&Error{Name: TypeMismatch, Line: v.Line, Column: v.Column, Message: "imports: expected a list of paths such as custom_types/helloworldservice.yaml"})
+		p.fail(&Error{Name: TypeMismatch, Line: v.Line, Column: v.Column, Message: "imports: expected a list of paths such as custom_types/kind.yaml"})
 		return nil
 	}
 	imports := make([]Import, 0, len(v.Content))
 	for _, e := range v.Content {
 		if e.Kind != yaml.ScalarNode || e.Tag != "!!str" {
-			p.fail(&Error{Name: ImportFailed, Line: e.Line, Column: e.Column, Message: "expected a path such as custom_types/helloworldservice.yaml"})
+			p.fail(&Error{Name: ImportFailed, Line: e.Line, Column: e.Column, Message: "expected a path such as custom_types/kind.yaml"})
 			continue
 		}
 		imports = append(imports, Import{Path: e.Value, Line: e.Line})
@@ -275,7 +275,7 @@ func (p *parser) node(k, v *yaml.Node) *NodeTemplate {
 		case "type":
 			typed = true
 			if value.Kind != yaml.ScalarNode || value.Tag != "!!str" {
-				p.fail(&Error{Name: TypeMismatch, Node: n.Name, Line: value.Line, Column: value.Column, Message: "type: expected a name such as tosca.nodes.HelloWorldService"})
+				p.fail(&Error{Name: TypeMismatch, Node: n.Name, Line: value.Line, Column: value.Column, Message: "type: expected a name such as tosca.nodes.Kind"})
 				continue
 			}
 			n.Type, n.TypeLine = value.Value, value.Line

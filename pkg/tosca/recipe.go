@@ -44,7 +44,7 @@ type Import struct {
 // NodeTemplate is one entry of node_templates.
 type NodeTemplate struct {
 	Name string
-	// Type is the full name, such as tosca.nodes.HelloWorldService.
+	// Type is the full name, such as tosca.nodes.Kind.
 	Type         string
 	TypeLine     int
 	Line         int

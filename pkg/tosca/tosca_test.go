@@ -15,7 +15,7 @@ import (
 )
 
 // crdFiles are the models that the tests know.
-var crdFiles = []string{"testdata/crds/*.yaml", "../../config/crds/*.yaml"}
+var crdFiles = []string{"testdata/crds/*.yaml", "../../config/core/crds/*.yaml", "../testdata/library/config/crds/*.yaml"}
 
 func testTypes(t testing.TB) *Types {
 	t.Helper()
@@ -170,7 +170,7 @@ func TestErrorsDoNotHideGoodNodes(t *testing.T) {
 }
 
 func TestSnake(t *testing.T) {
-	for in, want := range map[string]string{"helloFrom": "hello_from", "name": "name", "baseURL": "base_url", "URLPath": "url_path", "x2Y": "x2_y", "a_b": "a_b", "": ""} {
+	for in, want := range map[string]string{"itemCode": "item_code", "name": "name", "baseURL": "base_url", "URLPath": "url_path", "x2Y": "x2_y", "a_b": "a_b", "": ""} {
 		if got := snake(in); got != want {
 			t.Errorf("%q: want %q, got %q", in, want, got)
 		}
@@ -197,7 +197,7 @@ func TestTypesFromCRDs(t *testing.T) {
 	}}
 	types := TypesFromCRDs(append(crds, twin, broken, unlabelled, shared))
 
-	want := []string{"deadletter", "helloworldservice", "helloworldserviceinstance", "maker.makers.example.com", "maker.other.com", "servicegraphconstraint", "shared", "widget"}
+	want := []string{"book", "deadletter", "maker.makers.example.com", "maker.other.com", "servicegraphconstraint", "shared", "shelf", "widget"}
 	if diff := cmp.Diff(want, types.IDs()); diff != "" {
 		t.Errorf("a kind of two groups carries its group; what has no label or no schema is no type: -want +got:\n%s", diff)
 	}
@@ -217,7 +217,7 @@ func TestTypesFromCRDs(t *testing.T) {
 }
 
 func TestCustomType(t *testing.T) {
-	for id, file := range map[string]string{"widget": "testdata/widget.golden.yaml", "helloworldserviceinstance": "testdata/helloworldserviceinstance.golden.yaml"} {
+	for id, file := range map[string]string{"widget": "testdata/widget.golden.yaml", "book": "testdata/book.golden.yaml"} {
 		got, err := testTypes(t).ByID(id).YAML()
 		if err != nil {
 			t.Fatal(err)
@@ -232,17 +232,17 @@ func TestCustomType(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s: -want +got (UPDATE_GOLDEN=1 writes it anew):\n%s", file, diff)
+			t.Errorf("%s: -want +got (UPDATE_GOLDEN=1 writes the file again):\n%s", file, diff)
 		}
 	}
 }
 
-func TestSeedRecipes(t *testing.T) {
+func TestRecipesOfXOS(t *testing.T) {
 	for file, want := range map[string][]string{
-		"hello-world.yml":      {"constraints", "service", "serviceinstance"},
-		"hello-world-more.yml": {"constraints", "serviceinstance1", "serviceinstance2"},
+		"library.yml":      {"constraints", "shelf", "volume"},
+		"library-more.yml": {"constraints", "volume1", "volume2"},
 	} {
-		raw, err := os.ReadFile("../../config/samples/tosca/" + file)
+		raw, err := os.ReadFile("testdata/recipes/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}

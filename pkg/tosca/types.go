@@ -31,7 +31,7 @@ var relationships = []string{"tosca.relationships.BelongsToOne", "tosca.relation
 type Type struct {
 	*model.Kind
 
-	// Name is what recipes write after "type:", such as tosca.nodes.HelloWorldService.
+	// Name is what recipes write after "type:", such as tosca.nodes.Kind.
 	Name string
 
 	// ID is the type's name in paths and imports: the kind in lower case.

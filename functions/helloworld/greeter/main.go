@@ -20,11 +20,7 @@ type settings struct {
 
 func main() { function.Main("greeter", build) }
 
-func build(ctx context.Context) (http.Handler, error) {
-	env, err := function.Env[settings]()
-	if err != nil {
-		return nil, err
-	}
+func build(ctx context.Context, env settings) (http.Handler, error) {
 	// The store is not closed: what was answered is on the disk, and requests outlive ctx.
 	s, err := store.Open(env.Store)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
 func goBuild(t *testing.T) (binary string) {
@@ -264,7 +265,10 @@ func TestSettings(t *testing.T) {
 			for k, v := range tc.env {
 				t.Setenv(k, v)
 			}
-			_, err := build(t.Context())
+			env, err := function.Env[settings]()
+			if err == nil {
+				_, err = build(t.Context(), env)
+			}
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%s: got %v, want %q in it", tc.reason, err, tc.want)
 			}

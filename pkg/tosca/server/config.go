@@ -12,9 +12,6 @@ import (
 
 // Env is the function's configuration.
 type Env struct {
-	// Namespace is where models go when a request names no other one: the function's own.
-	Namespace string `envconfig:"NAMESPACE" default:"helloworld"`
-
 	// UsersDir is where the Secret with the users of XOS is mounted, if there is one.
 	UsersDir string `envconfig:"XOS_USERS_DIR"`
 

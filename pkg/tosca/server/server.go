@@ -7,13 +7,15 @@
 //	GET  /                     the node types, as JSON
 //	GET  /custom_type/<name>   one of them, as TOSCA
 //
-// Every request works with its caller's own bearer token and keeps nothing for the next one: there is nothing that a restart
-// could mend.
+// Every request works with its caller's own bearer token and keeps nothing for the next one, so there is nothing that a
+// restart could fix. A request is handled in this order: who sends it (token, then the API's answer), where its models go
+// (?namespace=, otherwise the namespace of the caller's service account), and only then its body.
+//
+// Start reading with [New]; caller.go has the order of a request, respond.go the answers.
 package server
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +29,6 @@ import (
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/tosca"
-	"github.com/xos-knative/synchronizer/pkg/tosca/upload"
 )
 
 // Options are what a server needs.
@@ -35,16 +36,25 @@ type Options struct {
 	// API says where the Kubernetes API is and by which CA it is known. Credentials in it are not used.
 	API *rest.Config
 
-	// Namespace is where models go when a request does not say (?namespace=).
-	Namespace string
-
-	// UsersDir is a mounted Secret with the users of XOS (config/samples/tosca/users.yml). Empty, or a directory that is not there, switches the
-	// headers xos-username and xos-password off.
+	// UsersDir is a mounted Secret with the users of XOS (config/samples/tosca/users.yml). If it is empty or not there, the
+	// headers xos-username and xos-password are refused.
 	UsersDir string
 }
 
 type server struct {
 	Options
+}
+
+// handler writes the answer to a request, or returns the error that is the answer.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// ServeHTTP implements [http.Handler].
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := h(w, r); err != nil {
+		// Otherwise net/http waits for the rest of the body before it answers.
+		w.Header().Set("Connection", "close")
+		respondError(w, r, err)
+	}
 }
 
 // New makes the handler. Its answers are text, as XOS's were, or JSON for those who send `Accept: application/json`.
@@ -56,11 +66,11 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /run", s.recipes(run))
-	mux.HandleFunc("POST /delete", s.recipes(remove))
-	mux.HandleFunc("POST /{$}", event)
-	mux.HandleFunc("GET /{$}", s.index)
-	mux.HandleFunc("GET /custom_type/{name}", s.customType)
+	mux.Handle("POST /run", s.recipes(run))
+	mux.Handle("POST /delete", s.recipes(remove))
+	mux.Handle("POST /{$}", event)
+	mux.Handle("GET /{$}", handler(s.index))
+	mux.Handle("GET /custom_type/{name}", handler(s.customType))
 	return recovered(mux), nil
 }
 
@@ -83,30 +93,29 @@ func recovered(next http.Handler) http.Handler {
 }
 
 // recipes handles POST /run and POST /delete.
-func (s *server) recipes(do action) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		args, err := s.arguments(r.URL.Query())
+func (s *server) recipes(do action) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		args, err := parseArguments(r.URL.Query())
 		if err != nil {
-			respondError(w, r, err)
-			return
+			return err
 		}
-		// Before the body is read: a stranger's recipe is not worth its bytes.
-		u, err := s.uploader(r, args.namespace)
+		c, err := s.caller(r)
 		if err != nil {
-			respondError(w, r, err)
-			return
+			return err
+		}
+		if args.namespace, err = c.namespace(r.Context(), args.namespace); err != nil {
+			return err
 		}
 		recipe, err := body(w, r)
 		if err != nil {
-			respondError(w, r, err)
-			return
+			return err
 		}
-		result, err := s.work(r.Context(), u, do, recipe, args)
+		result, err := c.work(r.Context(), do, recipe, args)
 		if err != nil {
-			respondError(w, r, err)
-			return
+			return err
 		}
 		respond(w, r, result)
+		return nil
 	}
 }
 
@@ -131,90 +140,35 @@ func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return data, nil
 }
 
-// work brings one recipe in. It returns a result, or an error whose failure says how to answer.
-func (s *server) work(ctx context.Context, u *upload.Uploader, do action, recipe []byte, args arguments) (*result, error) {
-	logger := logging.FromContext(ctx).With(zap.String("action", do.name), zap.String("namespace", args.namespace))
-	// The types come first, because with them the API answers whether it takes the caller at all.
-	types, err := u.Types(ctx)
-	if err != nil {
-		return nil, err
-	}
-	parsed, err := tosca.Parse(recipe)
-	if err != nil {
-		return nil, err
-	}
-	nodes, errs := tosca.Check(parsed, types)
-	plan, planErrs, err := do.plan(ctx, u, nodes)
-	if err != nil {
-		return nil, err
-	}
-	if errs = append(errs, planErrs...); len(errs) > 0 {
-		errs.Sort()
-		return nil, errs
-	}
-	res := &result{action: do, plan: plan, dryRun: args.dryRun, waited: args.wait}
-	if args.dryRun {
-		return res, nil
-	}
-	if err := u.Apply(ctx, plan); err != nil {
-		return nil, err
-	}
-	logger.Infow("Recipe done", zap.Int("nodes", len(plan.Steps)), zap.Int("written", plan.Writes()))
-	if args.wait > 0 {
-		ctx, cancel := context.WithTimeout(ctx, args.wait)
-		defer cancel()
-		res.pending = u.Wait(ctx, plan)
-	}
-	return res, nil
-}
-
 // index lists the node types.
-func (s *server) index(w http.ResponseWriter, r *http.Request) {
-	types, err := s.types(r)
+func (s *server) index(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.caller(r)
 	if err != nil {
-		respondError(w, r, err)
-		return
+		return err
 	}
 	paths := map[string]string{}
-	for _, id := range types.IDs() {
+	for _, id := range c.types.IDs() {
 		paths[id] = "/custom_type/" + id
 	}
 	writeJSON(w, http.StatusOK, paths)
+	return nil
 }
 
-func (s *server) customType(w http.ResponseWriter, r *http.Request) {
-	types, err := s.types(r)
+func (s *server) customType(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.caller(r)
 	if err != nil {
-		respondError(w, r, err)
-		return
+		return err
 	}
-	t := types.ByID(r.PathValue("name"))
+	t := c.types.ByID(r.PathValue("name"))
 	if t == nil {
-		respondError(w, r, &failure{status: http.StatusNotFound, errs: []*tosca.Error{{Name: tosca.InvalidType, Message: "there is no such type; GET / lists them"}}})
-		return
+		return &failure{status: http.StatusNotFound, errs: []*tosca.Error{{Name: tosca.InvalidType, Message: "there is no such type; GET / lists them"}}}
 	}
 	doc, err := t.YAML()
 	if err != nil {
-		respondError(w, r, err)
-		return
+		return err
 	}
 	writeText(w, http.StatusOK, string(doc))
-}
-
-func (s *server) types(r *http.Request) (*tosca.Types, error) {
-	u, err := s.uploader(r, s.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	return u.Types(r.Context())
-}
-
-func (s *server) uploader(r *http.Request, namespace string) (*upload.Uploader, error) {
-	token, err := s.token(r)
-	if err != nil {
-		return nil, err
-	}
-	return upload.New(s.API, token, namespace)
+	return nil
 }
 
 // wantsJSON reads the Accept header as far as two kinds of answer need it.

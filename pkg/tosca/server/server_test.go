@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ import (
 
 func sample(t testing.TB, name string) string {
 	t.Helper()
-	raw, err := os.ReadFile("../../../config/samples/tosca/" + name)
+	raw, err := os.ReadFile("../testdata/recipes/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,30 +41,30 @@ func sameSet(t testing.TB, reason string, want, got []string) {
 
 func TestRecipesOfXOS(t *testing.T) {
 	w := newWorld(t)
-	first, more := sample(t, "hello-world.yml"), sample(t, "hello-world-more.yml")
+	first, more := sample(t, "library.yml"), sample(t, "library-more.yml")
 
-	created := "Created models: ['constraints', 'service', 'serviceinstance']"
+	created := "Created models: ['constraints', 'shelf', 'volume']"
 	w.run(first).want(t, "the recipe is taken, and answered as XOS did", 200, created)
-	createdMore := "Created models: ['constraints', 'serviceinstance1', 'serviceinstance2']"
+	createdMore := "Created models: ['constraints', 'volume1', 'volume2']"
 	w.run(more).want(t, "so is the second one", 200, createdMore)
 
 	all := []string{
-		"helloworldservices/helloworld", "helloworldserviceinstances/helloworld-service-instance",
-		"helloworldserviceinstances/helloworld-service-instance-1", "helloworldserviceinstances/helloworld-service-instance-2",
+		"shelves/fantasy", "books/the-first-book",
+		"books/the-first-book-1", "books/the-first-book-2",
 		"servicegraphconstraints/constraints",
 	}
-	sameSet(t, "three instances of one service; both recipes mean the same constraint", all, w.objects())
-	if diff := cmp.Diff(map[string]any{"name": "HelloWorld", "helloFrom": "Jhon Snow"}, w.spec(services, "helloworld")); diff != "" {
-		t.Errorf("service: -want +got:\n%s", diff)
+	sameSet(t, "three books on one shelf; both recipes mean the same constraint", all, w.objects())
+	if diff := cmp.Diff(map[string]any{"name": "Fantasy", "label": "Old and new"}, w.spec(shelves, "fantasy")); diff != "" {
+		t.Errorf("shelf: -want +got:\n%s", diff)
 	}
-	owner := map[string]any{"name": "helloworld"}
-	if diff := cmp.Diff(map[string]any{"name": "HelloWorld Service Instance", "helloTo": "Daenerys Targaryen", "owner": owner}, w.spec(instances, "helloworld-service-instance")); diff != "" {
-		t.Errorf("an instance belongs to the only service, here one of its own recipe: -want +got:\n%s", diff)
+	shelf := map[string]any{"name": "fantasy"}
+	if diff := cmp.Diff(map[string]any{"name": "The First Book", "title": "A Game of Thrones", "shelf": shelf}, w.spec(books, "the-first-book")); diff != "" {
+		t.Errorf("a book belongs on the only shelf, here one of its own recipe: -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]any{"name": "HelloWorld Service Instance 1", "helloTo": "Tyrion Lannister", "owner": owner}, w.spec(instances, "helloworld-service-instance-1")); diff != "" {
-		t.Errorf("an instance belongs to the only service, here one of another recipe: -want +got:\n%s", diff)
+	if diff := cmp.Diff(map[string]any{"name": "The First Book 1", "title": "A Clash of Kings", "shelf": shelf}, w.spec(books, "the-first-book-1")); diff != "" {
+		t.Errorf("a book belongs on the only shelf, here one of another recipe: -want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]any{"constraints": `["HelloWorld"]`, "priority": int64(0)}, w.spec(constraints, "constraints")); diff != "" {
+	if diff := cmp.Diff(map[string]any{"constraints": `["Library"]`, "priority": int64(0)}, w.spec(constraints, "constraints")); diff != "" {
 		t.Errorf("constraint: -want +got:\n%s", diff)
 	}
 
@@ -77,20 +78,20 @@ func TestRecipesOfXOS(t *testing.T) {
 		t.Errorf("nor does it try to: %d writes", n)
 	}
 
-	w.delete(more).want(t, "deleted in reverse order", 200, "Deleted models: ['serviceinstance2', 'serviceinstance1', 'constraints']")
+	w.delete(more).want(t, "deleted in reverse order", 200, "Deleted models: ['volume2', 'volume1', 'constraints']")
 	sameSet(t, "only what the recipe lists is gone", all[:2], w.objects())
-	w.delete(more).want(t, "what is gone already is no error", 200, "Deleted models: ['serviceinstance2', 'serviceinstance1', 'constraints']")
-	w.delete(first).want(t, "the rest", 200, "Deleted models: ['serviceinstance', 'service', 'constraints']")
+	w.delete(more).want(t, "what is gone already is no error", 200, "Deleted models: ['volume2', 'volume1', 'constraints']")
+	w.delete(first).want(t, "the rest", 200, "Deleted models: ['volume', 'shelf', 'constraints']")
 	sameSet(t, "nothing is left", []string{}, w.objects())
 
 	deletions := slices.DeleteFunc(w.writesSoFar(), func(s string) bool { return !strings.HasPrefix(s, "DELETE") })
 	want := []string{}
 	for _, path := range []string{
-		"helloworld.xos-knative.dev/v1alpha1/namespaces/%s/helloworldserviceinstances/helloworld-service-instance-2",
-		"helloworld.xos-knative.dev/v1alpha1/namespaces/%s/helloworldserviceinstances/helloworld-service-instance-1",
+		"library.xos-knative.dev/v1alpha1/namespaces/%s/books/the-first-book-2",
+		"library.xos-knative.dev/v1alpha1/namespaces/%s/books/the-first-book-1",
 		"core.xos-knative.dev/v1alpha1/namespaces/%s/servicegraphconstraints/constraints",
-		"helloworld.xos-knative.dev/v1alpha1/namespaces/%s/helloworldserviceinstances/helloworld-service-instance",
-		"helloworld.xos-knative.dev/v1alpha1/namespaces/%s/helloworldservices/helloworld",
+		"library.xos-knative.dev/v1alpha1/namespaces/%s/books/the-first-book",
+		"library.xos-knative.dev/v1alpha1/namespaces/%s/shelves/fantasy",
 	} {
 		want = append(want, "DELETE /apis/"+fmt.Sprintf(path, w.namespace))
 	}
@@ -101,7 +102,7 @@ func TestRecipesOfXOS(t *testing.T) {
 
 func TestBadRecipes(t *testing.T) {
 	w := newWorld(t)
-	w.run(sample(t, "hello-world.yml")).want(t, "something is there that could be harmed", 200, "Created...")
+	w.run(sample(t, "library.yml")).want(t, "something is there that could be harmed", 200, "Created...")
 	before := w.state()
 	for name, tc := range BadRecipes() {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +143,7 @@ func TestRefusedByTheAPI(t *testing.T) {
 		"Rule":      {"A rule over several properties is the node's", Widget("a", "    enabled: false\n") + "b:\n  type: tosca.nodes.Widget\n  properties:\n    name: b\n    count: 6\n    enabled: false", `InvalidPropertyValueError: line 10: node "b": spec: Invalid value: more than 5 must be enabled...`},
 		"Date":      {"A format", Widget("a", "    made_at: yesterday"), `TypeMismatchError: line 9: node "a": property "made_at": Invalid value: "yesterday": ...`},
 		"Update":    {"An update is checked as a creation is", "a: {type: tosca.nodes.Widget, properties: {name: there, count: 0}}", `InvalidPropertyValueError: line 4: node "a": property "count": Invalid value: 0: ...`},
-		"Seed":      {"A blank greeting", "a: {type: tosca.nodes.HelloWorldServiceInstance, properties: {name: a, hello_to: ' '}}", `InvalidPropertyValueError: line 4: node "a": property "hello_to": Invalid value: ...`},
+		"Blank":     {"A rule of a model's author", "a: {type: tosca.nodes.Book, properties: {name: a, title: ' '}}", `InvalidPropertyValueError: line 4: node "a": property "title": Invalid value: ...`},
 		"MustExist": {"A reference to nothing", Widget("a", "    must-exist: true"), "MustExistError: line 4: node \"a\": there is no Widget \"a\", but must-exist is true\n"},
 	}
 	for name, tc := range cases {
@@ -170,37 +171,37 @@ func TestRefusedByTheAPI(t *testing.T) {
 
 func TestLinksAndNames(t *testing.T) {
 	w := newWorld(t)
-	w.create(services, "HelloWorldService", "by-kubectl", map[string]any{"name": "Hello World", "helloFrom": "x"})
-	w.create(services, "HelloWorldService", "plain", map[string]any{"helloFrom": "x"})
+	w.create(shelves, "Shelf", "by-kubectl", map[string]any{"name": "A Shelf", "label": "x"})
+	w.create(shelves, "Shelf", "plain", map[string]any{"label": "x"})
 	text := Recipe(`
-a: {type: tosca.nodes.HelloWorldService, properties: {name: Hello World, must-exist: true}}
-b: {type: tosca.nodes.HelloWorldService, properties: {name: plain, hello_from: y}}
-new service: {type: tosca.nodes.HelloWorldService, properties: {name: New One, hello_from: z, no_sync: yes}}
+a: {type: tosca.nodes.Shelf, properties: {name: A Shelf, must-exist: true}}
+b: {type: tosca.nodes.Shelf, properties: {name: plain, label: y}}
+new shelf: {type: tosca.nodes.Shelf, properties: {name: New One, label: z, no_sync: yes}}
 i1:
-  type: tosca.nodes.HelloWorldServiceInstance
-  properties: {name: I 1, hello_to: x}
-  requirements: [{owner: {node: a, relationship: tosca.relationships.BelongsToOne}}]
+  type: tosca.nodes.Book
+  properties: {name: I 1, title: x}
+  requirements: [{shelf: {node: a, relationship: tosca.relationships.BelongsToOne}}]
 i2:
-  type: tosca.nodes.HelloWorldServiceInstance
-  properties: {name: I 2, hello_to: x}
-  requirements: [owner: new service]`)
-	before := w.get(services, "by-kubectl").GetResourceVersion()
-	created := "Created models: ['a', 'b', 'new service', 'i1', 'i2']"
+  type: tosca.nodes.Book
+  properties: {name: I 2, title: x}
+  requirements: [shelf: new shelf]`)
+	before := w.get(shelves, "by-kubectl").GetResourceVersion()
+	created := "Created models: ['a', 'b', 'new shelf', 'i1', 'i2']"
 	w.run(text).want(t, "links may go to what is there and to what is new", 200, created)
 	for _, c := range []struct {
-		instance, owner string
+		book, shelf string
 	}{{"i-1", "by-kubectl"}, {"i-2", "new-one"}} {
-		if got, _, _ := unstructured.NestedString(w.get(instances, c.instance).Object, "spec", "owner", "name"); got != c.owner {
-			t.Errorf("a link is the name of the object, not the one on display: want %q, got %q", c.owner, got)
+		if got, _, _ := unstructured.NestedString(w.get(books, c.book).Object, "spec", "shelf", "name"); got != c.shelf {
+			t.Errorf("a link is the name of the object, not the one on display: want %q, got %q", c.shelf, got)
 		}
 	}
-	if got := w.get(services, "by-kubectl").GetResourceVersion(); got != before {
+	if got := w.get(shelves, "by-kubectl").GetResourceVersion(); got != before {
 		t.Error("must-exist: the model is not changed")
 	}
-	if got := w.spec(services, "plain")["helloFrom"]; got != "y" {
+	if got := w.spec(shelves, "plain")["label"]; got != "y" {
 		t.Errorf("a model without a display name is found by its object's name: %v", got)
 	}
-	if got := w.get(services, "new-one").GetAnnotations()["synchronizer.xos-knative.dev/no-sync"]; got != "true" {
+	if got := w.get(shelves, "new-one").GetAnnotations()["synchronizer.xos-knative.dev/no-sync"]; got != "true" {
 		t.Errorf("no_sync is an annotation: %q", got)
 	}
 	state := w.state()
@@ -210,37 +211,37 @@ i2:
 	}
 
 	// What a policy or a human set and the recipe does not mention stays.
-	w.change(instances, "i-1", func(o map[string]any) {
+	w.change(books, "i-1", func(o map[string]any) {
 		_ = unstructured.SetNestedField(o, "kept", "metadata", "annotations", "example.com/note")
 	})
-	noOwner := Recipe("i1: {type: tosca.nodes.HelloWorldServiceInstance, properties: {name: I 1, hello_to: other}}")
-	w.run(noOwner).want(t, "a recipe without the link", 200, "Created models: ['i1']")
-	o := w.get(instances, "i-1")
-	if owner, _, _ := unstructured.NestedString(o.Object, "spec", "owner", "name"); owner != "by-kubectl" || o.GetAnnotations()["example.com/note"] != "kept" {
+	noShelf := Recipe("i1: {type: tosca.nodes.Book, properties: {name: I 1, title: other}}")
+	w.run(noShelf).want(t, "a recipe without the link", 200, "Created models: ['i1']")
+	o := w.get(books, "i-1")
+	if shelf, _, _ := unstructured.NestedString(o.Object, "spec", "shelf", "name"); shelf != "by-kubectl" || o.GetAnnotations()["example.com/note"] != "kept" {
 		t.Errorf("an update sets what the recipe lists and leaves the rest: %v", o.Object)
 	}
-	w.delete(text).want(t, "references are not deleted", 200, "Deleted models: ['i2', 'i1', 'new service', 'b']")
-	sameSet(t, "references are not deleted", []string{"helloworldservices/by-kubectl"}, w.objects())
+	w.delete(text).want(t, "references are not deleted", 200, "Deleted models: ['i2', 'i1', 'new shelf', 'b']")
+	sameSet(t, "references are not deleted", []string{"shelves/by-kubectl"}, w.objects())
 }
 
 func TestOpenLinks(t *testing.T) {
 	w := newWorld(t)
-	instance := func(name string) string {
-		return Recipe("i: {type: tosca.nodes.HelloWorldServiceInstance, properties: {name: " + name + ", hello_to: x}}")
+	book := func(name string) string {
+		return Recipe("i: {type: tosca.nodes.Book, properties: {name: " + name + ", title: x}}")
 	}
-	owner := func(name string) string {
-		owner, _, _ := unstructured.NestedString(w.get(instances, name).Object, "spec", "owner", "name")
-		return owner
+	shelf := func(name string) string {
+		shelf, _, _ := unstructured.NestedString(w.get(books, name).Object, "spec", "shelf", "name")
+		return shelf
 	}
-	w.run(instance("none")).want(t, "without any service the link stays open", 200, "Created models: ['i']")
-	w.create(services, "HelloWorldService", "only", map[string]any{"helloFrom": "x"})
-	w.run(instance("one")).want(t, "with one there is no choice", 200, "Created models: ['i']")
-	w.run(instance("none")).want(t, "a model that exists is left as it is", 200, "Created models: ['i']")
-	w.create(services, "HelloWorldService", "second", map[string]any{"helloFrom": "x"})
-	w.run(instance("two")).want(t, "with several nothing is chosen", 200, "Created models: ['i']")
+	w.run(book("none")).want(t, "without any shelf the link stays open", 200, "Created models: ['i']")
+	w.create(shelves, "Shelf", "only", map[string]any{"label": "x"})
+	w.run(book("one")).want(t, "with one there is no choice", 200, "Created models: ['i']")
+	w.run(book("none")).want(t, "a model that exists is left as it is", 200, "Created models: ['i']")
+	w.create(shelves, "Shelf", "second", map[string]any{"label": "x"})
+	w.run(book("two")).want(t, "with several nothing is chosen", 200, "Created models: ['i']")
 	for name, want := range map[string]string{"none": "", "one": "only", "two": ""} {
-		if got := owner(name); got != want {
-			t.Errorf("%s: expected owner %q, got %q", name, want, got)
+		if got := shelf(name); got != want {
+			t.Errorf("%s: expected shelf %q, got %q", name, want, got)
 		}
 	}
 }
@@ -457,12 +458,80 @@ func TestArguments(t *testing.T) {
 	w.send("GET", "/run", "").want(t, "a recipe is posted", 405, "Method Not Allowed\n")
 	w.send("GET", "/etc/passwd", "").want(t, "no such path", 404, "404 page not found\n")
 	sameSet(t, "nothing was written", []string{}, w.objects())
+}
 
+// Models go where the request says, and otherwise to the namespace of the caller's service account.
+func TestNamespaces(t *testing.T) {
+	w := newWorld(t)
 	other := w.namespace + "-2"
-	w.send("POST", "/run?namespace="+other, text).want(t, "another namespace", 200, "Created models: ['a']")
-	sameSet(t, "not here", []string{}, w.objects())
-	if _, err := w.admin.Resource(widgets).Namespace(other).Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
-		t.Errorf("but there: %v", err)
+	account := "system:serviceaccount:" + other + ":uploader"
+	event := []string{"ce-specversion", "1.0", "ce-id", "1", "ce-source", "/test", "ce-type", server.EventRecipe}
+	attribute := append(slices.Clone(event), "ce-namespace", other)
+	const asksFor = "InvalidArgumentError: namespace: expected ?namespace=NAME, since "
+	cases := map[string]struct {
+		reason, user, path string
+		headers            []string
+		code               int
+		want               string
+	}{
+		"Query":        {"The query says where", "alice", "/run?namespace=" + other, nil, 200, "Created..."},
+		"Account":      {"A service account has a namespace", account, "/run", nil, 200, "Created..."},
+		"Person":       {"A person has none", "alice", "/run", nil, 400, asksFor + `your token has no namespace: user "alice": not a service account` + "\n"},
+		"NoAnswer":     {"Nor is there one where the API does not say who it is", "", "/run", nil, 400, asksFor + "this Kubernetes API does not say whose token yours is\n"},
+		"Delete":       {"So it is for deletions", "alice", "/delete", nil, 400, asksFor + "..."},
+		"EventQuery":   {"The query of an event says where, too", "alice", "/?namespace=" + other, event, 200, ""},
+		"Attribute":    {"So does its attribute", "alice", "/", attribute, 200, ""},
+		"Both":         {"They may agree", "alice", "/?namespace=" + other, attribute, 200, ""},
+		"Disagree":     {"But not differ", "alice", "/?namespace=else", attribute, 422, "InvalidArgumentError: namespace: the query says else and the event says " + other + "; expected one of them\n"},
+		"BadAttribute": {"An attribute is no path", "alice", "/", append(slices.Clone(event), "ce-namespace", "../x"), 422, `InvalidArgumentError: namespace is "../x": ...`},
+		"EventAccount": {"An event's sender may be a service account", account, "/", event, 200, ""},
+		"EventPerson":  {"Or a person, whose event can never be handled", "alice", "/", event, 422, asksFor + "..."},
+		"EventWait":    {"Nobody waits for the answer to an event", "alice", "/?wait=5s", attribute, 400, "InvalidArgumentError: dry-run and wait are not for events; use POST /run\n"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w.calledBy(tc.user)
+			object := strings.ToLower(name)
+			w.send("POST", tc.path, Recipe(Widget(object)), tc.headers...).want(t, tc.reason, tc.code, tc.want)
+			_, err := w.admin.Resource(widgets).Namespace(other).Get(t.Context(), object, metav1.GetOptions{})
+			if (err == nil) != (tc.code == 200) {
+				t.Errorf("%s: looking for the model in the other namespace: %v", tc.reason, err)
+			}
+		})
+	}
+	sameSet(t, "nothing went anywhere else", []string{}, w.objects())
+}
+
+// The API is asked who sends a request before the body is read: a body that never ends must not matter to a stranger's answer.
+func TestStrangersAreNotListenedTo(t *testing.T) {
+	w := newWorld(t)
+	w.calledBy("alice")
+	for name, tc := range map[string]struct {
+		reason, path, token string
+		code                int
+	}{
+		"Unknown":      {"The API does not know the token", "/run", "nobody", 401},
+		"NoRight":      {"Or its owner may not read types", "/run", resident, 403},
+		"NoNamespace":  {"Or it is not clear where to", "/delete", alice, 400},
+		"UnknownEvent": {"An event is no different", "/", "nobody", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, never := io.Pipe()
+			defer never.Close()
+			r, err := http.NewRequestWithContext(t.Context(), "POST", w.url+tc.path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+tc.token)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != tc.code {
+				t.Errorf("%s: want status %d, got %d", tc.reason, tc.code, resp.StatusCode)
+			}
+		})
 	}
 }
 
@@ -587,7 +656,7 @@ func TestTypes(t *testing.T) {
 	if err := json.Unmarshal([]byte(w.send("GET", "/", "").body), &paths); err != nil {
 		t.Fatal(err)
 	}
-	if paths["helloworldservice"] != "/custom_type/helloworldservice" || paths["widget"] != "/custom_type/widget" {
+	if paths["shelf"] != "/custom_type/shelf" || paths["widget"] != "/custom_type/widget" {
 		t.Errorf("types as XOS listed them: %v", paths)
 	}
 	w.send("GET", paths["widget"], "").want(t, "a type", 200, "tosca_definitions_version: tosca_simple_yaml_1_0\nnode_types:\n  tosca.nodes.Widget:\n...")

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,12 +28,12 @@ import (
 )
 
 var (
-	services    = schema.GroupVersionResource{Group: "helloworld.xos-knative.dev", Version: "v1alpha1", Resource: "helloworldservices"}
-	instances   = schema.GroupVersionResource{Group: "helloworld.xos-knative.dev", Version: "v1alpha1", Resource: "helloworldserviceinstances"}
+	shelves     = schema.GroupVersionResource{Group: "library.xos-knative.dev", Version: "v1alpha1", Resource: "shelves"}
+	books       = schema.GroupVersionResource{Group: "library.xos-knative.dev", Version: "v1alpha1", Resource: "books"}
 	constraints = schema.GroupVersionResource{Group: "core.xos-knative.dev", Version: "v1alpha1", Resource: "servicegraphconstraints"}
 	widgets     = schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}
 	makers      = schema.GroupVersionResource{Group: "makers.example.com", Version: "v1", Resource: "makers"}
-	models      = []schema.GroupVersionResource{services, instances, constraints, widgets, makers}
+	models      = []schema.GroupVersionResource{shelves, books, constraints, widgets, makers}
 )
 
 // Tokens of the users that the API knows, and what these may do.
@@ -44,7 +45,7 @@ const (
 
 func TestMain(m *testing.M) {
 	kubeapitest.Main(m, kubeapi.Options{
-		CRDs:       []string{"../../../config/crds", "../testdata/crds"},
+		CRDs:       []string{"../../../config/core/crds", "../../testdata/library/config/crds", "../testdata/crds"},
 		Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
 		Authorizer: authorizer.AuthorizerFunc(authorize),
 	})
@@ -72,6 +73,9 @@ type world struct {
 	mu     sync.Mutex
 	tokens map[string]bool
 	writes []string
+	// user is who the API says that the caller is: a service account of the namespace. If it is empty, the API does not
+	// say, like the one of these tests.
+	user string
 	// disturb is called for each request before the API gets it; true means that it has answered.
 	disturb func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -83,9 +87,9 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.admin = admin
+	w.admin, w.user = admin, "system:serviceaccount:"+w.namespace+":somebody"
 	w.proxy = w.startProxy()
-	o := server.Options{API: &rest.Config{Host: w.proxy.URL, BearerToken: "the function's own, never to be seen"}, Namespace: w.namespace}
+	o := server.Options{API: &rest.Config{Host: w.proxy.URL, BearerToken: "the function's own, never to be seen"}}
 	for _, f := range options {
 		f(&o)
 	}
@@ -110,17 +114,28 @@ func (w *world) startProxy() *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		w.tokens[r.Header.Get("Authorization")] = true
-		if r.Method != http.MethodGet && !isDryRun(r) {
+		if r.Method != http.MethodGet && r.URL.Path != reviews && !isDryRun(r) {
 			w.writes = append(w.writes, r.Method+" "+r.URL.Path)
 		}
-		disturb := w.disturb
+		disturb, user := w.disturb, w.user
 		w.mu.Unlock()
-		if disturb == nil || !disturb(rw, r) {
+		switch {
+		case r.URL.Path == reviews && user != "":
+			review(rw, user)
+		case disturb == nil || !disturb(rw, r):
 			proxy.ServeHTTP(rw, r)
 		}
 	}))
 	w.t.Cleanup(s.Close)
 	return s
+}
+
+// reviews is where a client asks the API who it is.
+const reviews = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+func review(w http.ResponseWriter, user string) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = fmt.Fprintf(w, `{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "status": {"userInfo": {"username": %q}}}`, user)
 }
 
 func isDryRun(r *http.Request) bool {
@@ -140,6 +155,12 @@ func (w *world) disturbBy(f func(rw http.ResponseWriter, r *http.Request) bool) 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.disturb = f
+}
+
+func (w *world) calledBy(user string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.user = user
 }
 
 func (w *world) writesSoFar() []string {

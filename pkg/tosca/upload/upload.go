@@ -15,9 +15,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/xos-knative/synchronizer/pkg/function/account"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
@@ -46,8 +48,8 @@ type Uploader struct {
 }
 
 // New makes an uploader that shows the given bearer token to the API that config leads to. No other credentials of config
-// are used.
-func New(config *rest.Config, token, namespace string) (*Uploader, error) {
+// are used. It has no namespace yet; see [Uploader.In].
+func New(config *rest.Config, token string) (*Uploader, error) {
 	c := rest.AnonymousClientConfig(config)
 	c.BearerToken = token
 	// Fairness is the API server's business: a client-side limit would only make long recipes slow.
@@ -57,7 +59,17 @@ func New(config *rest.Config, token, namespace string) (*Uploader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client for the API: %w", err)
 	}
-	return &Uploader{client: client, namespace: namespace}, nil
+	return &Uploader{client: client}, nil
+}
+
+// In returns the uploader for a namespace.
+func (u *Uploader) In(namespace string) *Uploader {
+	return &Uploader{client: u.client, namespace: namespace}
+}
+
+// Account returns the service account that the token belongs to; see [account.Of].
+func (u *Uploader) Account(ctx context.Context) (types.NamespacedName, error) {
+	return account.Of(ctx, u.client)
 }
 
 // Types reads the definitions of all models from the API. Errors are those of the API.
