@@ -130,9 +130,9 @@ func TestReplaySink(t *testing.T) {
 func TestSendersOfTheNamespace(t *testing.T) {
 	for subject, want := range map[string]bool{
 		"system:serviceaccount:helloworld:event-oidc-eventing.knative.dev-trigger": true,
-		"system:serviceaccount:helloworld2:event":                                   false,
-		"system:serviceaccount:library:event":                                       false,
-		"system:admin":                                                              false,
+		"system:serviceaccount:helloworld2:event":                                  false,
+		"system:serviceaccount:library:event":                                      false,
+		"system:admin":                                                             false,
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/letters/helloworld", nil)
 		r.SetPathValue("namespace", "helloworld")

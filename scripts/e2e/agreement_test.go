@@ -176,6 +176,29 @@ func subscriberOf(all objects, trigger *eventingv1.Trigger) *unstructured.Unstru
 	return all["Service "+cmp.Or(ref.Namespace, trigger.Namespace)+"/"+ref.Name]
 }
 
+// TestDeadLettersStayInTheirNamespace checks where Brokers and Triggers send what they give up.
+func TestDeadLettersStayInTheirNamespace(t *testing.T) {
+	found := sets.New[string]()
+	for key, o := range everything(t) {
+		sink, ok, _ := unstructured.NestedMap(o.Object, "spec", "delivery", "deadLetterSink")
+		if !ok {
+			continue
+		}
+		found.Insert(o.GetNamespace())
+		ns, _, _ := unstructured.NestedString(sink, "ref", "namespace")
+		name, _, _ := unstructured.NestedString(sink, "ref", "name")
+		if got, want := ns+"/"+name, system+"/deadletter"; got != want {
+			t.Errorf("%s: expected dead letters to go to function %s, got %s", key, want, got)
+		}
+		if want := "/letters/" + o.GetNamespace(); sink["uri"] != want {
+			t.Errorf("%s: expected dead letters to go to path %s, got %v", key, want, sink["uri"])
+		}
+	}
+	if want := sets.New(namespace, library); !found.Equal(want) {
+		t.Errorf("expected dead letter sinks in %v, got %v", sets.List(want), sets.List(found))
+	}
+}
+
 // eventTypes are the types that EventTypes announce.
 func eventTypes(t *testing.T, all objects) sets.Set[string] {
 	t.Helper()

@@ -306,7 +306,7 @@ func TestSenderIdentity(t *testing.T) {
 				t.Errorf("%s: %s: function %s expects audience %q, got %q", key, strings.Join(path, "."), name, want, got)
 			}
 			checked[path[1]]++
-			// Dead letters have the identity of the Trigger that gave up, whose ever it is.
+			// Function deadletter takes dead letters from all accounts of a namespace.
 			if account := accountOf(o); path[1] != "delivery" && !slices.Contains(strings.Split(env["OIDC_SUBJECTS"], ","), account) {
 				t.Errorf("%s: function %s takes events of %s, and not of %s", key, name, env["OIDC_SUBJECTS"], account)
 			}
