@@ -1,126 +1,79 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
-	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
-	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
-	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
-
-func TestMain(m *testing.M) {
-	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
-}
 
 type instance = v1alpha1.HelloWorldServiceInstance
 
-// world is the function over HTTP, in a namespace of its own.
+func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
+
+// world is the function in a namespace of its own.
 type world struct {
-	t         *testing.T
-	ns        string
-	url       string
+	*steptest.World
 	instances model.Models[*instance]
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	api := kubeapitest.Shared(t)
-	kubeapitest.LeadTo(t, api)
-	w := serve(t)
-	models, err := model.NewClient(api.Config(), v1alpha1.AddToScheme)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.instances = model.For[*instance](models)
+	steptest.Namespace(t)
+	w := &world{World: steptest.New(t, steps, v1alpha1.AddToScheme)}
+	w.instances = model.For[*instance](w.Models)
 	return w
 }
 
-// serve serves the function, whatever API KUBECONFIG leads to.
-func serve(t *testing.T) *world {
-	t.Helper()
-	w := &world{t: t, ns: kubeapitest.Namespace(t)}
-	t.Setenv("NAMESPACE", w.ns)
-	handler, err := build(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.url = functiontest.Serve(t, handler)
-	return w
-}
-
-// answer is what came back; Type is that of a reply.
+// answer is what came back: of a reply its type and data.
 type answer struct {
 	Code       int
 	Type, Body string
 }
 
-// send sends an event of the greeter.
-func (w *world) send(data string) answer {
-	w.t.Helper()
-	return w.post(map[string]string{"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/greeter", "ce-type": api.TypeRequested, "Content-Type": "application/json"}, data)
+func (w *world) post(event cloudevents.Event) answer {
+	w.Helper()
+	a := w.Send(event)
+	if a.Reply != nil {
+		return answer{a.Code, a.Reply.Type(), string(a.Reply.Data())}
+	}
+	return answer{a.Code, "", a.Body}
 }
 
-func (w *world) post(headers map[string]string, body string) answer {
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url, strings.NewReader(body))
-	if err != nil {
-		w.t.Error(err)
-		return answer{}
-	}
-	for name, value := range headers {
-		req.Header.Set(name, value)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		w.t.Error(err)
-		return answer{}
-	}
-	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Error(err)
-	}
-	return answer{resp.StatusCode, resp.Header.Get("ce-type"), strings.TrimSpace(string(raw))}
+// send sends an event of the greeter.
+func (w *world) send(data string) answer {
+	w.Helper()
+	return w.post(steptest.Event(api.TypeRequested, data))
 }
 
 // handled is the answer to an event that was handled.
 func (w *world) handled(op model.Operation, name string) answer {
-	return answer{200, step.EventHandled, fmt.Sprintf(`{"operation":%q,"kind":"HelloWorldServiceInstance","namespace":%q,"name":%q}`, op, w.ns, name)}
+	return answer{200, step.EventHandled, fmt.Sprintf(`{"operation":%q,"kind":"HelloWorldServiceInstance","namespace":%q,"name":%q}`, op, w.Namespace, name)}
 }
 
 func (w *world) create(name string, spec v1alpha1.HelloWorldServiceInstanceSpec, annotations map[string]string, finalizers ...string) *instance {
-	w.t.Helper()
-	i, err := w.instances.Create(w.t.Context(), &instance{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: name, Annotations: annotations, Finalizers: finalizers}, Spec: spec})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return i
+	w.Helper()
+	return steptest.Given(w.World, &instance{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations, Finalizers: finalizers}, Spec: spec})
 }
 
 // all lists the specs by object name.
 func (w *world) all() map[string]v1alpha1.HelloWorldServiceInstanceSpec {
-	w.t.Helper()
-	list, err := w.instances.List(w.t.Context(), w.ns, model.Filter{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.Helper()
 	all := map[string]v1alpha1.HelloWorldServiceInstanceSpec{}
-	for _, i := range list {
+	for _, i := range steptest.List[*instance](w.World) {
 		all[i.Name] = i.Spec
 	}
 	return all
@@ -138,21 +91,19 @@ func TestRequested(t *testing.T) {
 	}
 	want("an event makes an instance", w.send(`{"name":"Event 1","hello_to":"Arya"}`), w.handled(model.Created, "event-1"))
 	want("the same again changes nothing", w.send(`{"name":"Event 1","hello_to":"Arya"}`), w.handled(model.Unchanged, "event-1"))
-	live, err := w.instances.Get(t.Context(), w.ns, "event-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	live.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"}
-	if _, _, err := w.instances.Update(t.Context(), live); err != nil {
-		t.Fatal(err)
-	}
+	steptest.Change(w.World, "event-1", func(i *instance) { i.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"} })
 	want("also when the policy has given it an owner", w.send(`{"name":"Event 1","hello_to":"Arya"}`), w.handled(model.Unchanged, "event-1"))
 	want("somebody else is greeted", w.send(`{"name":"Event 1","hello_to":"Bran"}`), w.handled(model.Updated, "event-1"))
-	want("a record of a KafkaSource is the same", w.post(map[string]string{
-		"ce-specversion": "1.0", "ce-id": "partition:0/offset:1", "ce-source": "/apis/v1/namespaces/x/kafkasources/y#topic", "ce-type": typeKafka, "ce-key": "k",
-	}, `{"name":"Event 1","hello_to":"Bran"}`), w.handled(model.Unchanged, "event-1"))
-	want("so is one with its data in base64", w.post(map[string]string{"Content-Type": "application/cloudevents+json"},
-		`{"specversion":"1.0","id":"1","source":"/k","type":"dev.knative.kafka.event","data_base64":"eyJuYW1lIjoia2Fma2EiLCJoZWxsb190byI6IlNhbnNhIn0="}`), w.handled(model.Created, "kafka"))
+	record := steptest.Event(typeKafka, `{"name":"Event 1","hello_to":"Bran"}`)
+	record.SetDataContentType("") // A KafkaSource says nothing of it.
+	record.SetExtension("key", "k")
+	want("a record of a KafkaSource is the same", w.post(record), w.handled(model.Unchanged, "event-1"))
+	resp, err := http.Post(w.URL, "application/cloudevents+json", strings.NewReader(
+		`{"specversion":"1.0","id":"1","source":"/k","type":"dev.knative.kafka.event","data_base64":"eyJuYW1lIjoia2Fma2EiLCJoZWxsb190byI6IlNhbnNhIn0="}`))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("so is one with its data in base64: got %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
 	if diff := cmp.Diff(map[string]spec{
 		"event-1": {Name: "Event 1", HelloTo: "Bran", Owner: &v1alpha1.OwnerReference{Name: "hello"}},
 		"kafka":   {Name: "kafka", HelloTo: "Sansa"},
@@ -191,8 +142,8 @@ func TestWhichInstance(t *testing.T) {
 		"MirrorByObject": {reason: "Also when its object name is used", there: func(w *world) { w.create(mirror, spec{HelloTo: "A"}, mirrors) }, name: mirror, code: 422, want: "which is there already"},
 		"Deleting": {reason: "One that is going is waited for", there: func(w *world) {
 			i := w.create("event", spec{HelloTo: "A"}, nil, "test/hold")
-			if err := w.instances.Delete(w.t.Context(), i); err != nil {
-				w.t.Fatal(err)
+			if err := w.instances.Delete(w.Context(), i); err != nil {
+				w.Fatal(err)
 			}
 		}, name: "event", code: 503, want: "is being deleted"},
 		"Unspeakable": {reason: "A name without a letter has an object name all the same", there: func(*world) {}, name: "日本", op: model.Created, object: "helloworldserviceinstance-cf2abf0c5b"},
@@ -280,16 +231,16 @@ func TestAtTheSameTime(t *testing.T) {
 }
 
 func TestAPIAway(t *testing.T) {
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(kubeconfig, []byte("{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x}}], clusters: [{name: x, cluster: {server: 'http://127.0.0.1:1'}}]}"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBECONFIG", kubeconfig)
-	w := serve(t)
+	w := newWorld(t)
+	w.Intercept(func(*http.Request) error { return errors.New("connection refused") })
 	if got := w.send(`{"name":"a","hello_to":"b"}`); got.Code != 503 || !strings.Contains(got.Body, "connection refused") {
 		t.Errorf("an API that is away comes back: want 503, got %+v", got)
 	}
 	if got := w.send(`{"name":"a"}`); got.Code != 422 {
 		t.Errorf("a bad event needs no API to be refused: got %+v", got)
 	}
+}
+
+func TestWires(t *testing.T) {
+	newWorld(t).CheckWires("helloworld", "event", "../../../config", "../../../eventing")
 }

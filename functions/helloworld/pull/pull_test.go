@@ -14,9 +14,9 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/greetertest"
 	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
-	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 func TestAdopt(t *testing.T) {
@@ -103,7 +103,7 @@ func TestDrift(t *testing.T) {
 			w.run("HelloWorldServiceInstance", "a")
 			w.remove(string(i.UID))
 			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "Arya", Generation: 1,
-				Model: &api.ModelRef{Namespace: w.ns, Name: "a", UID: string(i.UID)}})
+				Model: &api.ModelRef{Namespace: w.Namespace, Name: "a", UID: string(i.UID)}})
 		}, "pull: the greeting was of generation 1, the model is of 3"},
 	}
 	for name, tc := range cases {
@@ -177,27 +177,27 @@ func annotate(key, value string) func(*instance) {
 }
 
 func (w *world) changeService(from string) {
-	w.t.Helper()
-	_, _, err := model.For[*v1alpha1.HelloWorldService](w.models).Modify(w.t.Context(), w.ns, "hello", func(s *v1alpha1.HelloWorldService) error {
+	w.Helper()
+	_, _, err := model.For[*v1alpha1.HelloWorldService](w.Models).Modify(w.Context(), w.Namespace, "hello", func(s *v1alpha1.HelloWorldService) error {
 		s.Spec.HelloFrom = from
 		return nil
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 }
 
 func (w *world) delete(name string) {
-	w.t.Helper()
-	if err := w.instances.Delete(w.t.Context(), &instance{ObjectMeta: w.meta(name)}); err != nil {
-		w.t.Fatal(err)
+	w.Helper()
+	if err := w.instances.Delete(w.Context(), &instance{ObjectMeta: w.meta(name)}); err != nil {
+		w.Fatal(err)
 	}
 }
 
 func (w *world) deleteService() {
-	w.t.Helper()
-	if err := model.For[*v1alpha1.HelloWorldService](w.models).Delete(w.t.Context(), &v1alpha1.HelloWorldService{ObjectMeta: w.meta("hello")}); err != nil {
-		w.t.Fatal(err)
+	w.Helper()
+	if err := model.For[*v1alpha1.HelloWorldService](w.Models).Delete(w.Context(), &v1alpha1.HelloWorldService{ObjectMeta: w.meta("hello")}); err != nil {
+		w.Fatal(err)
 	}
 }
 
@@ -208,11 +208,11 @@ func TestOrphans(t *testing.T) {
 	orphan := func(id, namespace, name, uid string) {
 		w.put(id, api.PutRequest{Name: id, HelloFrom: "Jon", HelloTo: "Bran", Generation: 2, Model: &api.ModelRef{Namespace: namespace, Name: name, UID: uid}})
 	}
-	orphan("gone", w.ns, "gone", "gone")
-	orphan("replaced", w.ns, "kept", "replaced")
+	orphan("gone", w.Namespace, "gone", "gone")
+	orphan("replaced", w.Namespace, "kept", "replaced")
 	orphan("elsewhere", "elsewhere", "gone", "elsewhere")
-	orphan("foreign", w.ns, "gone", "somebody")
-	orphan("bad", w.ns, "../kept", "bad")
+	orphan("foreign", w.Namespace, "gone", "somebody")
+	orphan("bad", w.Namespace, "../kept", "bad")
 	w.pull("greetings of models that are gone are removed; what cannot be looked up is not", step.PullCounts{Orphaned: 2, Unchanged: 1, Failed: 1})
 
 	greetings := w.greetings()
@@ -224,7 +224,7 @@ func TestOrphans(t *testing.T) {
 	if len(greetings) != 4 {
 		t.Errorf("want 4 greetings, got %v", greetings)
 	}
-	_, err := w.greeter.Client.Put(t.Context(), "gone", api.PutRequest{Name: "gone", HelloFrom: "Jon", HelloTo: "Bran", Generation: 2, Model: &api.ModelRef{Namespace: w.ns, Name: "gone", UID: "gone"}})
+	_, err := w.greeter.Client.Put(t.Context(), "gone", api.PutRequest{Name: "gone", HelloFrom: "Jon", HelloTo: "Bran", Generation: 2, Model: &api.ModelRef{Namespace: w.Namespace, Name: "gone", UID: "gone"}})
 	if err == nil {
 		t.Error("a sync that comes late cannot bring an orphan back")
 	}
@@ -318,11 +318,11 @@ func TestTrouble(t *testing.T) {
 
 			w.greeter.Misbehave(tc.fault)
 			if name == "Slow" {
-				w.url = w.serve(time.Second)
+				w.start(t, time.Second)
 			}
-			code, _, body := w.tick()
-			if code != 503 || !strings.Contains(body, tc.want) || strings.Contains(body, "\n") {
-				t.Errorf("%s: want 503 with one line about %q, got %d %s", tc.reason, tc.want, code, body)
+			_, answer := w.Tick()
+			if answer.Code != 503 || !strings.Contains(answer.Body, tc.want) || strings.Contains(answer.Body, "\n") {
+				t.Errorf("%s: want 503 with one line about %q, got %d %s", tc.reason, tc.want, answer.Code, answer.Body)
 			}
 			w.greeter.Misbehave(nil)
 			if diff := cmp.Diff(models, w.all()); diff != "" {
@@ -412,13 +412,19 @@ func TestSettings(t *testing.T) {
 		"BadGreeter":  {map[string]string{"NAMESPACE": "helloworld", "GREETER_URL": "greeter"}, "GREETER_URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			kubeapitest.LeadTo(t, kubeapitest.Shared(t))
 			for key, value := range tc.env {
 				t.Setenv(key, value)
 			}
-			if _, err := build(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := steps(t.Context(), nil); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("want an error that names %s, got %v", tc.want, err)
 			}
 		})
 	}
+}
+
+func TestWires(t *testing.T) {
+	steptest.Namespace(t)
+	t.Setenv("GREETER_URL", "http://greeter")
+	w := steptest.New(t, steps, v1alpha1.AddToScheme)
+	w.CheckWires("helloworld", "pull", "../../../config", "../../../eventing")
 }

@@ -2,94 +2,74 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/greetertest"
 	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
-	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
-	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
-	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
-// instance is short for what these tests are full of.
-type instance = v1alpha1.HelloWorldServiceInstance
+// service and instance are short for what these tests are full of.
+type (
+	service  = v1alpha1.HelloWorldService
+	instance = v1alpha1.HelloWorldServiceInstance
+)
 
-// world is the function beside a real greeter and a real API, in a namespace of
-// its own.
+func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
+
+// world is the pull step beside a real greeter, with sync steps in the same function, which push as
+// those of function sync do.
 type world struct {
-	t         *testing.T
-	ns        string
+	*steptest.World
+	namespace string
 	greeter   *greetertest.Greeter
-	models    *model.Client
 	instances model.Models[*instance]
-	sync      *step.Engine
-	url       string
-}
-
-func TestMain(m *testing.M) {
-	kubeapitest.Main(m, kubeapi.Options{CRDs: []string{"../../config/crds"}})
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, ns: kubeapitest.Namespace(t), greeter: greetertest.Start(t)}
-	var err error
-	if w.models, err = model.NewClient(kubeapitest.Shared(t).Config(), v1alpha1.AddToScheme); err != nil {
-		t.Fatal(err)
-	}
-	w.instances = model.For[*instance](w.models)
-	if w.sync, err = step.NewSyncEngine(t.Context(), w.models, []step.SyncStep{step.Sync(serviceSync{}), step.Sync(instanceSync{w})}); err != nil {
-		t.Fatal(err)
-	}
-	w.url = w.serve(time.Minute)
+	w := &world{namespace: steptest.Namespace(t), greeter: greetertest.Start(t)}
+	w.start(t, time.Minute)
 	return w
 }
 
-// serve serves the function, with a limit for each answer of the greeter.
-func (w *world) serve(timeout time.Duration) string {
-	w.t.Helper()
-	c, err := client.New(w.greeter.URL, client.WithHTTPClient(&http.Client{Timeout: timeout}))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	handler, err := step.NewPullEngine(Greetings{Models: w.models, Greeter: c, Namespace: w.ns}).HTTP()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return functiontest.Serve(w.t, handler)
+// start starts the function, with a limit for each answer of the greeter.
+func (w *world) start(t testing.TB, timeout time.Duration) {
+	t.Helper()
+	w.World = steptest.New(t, func(_ context.Context, models *model.Client) ([]step.Registration, error) {
+		c, err := client.New(w.greeter.URL, client.WithHTTPClient(&http.Client{Timeout: timeout}))
+		return []step.Registration{
+			step.Sync(serviceSync{}), step.Sync(instanceSync{w}),
+			step.Pull(Greetings{Models: models, Greeter: c, Namespace: w.namespace}),
+		}, err
+	}, v1alpha1.AddToScheme)
+	w.instances = model.For[*instance](w.Models)
 }
 
-// serviceSync and instanceSync stand for function sync.
 type serviceSync struct{}
 
-func (serviceSync) Sync(context.Context, *v1alpha1.HelloWorldService) (string, error) { return "", nil }
-func (serviceSync) Delete(context.Context, *v1alpha1.HelloWorldService) error         { return nil }
+func (serviceSync) Sync(context.Context, *service) (string, error) { return "", nil }
 
 type instanceSync struct{ *world }
 
 func (s instanceSync) Sync(ctx context.Context, i *instance) (string, error) {
-	service, err := model.For[*v1alpha1.HelloWorldService](s.models).Get(ctx, i.Namespace, i.OwnerName())
+	owner, err := step.Dependency[*service](ctx)
 	if err != nil {
 		return "", err
 	}
-	_, err = s.greeter.Client.Put(ctx, hello.GreetingID(i), hello.GreetingOf(i, service))
+	_, err = s.greeter.Client.Put(ctx, hello.GreetingID(i), hello.GreetingOf(i, owner))
 	return "", err
 }
 
@@ -97,131 +77,90 @@ func (s instanceSync) Delete(ctx context.Context, i *instance) error {
 	return s.greeter.Client.Delete(ctx, hello.GreetingID(i), i.Generation)
 }
 
-// tick answers a tick with the status and, of a complete round, the counts.
-func (w *world) tick() (int, step.PullCounts, string) {
-	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url, http.NoBody)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for name, value := range map[string]string{"specversion": "1.0", "id": "1", "source": "/test", "type": step.EventPing} {
-		req.Header.Set("ce-"+name, value)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var counts step.PullCounts
-	if resp.StatusCode == 200 {
-		if err := json.Unmarshal(raw, &counts); err != nil {
-			w.t.Fatalf("the reply of a complete round: %v: %s", err, raw)
-		}
-	}
-	return resp.StatusCode, counts, strings.TrimSpace(string(raw))
-}
-
 // pull ticks and wants these counts.
 func (w *world) pull(reason string, want step.PullCounts) {
-	w.t.Helper()
-	code, got, body := w.tick()
-	if code != 200 {
-		w.t.Fatalf("%s: want a complete round, got %d %s", reason, code, body)
+	w.Helper()
+	got, a := w.Tick()
+	if a.Code != http.StatusOK {
+		w.Fatalf("%s: want a complete round, got %d %s", reason, a.Code, a.Body)
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(step.PullCounts{}, "Seconds")); diff != "" {
-		w.t.Errorf("%s: -want +got:\n%s", reason, diff)
+		w.Errorf("%s: -want +got:\n%s", reason, diff)
 	}
 }
 
-// run lets the sync function have an event about the object.
+// run lets the sync step have an event about the object.
 func (w *world) run(kind, name string) {
-	w.t.Helper()
-	k, err := w.kind(kind)
-	if err != nil {
-		w.t.Fatal(err)
+	w.Helper()
+	wake := steptest.Wake[*instance]
+	if kind == "HelloWorldService" {
+		wake = steptest.Wake[*service]
 	}
-	u, err := w.models.Live(w.t.Context(), k, w.ns, name)
-	if err != nil {
-		w.t.Fatal(err)
+	if a := wake(w.World, model.StepSync, name); a.Code != http.StatusOK {
+		w.Fatalf("sync of %s %s: %d %s", kind, name, a.Code, a.Body)
 	}
-	s, err := k.SnapshotOf(u)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ctx := logging.WithLogger(w.t.Context(), zap.NewNop().Sugar())
-	if _, result := w.sync.Handle(ctx, s.WakeEvent(model.StepSync, 1, time.Now())); result != nil {
-		w.t.Fatalf("sync of %s %s: %v", kind, name, result)
-	}
-}
-
-func (w *world) kind(name string) (*model.Kind, error) {
-	return w.models.Kind(w.t.Context(), v1alpha1.GroupVersion.WithKind(name).GroupKind())
 }
 
 // service makes a synced service, or changes the one that is there.
 func (w *world) service(name, from string) {
-	w.t.Helper()
-	services := model.For[*v1alpha1.HelloWorldService](w.models)
-	_, _, err := services.CreateOrModify(w.t.Context(), w.ns, name, func(s *v1alpha1.HelloWorldService) error {
+	w.Helper()
+	services := model.For[*v1alpha1.HelloWorldService](w.Models)
+	_, _, err := services.CreateOrModify(w.Context(), w.Namespace, name, func(s *v1alpha1.HelloWorldService) error {
 		s.Spec.HelloFrom = from
 		return nil
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	w.run("HelloWorldService", name)
 }
 
 // synced makes a synced instance of the service "hello".
 func (w *world) synced(name, to string) *instance {
-	w.t.Helper()
+	w.Helper()
 	i := w.create(&instance{ObjectMeta: w.meta(name), Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: to, Owner: &v1alpha1.OwnerReference{Name: "hello"}}})
 	w.run("HelloWorldServiceInstance", name)
 	return i
 }
 
 func (w *world) meta(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: w.ns, Name: name}
+	return metav1.ObjectMeta{Namespace: w.Namespace, Name: name}
 }
 
 func (w *world) create(i *instance) *instance {
-	w.t.Helper()
-	i, err := w.instances.Create(w.t.Context(), i)
+	w.Helper()
+	i, err := w.instances.Create(w.Context(), i)
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	return i
 }
 
 // change changes an instance as a user does.
 func (w *world) change(name string, fn func(*instance)) {
-	w.t.Helper()
+	w.Helper()
 	i := w.get(name)
 	fn(i)
-	if _, _, err := w.instances.Update(w.t.Context(), i); err != nil {
-		w.t.Fatal(err)
+	if _, _, err := w.instances.Update(w.Context(), i); err != nil {
+		w.Fatal(err)
 	}
 }
 
 func (w *world) get(name string) *instance {
-	w.t.Helper()
-	i, err := w.instances.Get(w.t.Context(), w.ns, name)
+	w.Helper()
+	i, err := w.instances.Get(w.Context(), w.Namespace, name)
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	return i
 }
 
 // all lists the instances with their versions: nothing was written if it is as before.
 func (w *world) all() map[string]string {
-	w.t.Helper()
-	list, err := w.instances.List(w.t.Context(), w.ns, model.Filter{})
+	w.Helper()
+	list, err := w.instances.List(w.Context(), w.Namespace, model.Filter{})
 	if err != nil {
-		w.t.Fatal(err)
+		w.Fatal(err)
 	}
 	all := map[string]string{}
 	for _, i := range list {
@@ -232,26 +171,26 @@ func (w *world) all() map[string]string {
 
 // put writes a greeting as somebody who knows nothing of models.
 func (w *world) put(id string, r api.PutRequest) {
-	w.t.Helper()
-	if _, err := w.greeter.Client.Put(w.t.Context(), id, r); err != nil {
-		w.t.Fatal(err)
+	w.Helper()
+	if _, err := w.greeter.Client.Put(w.Context(), id, r); err != nil {
+		w.Fatal(err)
 	}
 }
 
 func (w *world) remove(id string) {
-	w.t.Helper()
-	if err := w.greeter.Client.Delete(w.t.Context(), id, 0); err != nil {
-		w.t.Fatal(err)
+	w.Helper()
+	if err := w.greeter.Client.Delete(w.Context(), id, 0); err != nil {
+		w.Fatal(err)
 	}
 }
 
 // greetings lists what the greeter has, as "name: message".
 func (w *world) greetings() map[string]string {
-	w.t.Helper()
+	w.Helper()
 	all := map[string]string{}
-	for g, err := range w.greeter.Client.All(w.t.Context(), client.ListOptions{}) {
+	for g, err := range w.greeter.Client.All(w.Context(), client.ListOptions{}) {
 		if err != nil {
-			w.t.Fatal(err)
+			w.Fatal(err)
 		}
 		all[g.ID] = fmt.Sprintf("%s: %s", g.Name, g.Message)
 	}

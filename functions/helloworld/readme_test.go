@@ -1,4 +1,4 @@
-package main
+package helloworld
 
 import (
 	"os"
@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// TestReadme keeps the README's example of a step the real code of one.
+// TestReadme keeps the example in the tutorial the real code of a step.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, err := os.ReadFile("instance.go")
+	code, err := os.ReadFile("sync/instance.go")
 	if err != nil {
 		t.Fatal(err)
 	}
