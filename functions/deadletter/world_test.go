@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,11 +14,9 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
@@ -30,6 +27,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if err := rights.Grant("../../config/core/deadletter.yaml", "../../config/core/model-definitions.yaml"); err != nil {
+		log.Fatal(err)
+	}
 	kubeapitest.Main(m, kubeapi.Options{
 		CRDs:       []string{"../../config/core/crds"},
 		Tokens:     map[string]string{token: "deadletter"},
@@ -44,34 +44,13 @@ const (
 	unbound = "unbound"
 )
 
-var granted = sync.OnceValues(func() (rules []rbacv1.PolicyRule, err error) {
-	for _, file := range []string{"deadletter.yaml", "model-definitions.yaml"} {
-		raw, err := os.ReadFile("../../config/core/" + file)
-		if err != nil {
-			return nil, err
-		}
-		for document := range strings.SplitSeq(string(raw), "\n---\n") {
-			var role rbacv1.ClusterRole
-			if err := yaml.Unmarshal([]byte(document), &role); err == nil && role.Kind == "ClusterRole" {
-				rules = append(rules, role.Rules...)
-			}
-		}
-	}
-	return rules, nil
-})
+var rights kubeapitest.Rights
 
-func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	rules, err := granted()
-	resource := a.GetResource()
-	if a.GetSubresource() != "" {
-		resource += "/" + a.GetSubresource()
+func authorize(ctx context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if strings.HasPrefix(a.GetNamespace(), unbound) {
+		return authorizer.DecisionNoOpinion, "no RoleBinding", nil
 	}
-	for _, r := range rules {
-		if !strings.HasPrefix(a.GetNamespace(), unbound) && slices.Contains(r.APIGroups, a.GetAPIGroup()) && slices.Contains(r.Resources, resource) && slices.Contains(r.Verbs, a.GetVerb()) {
-			return authorizer.DecisionAllow, "", nil
-		}
-	}
-	return authorizer.DecisionNoOpinion, "no role of config/core allows it", err
+	return rights.Authorize(ctx, a)
 }
 
 // world is the function over HTTP, in front of a namespace of its own, with a

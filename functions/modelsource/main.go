@@ -1,10 +1,11 @@
 // Command modelsource is the event source of all models: a small process that
 // always runs, watches them, and sends a CloudEvent to $K_SINK for each step
-// that is due. Package source says how.
+// that is due. Package source says how; README.md is for those who operate it.
 package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/source"
 )
 
+// settings are the environment variables of this program, in eventing/core/modelsource.yaml.
 type settings struct {
 	// Sink is set by the ContainerSource.
 	Sink function.SinkSettings
@@ -29,16 +31,12 @@ type settings struct {
 
 func main() { function.Main("modelsource", build) }
 
-func build(ctx context.Context) (http.Handler, error) {
-	env, err := function.Env[settings]()
+func build(ctx context.Context, env settings) (http.Handler, error) {
+	sink, err := function.NewSink(env.Sink, env.Window)
 	if err != nil {
 		return nil, err
 	}
 	config, err := function.KubeConfig()
-	if err != nil {
-		return nil, err
-	}
-	sink, err := function.NewSink(env.Sink, env.Window)
 	if err != nil {
 		return nil, err
 	}
@@ -54,5 +52,18 @@ func build(ctx context.Context) (http.Handler, error) {
 			logging.FromContext(ctx).Errorw("The source ended", zap.Error(err))
 		}
 	}()
-	return http.NotFoundHandler(), nil
+	return handler{models}, nil
+}
+
+// handler answers nothing but GET /readyz, which is function.Main's.
+type handler struct{ models *source.Source }
+
+func (handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+
+// Ready implements [function.Readiness].
+func (h handler) Ready() error {
+	if !h.models.Ready() {
+		return errors.New("not all models are read yet")
+	}
+	return nil
 }

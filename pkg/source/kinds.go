@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -127,12 +128,25 @@ func (s *Source) watchDefinitions(ctx context.Context) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.synced = true
+			if !s.hasSynchronizer() {
+				logging.FromContext(ctx).Info("No synchronizer is installed: there are no models but the core's own")
+			}
 			for _, w := range s.kinds {
 				s.enqueueAll(w)
 			}
 		}
 	})
 	definitions.RunWithContext(ctx)
+}
+
+// hasSynchronizer reports whether anybody but the core has models. The caller holds mu.
+func (s *Source) hasSynchronizer() bool {
+	for gk := range s.kinds {
+		if gk.Group != v1alpha1.GroupVersion.Group {
+			return true
+		}
+	}
+	return false
 }
 
 func dropSchemas(u *unstructured.Unstructured) {
