@@ -296,9 +296,11 @@ func (s *suite) uninstallBusy(ctx context.Context) error {
 func remove(ctx context.Context, what string) error {
 	show("scripts/remove.sh", what)
 	out, err := output(ctx, "", "scripts/remove.sh", what)
-	lines := strings.Split(out, "\n")
-	fmt.Printf("    %d lines, the last one: %s\n", len(lines), lines[len(lines)-1])
-	return err
+	if err != nil {
+		return err
+	}
+	fmt.Println("    " + out[strings.LastIndex(out, "\n")+1:])
+	return nil
 }
 
 // uninstall removes hello-world, and then the core, which does not go before.
