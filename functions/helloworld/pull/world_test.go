@@ -21,12 +21,6 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
-// service and instance are short for what these tests are full of.
-type (
-	service  = v1alpha1.HelloWorldService
-	instance = v1alpha1.HelloWorldServiceInstance
-)
-
 func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
 
 // world is the pull step beside a real greeter, with sync steps in the same function, which push as
