@@ -20,8 +20,6 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
-type instance = v1alpha1.HelloWorldServiceInstance
-
 func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
 
 // world is the function in a namespace of its own.
