@@ -74,13 +74,13 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Put creates or updates the greeting with this id and returns what the greeter has then. The error is
-// an [IsConflict] if the greeter has, or has deleted, a newer generation of the greeting.
+// Put creates or updates the greeting with this id and returns what the greeter has then. [IsConflict]
+// is true for the error if the greeter has, or has deleted, a newer generation of the greeting.
 func (c *Client) Put(ctx context.Context, id string, r api.PutRequest) (*api.Greeting, error) {
 	return c.greeting(ctx, "put", http.MethodPut, id, r)
 }
 
-// Get returns the greeting. The error is an [IsNotFound] if there is none.
+// Get returns the greeting. [IsNotFound] is true for the error if there is none.
 func (c *Client) Get(ctx context.Context, id string) (*api.Greeting, error) {
 	return c.greeting(ctx, "get", http.MethodGet, id, nil)
 }
@@ -101,8 +101,8 @@ func (c *Client) greeting(ctx context.Context, verb, method, id string, in any) 
 }
 
 // Delete deletes the greeting, if there is one. After a deletion with a generation of 1 or more the
-// greeter refuses late writes of that generation and of older ones; the error is an [IsConflict] if it
-// has a newer one. Generation 0 deletes whatever is there.
+// greeter refuses late writes of that generation and of older ones; [IsConflict] is true for the error if
+// it has a newer one. Generation 0 deletes whatever is there.
 func (c *Client) Delete(ctx context.Context, id string, generation int64) error {
 	if err := api.ValidateID(id); err != nil {
 		return fmt.Errorf("cannot delete greeting: %w", err)
