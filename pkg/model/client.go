@@ -50,8 +50,8 @@ type Client struct {
 	readAt time.Time
 }
 
-// NewClient makes a client. The functions addToScheme register the Go types of the models: AddToScheme of
-// each API package.
+// NewClient makes a client. The functions addToScheme register the Go types of the models:
+// AddToScheme of each API package.
 func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) (*Client, error) {
 	d, err := dynamic.NewForConfig(config)
 	if err != nil {

@@ -85,10 +85,10 @@ func (c *Client) buildAndPatch(ctx context.Context, k *Kind, u *unstructured.Uns
 	return u, err
 }
 
-// SetStep stores the outcome of a step, and the conditions that follow from it, in the object that the
-// step began with. It returns [ErrStepChanged] if the step's part of the status has changed since. Other
-// changes of the object are kept. [IsGone] is true for the error if the object is gone, or if another
-// one has its name.
+// SetStep stores the outcome of a step, and the conditions that follow from it, in the object that
+// the step began with. It returns [ErrStepChanged] if the step's part of the status has changed
+// since. Other changes of the object are kept. [IsGone] is true for the error if the object is gone,
+// or if another one has its name.
 func (c *Client) SetStep(ctx context.Context, k *Kind, began *unstructured.Unstructured, step Step, outcome *StepStatus) error {
 	err := c.setStep(ctx, k, began, step, outcome)
 	if err != nil {

@@ -49,8 +49,8 @@ type World struct {
 // Start is the time at which every world starts.
 var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// New starts a function, with the arguments of [step.Main]. The test sets the environment variables that
-// the steps read before, with t.Setenv and [Namespace].
+// New starts a function, with the arguments of [step.Main]. The test sets the environment variables
+// that the steps read before, with t.Setenv and [Namespace].
 func New(t testing.TB, steps step.Steps, addToScheme ...func(*runtime.Scheme) error) *World {
 	t.Helper()
 	return NewWith(t, nil, steps, addToScheme...)

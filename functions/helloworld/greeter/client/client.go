@@ -101,8 +101,8 @@ func (c *Client) greeting(ctx context.Context, verb, method, id string, in any) 
 }
 
 // Delete deletes the greeting, if there is one. After a deletion with a generation of 1 or more the
-// greeter refuses late writes of that generation and of older ones; [IsConflict] is true for the error if
-// it has a newer one. Generation 0 deletes whatever is there.
+// greeter refuses late writes of that generation and of older ones; [IsConflict] is true for the
+// error if it has a newer one. Generation 0 deletes whatever is there.
 func (c *Client) Delete(ctx context.Context, id string, generation int64) error {
 	if err := api.ValidateID(id); err != nil {
 		return fmt.Errorf("cannot delete greeting: %w", err)
