@@ -61,7 +61,7 @@ type namespaceKey struct{}
 
 // HTTP serves /letters/NAMESPACE. The answer to any other path says that this is expected.
 func (l Letters) HTTP() (http.Handler, error) {
-	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent))
+	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent), function.WithSenders(ownAccount))
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +73,12 @@ func (l Letters) HTTP() (http.Handler, error) {
 		http.Error(w, fmt.Sprintf("path: expected /letters/NAMESPACE, with the namespace that is to keep the dead letter, got %q", r.URL.Path), http.StatusNotFound)
 	})
 	return mux, nil
+}
+
+// ownAccount lets only accounts of a namespace store dead letters in it, where senders have to say
+// who they are: those of its Brokers and Triggers, whatever synchronizer they belong to.
+func ownAccount(r *http.Request, subject string) bool {
+	return strings.HasPrefix(subject, "system:serviceaccount:"+r.PathValue("namespace")+":")
 }
 
 // handle checks the namespace of the path and stores the event there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -121,5 +122,20 @@ func TestReplaySink(t *testing.T) {
 	w.replay(letter.Name)
 	if len(sink.paths) != 1 || sink.paths[0] != "/"+w.Namespace+"/events" {
 		t.Errorf("a letter without a destination goes to the Broker of its namespace, got %v", sink.paths)
+	}
+}
+
+func TestSendersOfTheNamespace(t *testing.T) {
+	for subject, want := range map[string]bool{
+		"system:serviceaccount:helloworld:event-oidc-eventing.knative.dev-trigger": true,
+		"system:serviceaccount:helloworld2:event":                                  false,
+		"system:serviceaccount:library:event":                                      false,
+		"system:admin":                                                             false,
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/letters/helloworld", nil)
+		r.SetPathValue("namespace", "helloworld")
+		if got := ownAccount(r, subject); got != want {
+			t.Errorf("%s stores dead letters in namespace helloworld: want %t, got %t", subject, want, got)
+		}
 	}
 }

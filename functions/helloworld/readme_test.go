@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestReadme keeps the example in the tutorial the real code of a step.
+// TestReadme checks that the example in the tutorial is the real code of a step.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -22,6 +22,6 @@ func TestReadme(t *testing.T) {
 		t.Fatal("README.md: expected an example of a step in Go, found none")
 	}
 	if !strings.Contains(string(code), string(example[1])) {
-		t.Errorf("README.md: the example is not what instance.go says:\n%s", example[1])
+		t.Errorf("README.md: the example is not in sync/instance.go:\n%s", example[1])
 	}
 }

@@ -28,11 +28,20 @@ const MaxBody = 1 << 20
 // EventsOption changes a handler made by [Events] from its defaults.
 type EventsOption func(*eventsSettings)
 
-type eventsSettings struct{ maxBody int64 }
+type eventsSettings struct {
+	maxBody int64
+	senders func(r *http.Request, subject string) bool
+}
 
 // WithMaxBody replaces the size, in bytes, of the largest event that is read. Default: [MaxBody].
 func WithMaxBody(bytes int64) EventsOption {
 	return func(s *eventsSettings) { s.maxBody = bytes }
+}
+
+// WithSenders replaces which accounts are let in where senders have to say who they are: those for
+// which the function reports true. Default: those of $OIDC_SUBJECTS.
+func WithSenders(allowed func(r *http.Request, subject string) bool) EventsOption {
+	return func(s *eventsSettings) { s.senders = allowed }
 }
 
 // Handler handles one CloudEvent. The result says what to answer:
@@ -87,7 +96,7 @@ func events(handle Handler, verify *verifier, options ...EventsOption) http.Hand
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		event, refusal := receive(w, r, verify, settings.maxBody)
+		event, refusal := receive(w, r, verify, settings)
 		eventType := ""
 		var reply *cloudevents.Event
 		var result protocol.Result = refusal
@@ -113,14 +122,14 @@ func idOf(event *cloudevents.Event) string {
 	return event.ID()
 }
 
-// receive reads the event from the request. The error is the answer.
-func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody int64) (*cloudevents.Event, error) {
+// receive reads the event from the request, or says why it cannot.
+func receive(w http.ResponseWriter, r *http.Request, verify *verifier, settings eventsSettings) (*cloudevents.Event, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, cehttp.NewResult(http.StatusMethodNotAllowed, "method %s: expected POST with a CloudEvent", r.Method)
 	}
 	if verify != nil {
-		if err := verify.check(r); err != nil {
+		if err := verify.check(r, settings.senders); err != nil {
 			if err.code == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 			}
@@ -130,7 +139,7 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier, maxBody i
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); strings.HasPrefix(media, cloudevents.ApplicationCloudEventsBatchJSON) {
 		return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type %s: batches are not supported, send one event a request", media)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, settings.maxBody)
 	event, err := decode(r)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, cehttp.NewResult(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", tooLarge.Limit)

@@ -56,9 +56,17 @@ type refusal struct {
 	reason string
 }
 
-// check checks the token of the request: 401 without a valid one, 403 for somebody else's, 503
-// while the issuer's keys cannot be had.
-func (v *verifier) check(r *http.Request) *refusal {
+// listed reports whether the account is one of $OIDC_SUBJECTS.
+func (v *verifier) listed(_ *http.Request, subject string) bool {
+	return len(v.settings.Subjects) == 0 || slices.Contains(v.settings.Subjects, subject)
+}
+
+// check checks the token of the request: 401 without a valid one, 403 for an account
+// that is not allowed (nil: not listed), 503 while the issuer's keys cannot be had.
+func (v *verifier) check(r *http.Request, allowed func(*http.Request, string) bool) *refusal {
+	if allowed == nil {
+		allowed = v.listed
+	}
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return &refusal{http.StatusUnauthorized, "Authorization: expected a bearer token for audience " + v.settings.Audience}
@@ -75,7 +83,7 @@ func (v *verifier) check(r *http.Request) *refusal {
 	if err != nil {
 		return &refusal{http.StatusUnauthorized, "Authorization: " + oneLine(err)}
 	}
-	if len(v.settings.Subjects) > 0 && !slices.Contains(v.settings.Subjects, id.Subject) {
+	if !allowed(r, id.Subject) {
 		return &refusal{http.StatusForbidden, "subject " + id.Subject + " may not send to this function"}
 	}
 	return nil

@@ -210,6 +210,27 @@ func TestSenderIdentity(t *testing.T) {
 	}
 }
 
+func TestSendersOfTheRequest(t *testing.T) {
+	i := newIssuer(t)
+	i.kubeconfig(t)
+	t.Setenv("OIDC_AUDIENCE", audience)
+	t.Setenv("OIDC_SUBJECTS", "somebody")
+	for path, code := range map[string]int{"/helloworld": 200, "/library": 403} {
+		h, err := Events(func(context.Context, cloudevents.Event) (*cloudevents.Event, protocol.Result) { return nil, nil },
+			WithSenders(func(r *http.Request, subject string) bool {
+				return strings.HasPrefix(subject, "system:serviceaccount:"+strings.TrimPrefix(r.URL.Path, "/")+":")
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := request(`{}`, append(binary, "Authorization: Bearer "+i.token(t, claims()))...)
+		r.URL.Path = path
+		if resp, body := send(t, h, r); resp.StatusCode != code {
+			t.Errorf("%s: the handler's own rule decides: want %d, got %d %q", path, code, resp.StatusCode, body)
+		}
+	}
+}
+
 func TestIssuerDown(t *testing.T) {
 	tests := map[string]struct {
 		reason string

@@ -216,277 +216,298 @@ const (
 	ingress = "broker-ingress.knative-eventing.svc.cluster.local"
 )
 
-// TestSystem looks at one System from all sides; to start one for each would take long.
+// system is a System that several tests look at; to start one for each takes long.
+type system struct {
+	*local.System
+	dir string
+	out *output
+}
+
+// TestSystem looks at one System from all sides.
 func TestSystem(t *testing.T) {
-	dir, out := t.TempDir(), &output{}
-	s := start(t, local.Options{Dir: dir, Out: out, Verbose: true})
+	s := system{dir: t.TempDir(), out: &output{}}
+	s.System = start(t, local.Options{Dir: s.dir, Out: s.out, Verbose: true})
+	t.Run("Environment", s.testEnvironment)
+	t.Run("Routes", s.testRoutes)
+	t.Run("Client", s.testClient)
+	t.Run("Concurrency", s.testConcurrency)
+	t.Run("Ingress", s.testIngress)
+	t.Run("SynchronousBroker", s.testSynchronousBroker)
+	t.Run("AsynchronousBroker", s.testAsynchronousBroker)
+	t.Run("Reply", s.testReply)
+	t.Run("DeadLetter", s.testDeadLetter)
+	t.Run("BrokerDown", s.testBrokerDown)
+	t.Run("PingSource", s.testPingSource)
+	t.Run("Crash", s.testCrash)
+	t.Run("ToZero", s.testToZero)
+	t.Run("Console", s.testConsole)
+}
 
-	t.Run("Environment", func(t *testing.T) {
-		status, body := get(t, s, inner, "/x")
-		if status != http.StatusOK {
-			t.Fatalf("%d %s", status, body)
+func (s system) testEnvironment(t *testing.T) {
+	status, body := get(t, s.System, inner, "/x")
+	if status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	got := asTold(t, body)
+	want := map[string]string{
+		"GREETING": "hello", "K_SERVICE": "inner", "K_REVISION": "inner-00001", "K_CONFIGURATION": "inner",
+		"KUBECONFIG": s.Kubeconfig(), "HTTP_PROXY": s.URL(),
+	}
+	for k, v := range want {
+		if got.Env[k] != v {
+			t.Errorf("%s: want %q, got %q", k, v, got.Env[k])
 		}
-		got := asTold(t, body)
-		want := map[string]string{
-			"GREETING": "hello", "K_SERVICE": "inner", "K_REVISION": "inner-00001", "K_CONFIGURATION": "inner",
-			"KUBECONFIG": s.Kubeconfig(), "HTTP_PROXY": s.URL(),
-		}
-		for k, v := range want {
-			if got.Env[k] != v {
-				t.Errorf("%s: want %q, got %q", k, v, got.Env[k])
+	}
+	if diff := cmp.Diff([]string{"--data", filepath.Join(s.dir, "scratch", "test", "inner", "0", "x")}, got.Args); diff != "" {
+		t.Errorf("a mount path must become a directory: -want, +got:\n%s", diff)
+	}
+	if got.Host != inner {
+		t.Errorf("a program must see the name that it is called by, got %q", got.Host)
+	}
+	if b, err := clientcmd.BuildConfigFromFlags("", got.Env["KUBECONFIG"]); err != nil || b.Host != s.Config().Host {
+		t.Errorf("the kubeconfig of a program must lead to the API: %v", err)
+	}
+	_, body = get(t, s.System, keeper, "/x")
+	got = asTold(t, body)
+	volume := filepath.Join(s.dir, "volumes", "test", "keeper")
+	if got.Env["KEEP"] != filepath.Join(volume, "events") || got.Env["POD_NAMESPACE"] != "test" {
+		t.Errorf("want values rewritten, got %q and %q", got.Env["KEEP"], got.Env["POD_NAMESPACE"])
+	}
+	if got.Env["K_SINK"] != "http://"+ingress+"/test/sync" {
+		t.Errorf("a SinkBinding must tell its subject the sink, got %q", got.Env["K_SINK"])
+	}
+}
+
+func (s system) testRoutes(t *testing.T) {
+	port := s.URL()[strings.LastIndex(s.URL(), ":"):]
+	cases := map[string]struct {
+		reason string
+		host   string
+		path   string
+		want   int
+		body   string
+	}{
+		"Public":          {reason: "A public function has a name outside.", host: outer, path: "/", want: 200, body: `"Host":"` + outer},
+		"PublicPort":      {reason: "Browsers add the port.", host: outer + port, path: "/", want: 200},
+		"PublicInside":    {reason: "It also has one inside.", host: "outer.test.svc.cluster.local", path: "/", want: 200},
+		"Short":           {reason: "Inside, names may be shorter.", host: "outer.test", path: "/", want: 200},
+		"NotPublic":       {reason: "A cluster-local function has no name outside; the answer says what to do.", host: "inner.test.localhost", path: "/", want: 404, body: "Host: " + inner},
+		"Deployment":      {reason: "A Service leads to its Deployment.", host: keeper, path: "/y?status=201", want: 201, body: `"Path":"/y"`},
+		"DeploymentPort":  {reason: "Its port may be named.", host: keeper + ":80", path: "/", want: 200},
+		"WrongPort":       {reason: "Another port is not served.", host: keeper + ":81", path: "/", want: 502, body: "no port 81"},
+		"Unknown":         {reason: "Of an unknown name the known ones are told.", host: "x.test.localhost", path: "/", want: 404, body: keeper},
+		"Overview":        {reason: "Who looks in is told what is here.", host: "", path: "/", want: 200, body: "http://outer.test.localhost" + port},
+		"CannotStart":     {reason: "A function that does not start says why.", host: "broken.test.localhost", path: "/", want: 503, body: "exit status 3"},
+		"ThroughProxy":    {reason: "Programs reach others by their names.", host: outer, path: "/get?url=http://" + inner + "/z", want: 200, body: `"Path":"/z"`},
+		"ProxyToOutside":  {reason: "And whatever else is there, directly or through the runner.", host: outer, path: "/get?url=" + s.URL(), want: 200, body: "functions"},
+		"ProxyToBroker":   {reason: "Brokers among them, which take only POST.", host: outer, path: "/get?url=http://" + ingress + "/test/sync", want: 405},
+		"FunctionTimeout": {reason: "A function has timeoutSeconds.", host: inner, path: "/?sleep=10s", want: 504, body: "request timeout"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			status, body := get(t, s.System, tc.host, tc.path)
+			if status != tc.want || !strings.Contains(body, tc.body) {
+				t.Errorf("\n%s\nwant %d with %q, got %d %s", tc.reason, tc.want, tc.body, status, body)
 			}
-		}
-		if diff := cmp.Diff([]string{"--data", filepath.Join(dir, "scratch", "test", "inner", "0", "x")}, got.Args); diff != "" {
-			t.Errorf("a mount path must become a directory: -want, +got:\n%s", diff)
-		}
-		if got.Host != inner {
-			t.Errorf("a program must see the name that it is called by, got %q", got.Host)
-		}
-		if b, err := clientcmd.BuildConfigFromFlags("", got.Env["KUBECONFIG"]); err != nil || b.Host != s.Config().Host {
-			t.Errorf("the kubeconfig of a program must lead to the API: %v", err)
-		}
-		_, body = get(t, s, keeper, "/x")
-		got = asTold(t, body)
-		volume := filepath.Join(dir, "volumes", "test", "keeper")
-		if got.Env["KEEP"] != filepath.Join(volume, "events") || got.Env["POD_NAMESPACE"] != "test" {
-			t.Errorf("want values rewritten, got %q and %q", got.Env["KEEP"], got.Env["POD_NAMESPACE"])
-		}
-		if got.Env["K_SINK"] != "http://"+ingress+"/test/sync" {
-			t.Errorf("a SinkBinding must tell its subject the sink, got %q", got.Env["K_SINK"])
-		}
-	})
-
-	t.Run("Routes", func(t *testing.T) {
-		port := s.URL()[strings.LastIndex(s.URL(), ":"):]
-		cases := map[string]struct {
-			reason string
-			host   string
-			path   string
-			want   int
-			body   string
-		}{
-			"Public":          {reason: "A public function has a name outside.", host: outer, path: "/", want: 200, body: `"Host":"` + outer},
-			"PublicPort":      {reason: "Browsers add the port.", host: outer + port, path: "/", want: 200},
-			"PublicInside":    {reason: "It also has one inside.", host: "outer.test.svc.cluster.local", path: "/", want: 200},
-			"Short":           {reason: "Inside, names may be shorter.", host: "outer.test", path: "/", want: 200},
-			"NotPublic":       {reason: "A cluster-local function has no name outside; the answer says what to do.", host: "inner.test.localhost", path: "/", want: 404, body: "Host: " + inner},
-			"Deployment":      {reason: "A Service leads to its Deployment.", host: keeper, path: "/y?status=201", want: 201, body: `"Path":"/y"`},
-			"DeploymentPort":  {reason: "Its port may be named.", host: keeper + ":80", path: "/", want: 200},
-			"WrongPort":       {reason: "Another port is not served.", host: keeper + ":81", path: "/", want: 502, body: "no port 81"},
-			"Unknown":         {reason: "Of an unknown name the known ones are told.", host: "x.test.localhost", path: "/", want: 404, body: keeper},
-			"Overview":        {reason: "Who looks in is told what is here.", host: "", path: "/", want: 200, body: "http://outer.test.localhost" + port},
-			"CannotStart":     {reason: "A function that does not start says why.", host: "broken.test.localhost", path: "/", want: 503, body: "exit status 3"},
-			"ThroughProxy":    {reason: "Programs reach others by their names.", host: outer, path: "/get?url=http://" + inner + "/z", want: 200, body: `"Path":"/z"`},
-			"ProxyToOutside":  {reason: "And whatever else is there, directly or through the runner.", host: outer, path: "/get?url=" + s.URL(), want: 200, body: "functions"},
-			"ProxyToBroker":   {reason: "Brokers among them, which take only POST.", host: outer, path: "/get?url=http://" + ingress + "/test/sync", want: 405},
-			"FunctionTimeout": {reason: "A function has timeoutSeconds.", host: inner, path: "/?sleep=10s", want: 504, body: "request timeout"},
-		}
-		for name, tc := range cases {
-			t.Run(name, func(t *testing.T) {
-				status, body := get(t, s, tc.host, tc.path)
-				if status != tc.want || !strings.Contains(body, tc.body) {
-					t.Errorf("\n%s\nwant %d with %q, got %d %s", tc.reason, tc.want, tc.body, status, body)
-				}
-			})
-		}
-	})
-
-	t.Run("Client", func(t *testing.T) {
-		resp, err := s.Client().Get("http://" + keeper + "/c")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Errorf("the System's client must reach names of the cluster, got %d", resp.StatusCode)
-		}
-	})
-
-	t.Run("Concurrency", func(t *testing.T) {
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() { get(t, s, inner, "/?sleep=50ms") })
-		}
-		wg.Wait()
-		if _, most := get(t, s, inner, "/most"); most != "2" {
-			t.Errorf("containerConcurrency is 2, but %s requests were in the process at a time", most)
-		}
-	})
-
-	t.Run("Ingress", func(t *testing.T) {
-		good := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Type": {"none"}, "Ce-Source": {"/s"}}
-		without := func(k string) http.Header {
-			h := good.Clone()
-			h.Del(k)
-			return h
-		}
-		structured := http.Header{"Content-Type": {"application/cloudevents+json"}}
-		cases := map[string]struct {
-			reason string
-			method string
-			host   string
-			path   string
-			header http.Header
-			body   string
-			want   int
-		}{
-			"Accepted":     {reason: "An event that nobody wants is taken.", path: "/test/sync", header: good, want: 202},
-			"ByName":       {reason: "A Broker has the host that it has on a cluster.", host: ingress, path: "/test/sync", header: good, want: 202},
-			"Structured":   {reason: "Both ways to write an event are understood.", path: "/test/sync", header: structured, body: `{"specversion":"1.0","id":"1","type":"none","source":"/s"}`, want: 202},
-			"NoEvent":      {reason: "What is no event is malformed.", path: "/test/sync", body: "{}", want: 400},
-			"NoID":         {reason: "So is one without what is required.", path: "/test/sync", header: without("Ce-Id"), want: 400},
-			"BadJSON":      {reason: "And one that cannot be read.", path: "/test/sync", header: structured, body: `{`, want: 400},
-			"Unknown":      {reason: "An unknown Broker is told.", path: "/test/nobody", header: good, want: 404},
-			"NoBroker":     {reason: "A path that names none is malformed.", path: "/test", header: good, want: 400},
-			"Method":       {reason: "Events are posted.", method: http.MethodPut, path: "/test/sync", header: good, want: 405},
-			"Handshake":    {reason: "Webhooks ask first.", method: http.MethodOptions, path: "/test/sync", want: 200},
-			"UnknownEmpty": {reason: "The root is no Broker.", path: "/", header: good, want: 404},
-		}
-		for name, tc := range cases {
-			t.Run(name, func(t *testing.T) {
-				method := tc.method
-				if method == "" {
-					method = http.MethodPost
-				}
-				if got, _ := do(t, s, method, tc.host, tc.path, tc.header, tc.body); got != tc.want {
-					t.Errorf("\n%s\nwant %d, got %d", tc.reason, tc.want, got)
-				}
-			})
-		}
-	})
-
-	t.Run("SynchronousBroker", func(t *testing.T) {
-		if got := send(t, s, "sync", "s1", "good", nil); got != http.StatusAccepted {
-			t.Errorf("want 202, got %d", got)
-		}
-		// The answer comes after the delivery, so there is nothing to wait for.
-		events := kept(t, dir, "s1")
-		if len(events) != 1 {
-			t.Fatalf("want one delivery before the answer, got %d", len(events))
-		}
-		if events[0].Body != `{"a":1}` || events[0].Headers["Ce-Type"] != "good" || events[0].Headers["Ce-Knativebrokerttl"] != "" {
-			t.Errorf("an event must arrive as it was sent, got %v %s", events[0].Headers, events[0].Body)
-		}
-		if got := send(t, s, "sync", "s2", "good", map[string]string{"answer": "500"}); got != http.StatusInternalServerError {
-			t.Errorf("who sends to a synchronous Broker must learn of a failure, got %d", got)
-		}
-		if got := len(kept(t, dir, "s2")); got != 2 {
-			t.Errorf("want the retry that the Broker's delivery says, got %d deliveries", got)
-		}
-		if got := send(t, s, "sync", "s3", "good", map[string]string{"answer": "422"}); got != http.StatusInternalServerError {
-			t.Errorf("so must it of a refusal, got %d", got)
-		}
-		if got := len(kept(t, dir, "s3")); got != 1 {
-			t.Errorf("422 is not tried again, got %d deliveries", got)
-		}
-		if got := send(t, s, "sync", "s4", "good", map[string]string{"answer": "text"}); got != http.StatusInternalServerError || len(kept(t, dir, "s4")) != 2 {
-			t.Errorf("a reply that is no event is a failure (502, tried again), got %d after %d deliveries", got, len(kept(t, dir, "s4")))
-		}
-	})
-
-	t.Run("AsynchronousBroker", func(t *testing.T) {
-		if got := send(t, s, "async", "a1", "any", map[string]string{"answer": "422"}); got != http.StatusAccepted {
-			t.Errorf("an asynchronous Broker takes an event whatever becomes of it, got %d", got)
-		}
-		eventually(t, "the event is delivered", func() bool { return len(kept(t, dir, "a1")) == 1 })
-	})
-
-	t.Run("Reply", func(t *testing.T) {
-		if got := send(t, s, "sync", "r1", "good", map[string]string{"answer": "event"}); got != http.StatusAccepted {
-			t.Fatalf("got %d", got)
-		}
-		replies := kept(t, dir, "r1-reply")
-		if len(replies) != 1 || replies[0].Headers["Ce-Type"] != "reply" {
-			t.Errorf("a reply must go through the Broker to who wants it, got %v", replies)
-		}
-	})
-
-	t.Run("DeadLetter", func(t *testing.T) {
-		before := s.Program("test", "letters").Requests
-		if got := send(t, s, "sync", "d1", "dead", map[string]string{"answer": "503"}); got != http.StatusAccepted {
-			t.Errorf("an event that became a dead letter is dealt with, got %d", got)
-		}
-		if got := len(kept(t, dir, "d1")); got != 3 {
-			t.Errorf("want a try and two retries, as the Trigger's own delivery says, got %d", got)
-		}
-		if got := s.Program("test", "letters").Requests - before; got != 1 {
-			t.Errorf("want one dead letter, got %d", got)
-		}
-	})
-
-	t.Run("BrokerDown", func(t *testing.T) {
-		s.SetBrokerDown(true)
-		if got := send(t, s, "async", "b1", "any", nil); got != http.StatusServiceUnavailable {
-			t.Errorf("want 503 from a Broker that is down, got %d", got)
-		}
-		s.SetBrokerDown(false)
-		if got := send(t, s, "async", "b1", "any", nil); got != http.StatusAccepted {
-			t.Errorf("want 202 when it is up again, got %d", got)
-		}
-	})
-
-	t.Run("PingSource", func(t *testing.T) {
-		var ticks []told
-		eventually(t, "it ticks", func() bool {
-			ticks = slices.DeleteFunc(kept(t, dir, "*"), func(e told) bool { return e.Headers["Ce-Type"] != "dev.knative.sources.ping" })
-			return len(ticks) > 1
 		})
-		if h := ticks[0].Headers; h["Ce-Source"] != "/apis/v1/namespaces/test/pingsources/tick" || ticks[0].Body != `{"tick": true}` {
-			t.Errorf("a tick must look as on a cluster, got %v %s", h, ticks[0].Body)
-		}
-	})
+	}
+}
 
-	t.Run("Crash", func(t *testing.T) {
-		_, body := get(t, s, outer, "/")
-		before := asTold(t, body).PID
-		if got := s.Program("test", "outer").PID; got != before {
-			t.Errorf("want process %d, got %d", before, got)
-		}
-		if status, _ := get(t, s, outer, "/exit"); status != http.StatusBadGateway {
-			t.Errorf("a request whose process dies gets 502, got %d", status)
-		}
-		eventually(t, "the process is gone", func() bool { return !s.Program("test", "outer").Running() })
-		status, body := get(t, s, outer, "/")
-		if status != http.StatusOK || asTold(t, body).PID == before {
-			t.Errorf("the next request must start another process, got %d", status)
-		}
+func (s system) testClient(t *testing.T) {
+	resp, err := s.Client().Get("http://" + keeper + "/c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("the System's client must reach names of the cluster, got %d", resp.StatusCode)
+	}
+}
 
-		old := s.Program("test", "keeper").PID
-		if !s.Kill("test", "keeper") || s.Kill("test", "nobody") {
-			t.Error("Kill must tell whether there was a process")
-		}
-		eventually(t, "a Deployment comes back by itself", func() bool {
-			status, _ := get(t, s, keeper, "/")
-			return status == http.StatusOK && s.Program("test", "keeper").PID != old
-		})
-	})
+func (s system) testConcurrency(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { get(t, s.System, inner, "/?sleep=50ms") })
+	}
+	wg.Wait()
+	if _, most := get(t, s.System, inner, "/most"); most != "2" {
+		t.Errorf("containerConcurrency is 2, but %s requests were in the process at a time", most)
+	}
+}
 
-	t.Run("ToZero", func(t *testing.T) {
-		starts := s.Program("test", "inner").Starts
-		eventually(t, "a function is stopped after its window", func() bool { return !s.Program("test", "inner").Running() })
-		if got := s.Program("test", "source"); !got.Running() || got.Function {
-			t.Errorf("a ContainerSource always runs: %+v", got)
-		}
-		requests := s.Program("test", "inner").Requests
-		if got := s.Program("test", "inner"); got.Starts != starts || got.Requests != requests {
-			t.Errorf("nothing may happen to an idle function: %+v", got)
-		}
-	})
-
-	t.Run("Console", func(t *testing.T) {
-		for _, want := range []string{
-			"here I am who=me", "started in", "idle: back to zero", "ended: exit status 7", "I do not want to start",
-			"keeper               ! ended: signal: killed", "ServiceAccount test/echo: accepted", "good: delivery answered 500",
-		} {
-			if !strings.Contains(out.String(), want) {
-				t.Errorf("the console must say %q", want)
+func (s system) testIngress(t *testing.T) {
+	good := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Type": {"none"}, "Ce-Source": {"/s"}}
+	without := func(k string) http.Header {
+		h := good.Clone()
+		h.Del(k)
+		return h
+	}
+	structured := http.Header{"Content-Type": {"application/cloudevents+json"}}
+	cases := map[string]struct {
+		reason string
+		method string
+		host   string
+		path   string
+		header http.Header
+		body   string
+		want   int
+	}{
+		"Accepted":     {reason: "An event that nobody wants is taken.", path: "/test/sync", header: good, want: 202},
+		"ByName":       {reason: "A Broker has the host that it has on a cluster.", host: ingress, path: "/test/sync", header: good, want: 202},
+		"Structured":   {reason: "Both ways to write an event are understood.", path: "/test/sync", header: structured, body: `{"specversion":"1.0","id":"1","type":"none","source":"/s"}`, want: 202},
+		"NoEvent":      {reason: "What is no event is malformed.", path: "/test/sync", body: "{}", want: 400},
+		"NoID":         {reason: "So is one without what is required.", path: "/test/sync", header: without("Ce-Id"), want: 400},
+		"BadJSON":      {reason: "And one that cannot be read.", path: "/test/sync", header: structured, body: `{`, want: 400},
+		"Unknown":      {reason: "An unknown Broker is told.", path: "/test/nobody", header: good, want: 404},
+		"NoBroker":     {reason: "A path that names none is malformed.", path: "/test", header: good, want: 400},
+		"Method":       {reason: "Events are posted.", method: http.MethodPut, path: "/test/sync", header: good, want: 405},
+		"Handshake":    {reason: "Webhooks ask first.", method: http.MethodOptions, path: "/test/sync", want: 200},
+		"UnknownEmpty": {reason: "The root is no Broker.", path: "/", header: good, want: 404},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			method := tc.method
+			if method == "" {
+				method = http.MethodPost
 			}
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, "logs", "test", "inner.log"))
-		if err != nil || !bytes.Contains(raw, []byte(`"message":"here I am"`)) {
-			t.Errorf("the log file must have lines as they were written: %v", err)
-		}
+			if got, _ := do(t, s.System, method, tc.host, tc.path, tc.header, tc.body); got != tc.want {
+				t.Errorf("\n%s\nwant %d, got %d", tc.reason, tc.want, got)
+			}
+		})
+	}
+}
+
+func (s system) testSynchronousBroker(t *testing.T) {
+	if got := send(t, s.System, "sync", "s1", "good", nil); got != http.StatusAccepted {
+		t.Errorf("want 202, got %d", got)
+	}
+	// The answer comes after the delivery, so there is nothing to wait for.
+	events := kept(t, s.dir, "s1")
+	if len(events) != 1 {
+		t.Fatalf("want one delivery before the answer, got %d", len(events))
+	}
+	if events[0].Body != `{"a":1}` || events[0].Headers["Ce-Type"] != "good" || events[0].Headers["Ce-Knativebrokerttl"] != "" {
+		t.Errorf("an event must arrive as it was sent, got %v %s", events[0].Headers, events[0].Body)
+	}
+	if got := send(t, s.System, "sync", "s2", "good", map[string]string{"answer": "500"}); got != http.StatusInternalServerError {
+		t.Errorf("who sends to a synchronous Broker must learn of a failure, got %d", got)
+	}
+	if got := len(kept(t, s.dir, "s2")); got != 2 {
+		t.Errorf("want the retry that the Broker's delivery says, got %d deliveries", got)
+	}
+	if got := send(t, s.System, "sync", "s3", "good", map[string]string{"answer": "422"}); got != http.StatusInternalServerError {
+		t.Errorf("so must it of a refusal, got %d", got)
+	}
+	if got := len(kept(t, s.dir, "s3")); got != 1 {
+		t.Errorf("422 is not tried again, got %d deliveries", got)
+	}
+	if got := send(t, s.System, "sync", "s4", "good", map[string]string{"answer": "text"}); got != http.StatusInternalServerError || len(kept(t, s.dir, "s4")) != 2 {
+		t.Errorf("a reply that is no event is a failure (502, tried again), got %d after %d deliveries", got, len(kept(t, s.dir, "s4")))
+	}
+}
+
+func (s system) testAsynchronousBroker(t *testing.T) {
+	if got := send(t, s.System, "async", "a1", "any", map[string]string{"answer": "422"}); got != http.StatusAccepted {
+		t.Errorf("an asynchronous Broker takes an event whatever becomes of it, got %d", got)
+	}
+	eventually(t, "the event is delivered", func() bool { return len(kept(t, s.dir, "a1")) == 1 })
+}
+
+func (s system) testReply(t *testing.T) {
+	if got := send(t, s.System, "sync", "r1", "good", map[string]string{"answer": "event"}); got != http.StatusAccepted {
+		t.Fatalf("got %d", got)
+	}
+	replies := kept(t, s.dir, "r1-reply")
+	if len(replies) != 1 || replies[0].Headers["Ce-Type"] != "reply" {
+		t.Errorf("a reply must go through the Broker to who wants it, got %v", replies)
+	}
+}
+
+func (s system) testDeadLetter(t *testing.T) {
+	before := s.Program("test", "letters").Requests
+	if got := send(t, s.System, "sync", "d1", "dead", map[string]string{"answer": "503"}); got != http.StatusAccepted {
+		t.Errorf("an event that became a dead letter is dealt with, got %d", got)
+	}
+	if got := len(kept(t, s.dir, "d1")); got != 3 {
+		t.Errorf("want a try and two retries, as the Trigger's own delivery says, got %d", got)
+	}
+	if got := s.Program("test", "letters").Requests - before; got != 1 {
+		t.Errorf("want one dead letter, got %d", got)
+	}
+}
+
+func (s system) testBrokerDown(t *testing.T) {
+	s.SetBrokerDown(true)
+	if got := send(t, s.System, "async", "b1", "any", nil); got != http.StatusServiceUnavailable {
+		t.Errorf("want 503 from a Broker that is down, got %d", got)
+	}
+	s.SetBrokerDown(false)
+	if got := send(t, s.System, "async", "b1", "any", nil); got != http.StatusAccepted {
+		t.Errorf("want 202 when it is up again, got %d", got)
+	}
+}
+
+func (s system) testPingSource(t *testing.T) {
+	var ticks []told
+	eventually(t, "it ticks", func() bool {
+		ticks = slices.DeleteFunc(kept(t, s.dir, "*"), func(e told) bool { return e.Headers["Ce-Type"] != "dev.knative.sources.ping" })
+		return len(ticks) > 1
 	})
+	if h := ticks[0].Headers; h["Ce-Source"] != "/apis/v1/namespaces/test/pingsources/tick" || ticks[0].Body != `{"tick": true}` {
+		t.Errorf("a tick must look as on a cluster, got %v %s", h, ticks[0].Body)
+	}
+}
+
+func (s system) testCrash(t *testing.T) {
+	_, body := get(t, s.System, outer, "/")
+	before := asTold(t, body).PID
+	if got := s.Program("test", "outer").PID; got != before {
+		t.Errorf("want process %d, got %d", before, got)
+	}
+	if status, _ := get(t, s.System, outer, "/exit"); status != http.StatusBadGateway {
+		t.Errorf("a request whose process dies gets 502, got %d", status)
+	}
+	eventually(t, "the process is gone", func() bool { return !s.Program("test", "outer").Running() })
+	status, body := get(t, s.System, outer, "/")
+	if status != http.StatusOK || asTold(t, body).PID == before {
+		t.Errorf("the next request must start another process, got %d", status)
+	}
+
+	old := s.Program("test", "keeper").PID
+	if !s.Kill("test", "keeper") || s.Kill("test", "nobody") {
+		t.Error("Kill must tell whether there was a process")
+	}
+	eventually(t, "a Deployment comes back by itself", func() bool {
+		status, _ := get(t, s.System, keeper, "/")
+		return status == http.StatusOK && s.Program("test", "keeper").PID != old
+	})
+}
+
+func (s system) testToZero(t *testing.T) {
+	starts := s.Program("test", "inner").Starts
+	eventually(t, "a function is stopped after its window", func() bool { return !s.Program("test", "inner").Running() })
+	if got := s.Program("test", "source"); !got.Running() || got.Function {
+		t.Errorf("a ContainerSource always runs: %+v", got)
+	}
+	requests := s.Program("test", "inner").Requests
+	if got := s.Program("test", "inner"); got.Starts != starts || got.Requests != requests {
+		t.Errorf("nothing may happen to an idle function: %+v", got)
+	}
+}
+
+func (s system) testConsole(t *testing.T) {
+	for _, want := range []string{
+		"here I am who=me", "started in", "idle: back to zero", "ended: exit status 7", "I do not want to start",
+		"keeper               ! ended: signal: killed", "ServiceAccount test/echo: accepted", "good: delivery answered 500",
+	} {
+		if !strings.Contains(s.out.String(), want) {
+			t.Errorf("the console must say %q", want)
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(s.dir, "logs", "test", "inner.log"))
+	if err != nil || !bytes.Contains(raw, []byte(`"message":"here I am"`)) {
+		t.Errorf("the log file must have lines as they were written: %v", err)
+	}
 }
 
 // TestDeadLetterExtensions looks at what Knative tells about a failure, by a dead letter sink that keeps what it gets.
@@ -553,29 +574,14 @@ func TestKilledRunner(t *testing.T) {
 		t.Errorf("a second runner over one directory must be refused, got %v", err)
 	}
 
-	boxes := schema.GroupVersionResource{Group: "test.xos-knative.dev", Version: "v1", Resource: "boxes"}
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := dynamic.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	boxes := boxesOf(t, dir)
 	box := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "test.xos-knative.dev/v1", "kind": "Box", "metadata": map[string]any{"name": "b"}, "spec": map[string]any{},
 	}}
-	if _, err := api.Resource(boxes).Namespace("test").Create(t.Context(), box, metav1.CreateOptions{}); err != nil {
+	if _, err := boxes.Create(t.Context(), box, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	pid, err := os.ReadFile(filepath.Join(dir, "pids", "test", "keeper"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keeperPID, err := strconv.Atoi(strings.TrimSpace(string(pid)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	keeperPID := pidOf(t, dir, "test/keeper")
 
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -587,11 +593,51 @@ func TestKilledRunner(t *testing.T) {
 	})
 
 	s := start(t, local.Options{Dir: dir})
-	if _, err := api.Resource(boxes).Namespace("test").Get(t.Context(), "b", metav1.GetOptions{}); err != nil {
+	if _, err := boxes.Get(t.Context(), "b", metav1.GetOptions{}); err != nil {
 		t.Errorf("objects must be there again, under the same kubeconfig: %v", err)
 	}
 	if status, _ := get(t, s, keeper, "/"); status != http.StatusOK {
 		t.Errorf("everything must run again, got %d", status)
+	}
+}
+
+// boxesOf reaches the objects of the System over dir by its kubeconfig.
+func boxesOf(t *testing.T, dir string) dynamic.ResourceInterface {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api.Resource(schema.GroupVersionResource{Group: "test.xos-knative.dev", Version: "v1", Resource: "boxes"}).Namespace("test")
+}
+
+// pidOf is the process of a program by its pid file.
+func pidOf(t *testing.T, dir, program string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "pids", program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// startFails expects that a System does not start, for a reason.
+func startFails(t *testing.T, reason string, o local.Options, want string) {
+	t.Helper()
+	s, err := local.Start(t.Context(), o)
+	if err == nil {
+		_ = s.Stop()
+	}
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("\n%s\nwant an error with %q, got %v", reason, want, err)
 	}
 }
 
@@ -623,13 +669,7 @@ func TestStartErrors(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			tc.o.Root, tc.o.Dir = project, t.TempDir()
-			s, err := local.Start(t.Context(), tc.o)
-			if err == nil {
-				_ = s.Stop()
-			}
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("\n%s\nwant an error with %q, got %v", tc.reason, tc.want, err)
-			}
+			startFails(t, tc.reason, tc.o, tc.want)
 		})
 	}
 }

@@ -21,26 +21,25 @@ import (
 	"k8s.io/client-go/tools/pager"
 )
 
-// CRDs is the resource that model definitions are read from.
+// CRDs is the resource of the model definitions.
 var CRDs = apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions")
 
-// kindsMaxAge is how long a function believes what it has read of the model
-// definitions. A kind that is not known is looked up at once.
+// kindsMaxAge is how long the definitions that a client has read stay valid. A kind that is not among
+// them is looked up at once.
 const kindsMaxAge = time.Minute
 
-// dependentsMaxAge is the same for the question what depends on an object: a
-// kind that was defined a moment ago may, and the object must not go before it.
+// dependentsMaxAge is the same when the client looks for what depends on an object. A new kind can
+// depend on it, and the object must not be removed before the objects of that kind.
 const dependentsMaxAge = time.Second
 
 // ErrNoModel is wrapped by errors about a kind that no model definition has.
 var ErrNoModel = errors.New("not a model")
 
-// Client is the model client that all functions share. It keeps no cache of
-// objects and starts no watch: a function lives for one burst of events, and
-// what it decides on must be the live object. Safe for concurrent use.
+// Client is the model client of all functions. It has no cache of objects and no watch: a function runs
+// only while there are events, and decides on the live object. It is safe for concurrent use.
 //
-// Errors of the API server are wrapped, so that the functions of
-// k8s.io/apimachinery/pkg/api/errors tell them apart.
+// Errors of the API server are wrapped: the functions of k8s.io/apimachinery/pkg/api/errors work with
+// them.
 type Client struct {
 	dynamic dynamic.Interface
 	scheme  *runtime.Scheme
@@ -52,8 +51,8 @@ type Client struct {
 	readAt time.Time
 }
 
-// NewClient makes a client for models whose Go types the given functions
-// register: the AddToScheme of each API package.
+// NewClient makes a client. The functions addToScheme register the Go types of the models:
+// AddToScheme of each API package.
 func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) (*Client, error) {
 	d, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -68,8 +67,8 @@ func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) 
 	return &Client{dynamic: d, scheme: scheme}, nil
 }
 
-// Kinds lists all models of the cluster, from their definitions. What is wrong
-// in one definition does not hide the others; the model source reports it.
+// Kinds lists all models of the cluster, from their definitions. A definition that is not valid is left
+// out; the model source reports it.
 func (c *Client) Kinds(ctx context.Context) ([]*Kind, error) {
 	return c.kindsNotOlder(ctx, kindsMaxAge)
 }
@@ -83,7 +82,7 @@ func (c *Client) kindsNotOlder(ctx context.Context, age time.Duration) ([]*Kind,
 	return c.readKinds(ctx)
 }
 
-// readKinds reads the definitions anew. The caller holds mu.
+// readKinds reads the definitions again. The caller holds mu.
 func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 	list, err := c.dynamic.Resource(CRDs).List(ctx, metav1.ListOptions{LabelSelector: LabelModel + "=true"})
 	if err != nil {
@@ -96,7 +95,7 @@ func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 			continue
 		}
 		if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
-			continue // The API does not serve it, so there are no objects of it.
+			continue // The API does not serve it, so it has no objects.
 		}
 		if k, err := ParseKind(crd); err == nil {
 			kinds = append(kinds, k)
@@ -106,8 +105,7 @@ func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 	return kinds, nil
 }
 
-// Kind looks up a model by group and kind. The error wraps [ErrNoModel] if
-// there is none.
+// Kind looks up a model by group and kind. The error wraps [ErrNoModel] if there is none.
 func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +137,7 @@ func (c *Client) Live(ctx context.Context, k *Kind, namespace, name string) (*un
 	return u, nil
 }
 
-// each calls fn for each object, fetching one page of the list after the other.
+// each lists the objects page by page, and calls fn for each.
 func (c *Client) each(ctx context.Context, k *Kind, namespace string, options metav1.ListOptions, fn func(*unstructured.Unstructured) error) error {
 	list := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		list, err := c.resource(k, namespace).List(ctx, options)
@@ -154,17 +152,17 @@ func (c *Client) each(ctx context.Context, k *Kind, namespace string, options me
 // Snapshots takes a snapshot of each object of the kind in a namespace.
 func (c *Client) Snapshots(ctx context.Context, k *Kind, namespace string) ([]*Snapshot, error) {
 	var all []*Snapshot
-	return all, c.each(ctx, k, namespace, metav1.ListOptions{}, func(u *unstructured.Unstructured) error {
+	err := c.each(ctx, k, namespace, metav1.ListOptions{}, func(u *unstructured.Unstructured) error {
 		s, err := k.SnapshotOf(u)
 		all = append(all, s)
 		return err
 	})
+	return all, err
 }
 
-// Neighbours finds what [Due] has to know beside the object: what it depends on, and, for a sync
-// of an object that is being deleted, what depends on it. The latter takes the right to list every
-// kind that may. A policy looks at dependencies only while it waits for one, so only then are they
-// read for it.
+// Neighbours reads what [Due] needs besides the object. For a sync that is what the object depends on
+// or, if it is being deleted, what depends on it; the latter needs the right to list every kind that
+// can. For a policy it is what the object depends on, and only while the policy waits for that.
 func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (n Neighbours, err error) {
 	status := obj.Status.Step(step)
 	switch {
@@ -178,7 +176,7 @@ func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (n Ne
 	return n, err
 }
 
-// Dependencies reads what the object depends on, one for each of its kind's DependsOn, in that order.
+// Dependencies reads what the object depends on: one for each DependsOn of its kind, in that order.
 func (c *Client) Dependencies(ctx context.Context, obj *Snapshot) ([]Dependency, error) {
 	var all []Dependency
 	for i, rule := range obj.Kind.DependsOn {
@@ -195,18 +193,19 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 	d := Dependency{DependsOn: rule, Name: name}
 	k, err := c.Kind(ctx, rule.Kind)
 	if errors.Is(err, ErrNoModel) {
-		return d, nil // As good as missing, until somebody installs the model.
+		return d, nil // It is missing until somebody installs the model.
 	}
 	if err != nil {
 		return d, err
 	}
 	if name == "" {
-		return d, c.each(ctx, k, namespace, metav1.ListOptions{}, func(u *unstructured.Unstructured) error {
+		err := c.each(ctx, k, namespace, metav1.ListOptions{}, func(u *unstructured.Unstructured) error {
 			if u.GetDeletionTimestamp().IsZero() {
 				d.Candidates++
 			}
 			return nil
 		})
+		return d, err
 	}
 	if len(rest.IsValidPathSegmentName(name)) > 0 {
 		return d, nil // No object can have that name.
@@ -223,8 +222,8 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 	return d, err
 }
 
-// Dependents lists the objects that depend on the given one. The API server
-// filters where the definition declares the field selectable.
+// Dependents lists the objects that depend on obj. If the definition declares the field selectable, the
+// API server filters them.
 func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, error) {
 	kinds, err := c.kindsNotOlder(ctx, dependentsMaxAge)
 	if err != nil {
@@ -258,8 +257,8 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 	return found, nil
 }
 
-// IsGone reports whether an error says that an object is not there. An API that does not serve the
-// kind in this version (any more) answers 404 as well, but that says nothing about the object.
+// IsGone reports whether an error says that an object is not there. An API that does not serve the kind
+// in this version answers 404 too, but that says nothing about the object.
 func IsGone(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

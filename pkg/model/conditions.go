@@ -10,15 +10,14 @@ import (
 
 // Condition types of every model, in Knative's duck form.
 const (
-	// ConditionReady is True when all steps of the object have handled its
-	// current generation with success.
+	// ConditionReady is True when all steps have succeeded for the object's current generation.
 	ConditionReady = apis.ConditionReady
-	// ConditionSynced tells of the sync step.
+	// ConditionSynced is about the sync step.
 	ConditionSynced apis.ConditionType = "Synced"
-	// ConditionPolicyApplied tells of the policy step.
+	// ConditionPolicyApplied is about the policy step.
 	ConditionPolicyApplied apis.ConditionType = "PolicyApplied"
 
-	// conditionPoliced is what earlier versions called PolicyApplied.
+	// conditionPoliced is the name of PolicyApplied in earlier versions.
 	conditionPoliced apis.ConditionType = "Policed"
 )
 
@@ -26,11 +25,11 @@ const (
 const (
 	// ReasonPending: the step has not handled the current generation yet.
 	ReasonPending = "Pending"
-	// ReasonOptedOut: the object's annotations keep the step away.
+	// ReasonOptedOut: an annotation of the object excludes it from the step.
 	ReasonOptedOut = "OptedOut"
 	// ReasonWarning: the step succeeded with a warning.
 	ReasonWarning = "Warning"
-	// ReasonPermanent: the step failed and will not be tried again by itself.
+	// ReasonPermanent: the step failed and is not tried again by itself.
 	ReasonPermanent = "Permanent"
 )
 
@@ -41,14 +40,12 @@ func conditionOf(step Step) apis.ConditionType {
 	return ConditionPolicyApplied
 }
 
-// SetConditions computes the conditions and the observed generation of the
-// snapshot's status from what its steps have acknowledged. Every writer of a
-// status calls it; nothing else writes conditions.
+// SetConditions computes the conditions and the observed generation of the snapshot's status from the
+// steps' parts of it. Every writer of a status calls it; nothing else writes conditions.
 //
-// A step that the object has opted out of has a condition with severity Info,
-// which Ready ignores. The observed generation is the oldest one that a step
-// has handled, so that `kubectl wait --for=condition=Ready` after a change of
-// the spec waits for the steps instead of believing the old condition.
+// A step that the object has opted out of has a condition with severity Info, which Ready ignores. The
+// observed generation is the oldest one that a step has handled. So after a change of the spec
+// `kubectl wait --for=condition=Ready` waits for the steps, and does not believe the old condition.
 func SetConditions(obj *Snapshot) {
 	var counted []apis.ConditionType
 	observed := int64(math.MaxInt64)
@@ -73,8 +70,8 @@ func SetConditions(obj *Snapshot) {
 	for _, step := range obj.Kind.Steps {
 		conditions.SetCondition(condition(step, obj))
 	}
-	// SetCondition leaves the top level alone: the first step that is not
-	// happy explains it, the error before the one that is still in progress.
+	// SetCondition does not update Ready. Ready has the reason of the first step that has failed,
+	// otherwise of the first one that is in progress.
 	ready := apis.Condition{Type: ConditionReady, Status: corev1.ConditionTrue}
 	for _, t := range counted {
 		c := conditions.GetCondition(t)
@@ -85,7 +82,7 @@ func SetConditions(obj *Snapshot) {
 	conditions.SetCondition(ready)
 }
 
-// condition tells of one step of the object.
+// condition is the condition of one step of the object.
 func condition(step Step, obj *Snapshot) apis.Condition {
 	c := apis.Condition{Type: conditionOf(step), Status: corev1.ConditionUnknown}
 	status := obj.Status.Step(step)

@@ -11,15 +11,15 @@ import (
 type State string
 
 const (
-	// StateOK: the step did its work.
+	// StateOK: the step has succeeded.
 	StateOK State = "OK"
-	// StateDeferred: still in progress, tried again at a constant interval.
+	// StateDeferred: the work is in progress; the step is tried again after a constant wait.
 	StateDeferred State = "Deferred"
-	// StateFailed: the step ended in an error, tried again at growing
-	// intervals unless the failure is permanent.
+	// StateFailed: the step has failed; it is tried again after growing waits, unless the failure is
+	// permanent.
 	StateFailed State = "Failed"
-	// StateWaiting: the step was not run, because something that the object
-	// depends on (or, being deleted, that depends on the object) is in the way.
+	// StateWaiting: the step was not called, because something is in the way that the object depends
+	// on or, if it is being deleted, that depends on the object.
 	StateWaiting State = "Waiting"
 )
 
@@ -27,7 +27,7 @@ const (
 type Code int32
 
 const (
-	// CodeInProgress: not done, and no error.
+	// CodeInProgress: not done, but not failed.
 	CodeInProgress Code = 0
 	// CodeOK: done.
 	CodeOK Code = 1
@@ -35,8 +35,8 @@ const (
 	CodeError Code = 2
 )
 
-// Status is the status of every model: the conditions, and what each step
-// acknowledges. Each part belongs to its step and is written by it alone.
+// Status is the status of every model: the conditions, and a part for each step. Only the step itself
+// writes its part.
 //
 // +kubebuilder:object:generate=true
 type Status struct {
@@ -50,7 +50,7 @@ type Status struct {
 	Policy *StepStatus `json:"policy,omitempty"`
 }
 
-// Step returns the part that the step owns, nil if it has never run.
+// Step returns the step's part, nil if the step has never run.
 func (s *Status) Step(step Step) *StepStatus {
 	switch step {
 	case StepSync:
@@ -61,7 +61,7 @@ func (s *Status) Step(step Step) *StepStatus {
 	return nil
 }
 
-// SetStep replaces the part that the step owns.
+// SetStep replaces the step's part.
 func (s *Status) SetStep(step Step, part *StepStatus) {
 	switch step {
 	case StepSync:
@@ -71,8 +71,8 @@ func (s *Status) SetStep(step Step, part *StepStatus) {
 	}
 }
 
-// StepStatus is a step's acknowledgement: which generation it has handled,
-// how that ended, and when it wants to be called again.
+// StepStatus is a step's part of the status: which generation it has handled, how that ended, and when
+// it is tried again.
 //
 // +kubebuilder:object:generate=true
 type StepStatus struct {
@@ -82,15 +82,15 @@ type StepStatus struct {
 	State State `json:"state"`
 	// XOS's number for the state: 0 in progress, 1 OK, 2 error.
 	Code Code `json:"code"`
-	// What the step says: the last two different errors joined by " // ", a
-	// warning, or what it is waiting for; 1024 bytes at most.
+	// Message of the step: the last two different errors joined by " // ", a warning, or what it is
+	// waiting for. It has at most 1024 bytes.
 	// +optional
 	Message string `json:"message,omitempty"`
-	// Attempts in a row that ended in an error or a warning.
+	// How many attempts in a row ended with an error or a warning.
 	// +optional
 	Failures int32 `json:"failures,omitempty"`
-	// The failure will not mend itself: no further attempt before the spec
-	// changes or somebody asks for one.
+	// The failure does not go away by itself: there is no further attempt before the spec changes or
+	// somebody requests one.
 	// +optional
 	Permanent bool `json:"permanent,omitempty"`
 	// When the step last succeeded.
@@ -99,11 +99,10 @@ type StepStatus struct {
 	// When the step last failed.
 	// +optional
 	LastFailure *metav1.Time `json:"lastFailure,omitempty"`
-	// When the step is tried again if nothing changes before.
+	// When the step is tried again, unless something changes before.
 	// +optional
 	NextAttempt *metav1.Time `json:"nextAttempt,omitempty"`
-	// Value of the annotation synchronizer.xos-knative.dev/requested-at that
-	// the step has answered.
+	// The value of annotation synchronizer.xos-knative.dev/requested-at that the step has handled.
 	// +optional
 	RequestedAt string `json:"requestedAt,omitempty"`
 	// What a waiting step waits for.
@@ -113,13 +112,13 @@ type StepStatus struct {
 	// Sync only: the micro-service's own id for the object (XOS: backend_handle).
 	// +optional
 	Handle string `json:"handle,omitempty"`
-	// Sync only: the objects it depended on as they were when it was synced.
+	// Sync only: the objects that it depends on, as they were when it was synced.
 	// +optional
 	// +listType=atomic
 	Dependencies []DependencyStatus `json:"dependencies,omitempty"`
 }
 
-// DependencyStatus records which generation of a dependency a sync has used.
+// DependencyStatus says which generation of a dependency a sync has used.
 //
 // +kubebuilder:object:generate=true
 type DependencyStatus struct {
@@ -127,9 +126,9 @@ type DependencyStatus struct {
 	Kind string `json:"kind"`
 	// Name of the dependency, in the namespace of the object.
 	Name string `json:"name"`
-	// UID tells a re-created object from its predecessor.
+	// UID of the dependency. An object that is created again under the same name has another one.
 	UID string `json:"uid"`
-	// Generation that was used.
+	// Generation of the dependency that was used.
 	Generation int64 `json:"generation"`
 }
 
@@ -149,8 +148,7 @@ const (
 	BlockerDeleting BlockerReason = "Deleting"
 	// BlockerDependent: it depends on the object, which is being deleted.
 	BlockerDependent BlockerReason = "Dependent"
-	// BlockerAmbiguous: not exactly one object of the kind exists in the
-	// namespace, so that none can be chosen.
+	// BlockerAmbiguous: the namespace has none or several objects of the kind, so none can be chosen.
 	BlockerAmbiguous BlockerReason = "Ambiguous"
 )
 
@@ -160,15 +158,14 @@ const (
 type Blocker struct {
 	// Kind of the object that is waited for.
 	Kind string `json:"kind"`
-	// Name of the object that is waited for; empty for any of the kind.
+	// Name of the object that is waited for. Empty means any of the kind.
 	// +optional
 	Name string `json:"name,omitempty"`
-	// Why it is in the way: Unset, Missing, NotSynced, Failed, Deleting,
-	// Dependent or Ambiguous.
+	// Why it is in the way: Unset, Missing, NotSynced, Failed, Deleting, Dependent or Ambiguous.
 	Reason BlockerReason `json:"reason"`
 }
 
-// String tells a reader of the status what is waited for.
+// String is what the message of a waiting step says.
 func (b Blocker) String() string {
 	object := b.Kind
 	if b.Name != "" {

@@ -17,12 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// What engines write to an object they write with JSON patches (RFC 6902): a patch says in "test"
-// operations what it builds on, and nothing else. So a write takes one request and no read before
-// it, and two steps of one object do not conflict, because neither tests the other's part.
+// Engines write to objects with JSON patches (RFC 6902). The "test" operations of a patch say what must
+// not have changed. So a write is one request without a read before it, and two steps of one object do
+// not conflict, because no patch tests the part of another step.
 
-// ErrStepChanged says that the step's part of the status is no longer what it was when the step
-// began: somebody else has run the step meanwhile.
+// ErrStepChanged says that another run of the step has changed its part of the status since this run
+// began.
 var ErrStepChanged = errors.New("the step's status was changed by another run")
 
 // operation is one operation of a JSON patch.
@@ -35,7 +35,7 @@ type operation struct {
 func test(path string, value any) operation { return operation{"test", path, value} }
 func add(path string, value any) operation  { return operation{"add", path, value} }
 
-// jsonPatch sends a JSON patch for exactly the object that was read.
+// jsonPatch sends a JSON patch for the very object that was read, not for another one of its name.
 func (c *Client) jsonPatch(ctx context.Context, k *Kind, u *unstructured.Unstructured, operations []operation, subresources ...string) (*unstructured.Unstructured, error) {
 	raw, err := json.Marshal(append([]operation{test("/metadata/uid", u.GetUID())}, operations...))
 	if err != nil {
@@ -44,8 +44,8 @@ func (c *Client) jsonPatch(ctx context.Context, k *Kind, u *unstructured.Unstruc
 	return c.resource(k, u.GetNamespace()).Patch(ctx, u.GetName(), types.JSONPatchType, raw, metav1.PatchOptions{}, subresources...)
 }
 
-// testFailed reports whether the API server refused a JSON patch because a test in it failed, or a
-// path was not there. It answers 422 then, as for an object that is not valid, but without causes.
+// testFailed reports whether the API server has refused a JSON patch because a test in it failed or a
+// path was missing. It then answers 422, as for an object that is not valid, but without causes.
 func testFailed(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Code != http.StatusUnprocessableEntity {
@@ -55,9 +55,10 @@ func testFailed(err error) bool {
 	return details == nil || len(details.Causes) == 0
 }
 
-// patching sends the JSON patch that build makes of the object, and of the newest object again if a
-// test in it failed. If build makes none it ends with what there is.
-func (c *Client) patching(ctx context.Context, k *Kind, u *unstructured.Unstructured, build func(*unstructured.Unstructured) ([]operation, error), subresources ...string) (*unstructured.Unstructured, error) {
+// buildAndPatch sends the JSON patch that build makes for the object. If a test in it fails, it builds
+// the patch again for the newest object. It returns the patched object, or the object as it is if build
+// makes no operations.
+func (c *Client) buildAndPatch(ctx context.Context, k *Kind, u *unstructured.Unstructured, build func(*unstructured.Unstructured) ([]operation, error), subresources ...string) (*unstructured.Unstructured, error) {
 	err := retry(ctx, func() (bool, error) {
 		operations, err := build(u)
 		if err != nil || len(operations) == 0 {
@@ -85,9 +86,9 @@ func (c *Client) patching(ctx context.Context, k *Kind, u *unstructured.Unstruct
 }
 
 // SetStep stores the outcome of a step, and the conditions that follow from it, in the object that
-// the step began with. It returns [ErrStepChanged] if the step's part of the status is no longer
-// what it was then. What others write to the object meanwhile is kept. If the object is gone, or
-// another one has its name, [IsGone] holds for the error.
+// the step began with. It returns [ErrStepChanged] if the step's part of the status has changed
+// since. Other changes of the object are kept. [IsGone] is true for the error if the object is gone,
+// or if another one has its name.
 func (c *Client) SetStep(ctx context.Context, k *Kind, began *unstructured.Unstructured, step Step, outcome *StepStatus) error {
 	err := c.setStep(ctx, k, began, step, outcome)
 	if err != nil {
@@ -101,7 +102,7 @@ func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstr
 	if err != nil {
 		return err
 	}
-	stored, err := c.patching(ctx, k, began, func(u *unstructured.Unstructured) ([]operation, error) {
+	stored, err := c.buildAndPatch(ctx, k, began, func(u *unstructured.Unstructured) ([]operation, error) {
 		now, err := k.SnapshotOf(u)
 		if err != nil {
 			return nil, err
@@ -115,27 +116,27 @@ func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstr
 		if equality.Semantic.DeepEqual(before, &now.Status) {
 			return nil, nil
 		}
-		return storing(u, &now.Status, step)
+		return statusPatch(u, &now.Status, step)
 	}, "status")
 	if err != nil {
 		return err
 	}
-	err = c.agree(ctx, k, stored)
+	err = c.updateConditions(ctx, k, stored)
 	if IsGone(err) {
-		return nil // It went after its outcome was stored.
+		return nil // It was removed after the outcome was stored.
 	}
 	return err
 }
 
-// storing is the patch that makes the step's part of the status, and the conditions, like wanted.
-func storing(u *unstructured.Unstructured, wanted *Status, step Step) ([]operation, error) {
+// statusPatch makes the step's part of the status, and the conditions, like wanted.
+func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step) ([]operation, error) {
 	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wanted)
 	if err != nil {
 		return nil, err
 	}
 	existing, ok := u.Object["status"].(map[string]any)
 	if !ok {
-		// The first status of an object whose definition does not default it to {}.
+		// The definition has no default for the status, and this is the first one.
 		return []operation{test("/status", nil), add("/status", status)}, nil
 	}
 	return []operation{
@@ -146,10 +147,10 @@ func storing(u *unstructured.Unstructured, wanted *Status, step Step) ([]operati
 	}, nil
 }
 
-// agree fixes the conditions of an object whose other step was stored at the same time: the
-// conditions of neither write could know the other's part.
-func (c *Client) agree(ctx context.Context, k *Kind, u *unstructured.Unstructured) error {
-	_, err := c.patching(ctx, k, u, func(u *unstructured.Unstructured) ([]operation, error) {
+// updateConditions computes the conditions of an object again. If both steps were stored at the same
+// time, the conditions of each write lack the other step.
+func (c *Client) updateConditions(ctx context.Context, k *Kind, u *unstructured.Unstructured) error {
+	_, err := c.buildAndPatch(ctx, k, u, func(u *unstructured.Unstructured) ([]operation, error) {
 		now, err := k.SnapshotOf(u)
 		if err != nil {
 			return nil, err
@@ -169,11 +170,11 @@ func (c *Client) agree(ctx context.Context, k *Kind, u *unstructured.Unstructure
 	return err
 }
 
-// AddFinalizer puts the step's finalizer on the object as it was read, and returns the object as it
-// is then. If it was changed meanwhile in a way that matters (deleted, replaced, other finalizers)
-// the error is one for which [IsOutdated] holds: read it again.
+// AddFinalizer adds the step's finalizer to the object that was read, and returns the object as it is
+// then. [IsOutdated] is true for the error if the object was deleted or replaced, or has other
+// finalizers: the caller has to read it again.
 func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (*unstructured.Unstructured, error) {
-	// The list is tested as a whole: another run of the step must not add the finalizer twice.
+	// The test is for the whole list: two runs of the step must not add the finalizer twice.
 	operations := []operation{test("/metadata/finalizers", u.GetFinalizers()), add("/metadata/finalizers/-", step.Finalizer())}
 	if len(u.GetFinalizers()) == 0 {
 		operations = []operation{test("/metadata/finalizers", nil), add("/metadata/finalizers", []string{step.Finalizer()})}
@@ -185,16 +186,16 @@ func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unst
 	return marked, nil
 }
 
-// IsOutdated reports whether an error of [Client.AddFinalizer] says that the object is no longer as
-// it was read. The API server takes no new finalizer of an object that is being deleted (422 with
-// the cause metadata.finalizers).
+// IsOutdated reports whether an error of [Client.AddFinalizer] says that the object is no longer as it
+// was read. That includes the answer of the API server to a new finalizer for an object that is being
+// deleted: 422 with the cause metadata.finalizers.
 func IsOutdated(err error) bool {
 	return IsGone(err) || testFailed(err) || apierrors.HasStatusCause(err, metav1.CauseTypeForbidden)
 }
 
-// RemoveFinalizer takes the step's finalizer from the object, so that it can go once the others are
-// gone too, and with it those of steps that its kind has lost: nobody else does. It reports whether
-// no finalizer of a step is left. An object that is gone is no error.
+// RemoveFinalizer removes the step's finalizer from the object. It also removes those of steps that the
+// object's kind no longer has: nobody else does. It reports whether no finalizer of a step is left. If
+// the object is gone that is not an error.
 func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
 	last, err = c.removeFinalizer(ctx, k, u, step)
 	if IsGone(err) {
@@ -207,22 +208,22 @@ func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.U
 }
 
 func (c *Client) removeFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
-	goes := func(f string) bool {
+	remove := func(f string) bool {
 		return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !k.Has(s)) })
 	}
-	left, err := c.patching(ctx, k, u, func(u *unstructured.Unstructured) (operations []operation, err error) {
-		// From the end, so that the indices before stay what they are.
+	left, err := c.buildAndPatch(ctx, k, u, func(u *unstructured.Unstructured) (operations []operation, err error) {
+		// From the end, so that a removal does not change the indices that follow.
 		for i, f := range slices.Backward(u.GetFinalizers()) {
-			if path := "/metadata/finalizers/" + strconv.Itoa(i); goes(f) {
+			if path := "/metadata/finalizers/" + strconv.Itoa(i); remove(f) {
 				operations = append(operations, test(path, f), operation{Op: "remove", Path: path})
 			}
 		}
 		return operations, nil
 	})
-	return err == nil && !carriesAny(left), err
+	return err == nil && !hasStepFinalizer(left), err
 }
 
-// carriesAny reports whether the object has a finalizer of a step.
-func carriesAny(u *unstructured.Unstructured) bool {
+// hasStepFinalizer reports whether the object has a finalizer of any step.
+func hasStepFinalizer(u *unstructured.Unstructured) bool {
 	return slices.ContainsFunc(Steps(), func(s Step) bool { return slices.Contains(u.GetFinalizers(), s.Finalizer()) })
 }

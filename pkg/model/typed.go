@@ -79,10 +79,11 @@ type Filter struct {
 // List reads all objects of a namespace that pass the filter.
 func (m Models[T]) List(ctx context.Context, namespace string, filter Filter) ([]T, error) {
 	var all []T
-	return all, m.Each(ctx, namespace, filter, func(t T) error {
+	err := m.Each(ctx, namespace, filter, func(t T) error {
 		all = append(all, t)
 		return nil
 	})
+	return all, err
 }
 
 // Each calls fn for each object of a namespace that passes the filter, page by page, so that any

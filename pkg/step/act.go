@@ -13,27 +13,27 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// result is what acting on a verdict came to.
+// result is what a run has done.
 type result struct {
 	// called is true if the step was called.
 	called bool
+	// handle and err are what the step returned. Without a call err says what is wrong.
 	handle string
 	err    error
 }
 
-// act does what is due: it calls the step, unless something is in the way. An error says that
-// nothing was done.
+// act calls the step, unless something is in the way. If it returns an error, nothing was done.
 func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verdict) (result, error) {
 	switch {
-	case o.blind != nil:
-		return result{err: o.blind}, nil
+	case o.dependentsErr != nil:
+		return result{err: o.dependentsErr}, nil
 	case len(v.Blockers) > 0:
 		return result{}, nil
 	case o.obj.Deleting():
-		_, err := e.call(ctx, o, cleaning(r, o.live))
+		_, err := e.call(ctx, o, cleanUp(r, o.live))
 		return result{called: true, err: err}, nil
 	}
-	u, err := e.mark(ctx, r, o)
+	u, err := e.addFinalizer(ctx, r, o)
 	if err != nil {
 		return result{}, err
 	}
@@ -41,32 +41,32 @@ func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verd
 	return result{called: true, handle: handle, err: err}, nil
 }
 
-// mark puts the step's finalizer on before the first call to the backend, so that whatever the step
-// begins will be cleaned up. It returns the newest object, which a step needs that saves it.
-func (e *engine) mark(ctx context.Context, r runner, o *observation) (*unstructured.Unstructured, error) {
-	if o.obj.Carries(e.step) || !r.holds() {
+// addFinalizer adds the step's finalizer before the first call to the backend, so that whatever the
+// step begins is cleaned up. It returns the object as it is then: a step that updates the object needs
+// its newest version.
+func (e *engine) addFinalizer(ctx context.Context, r runner, o *observation) (*unstructured.Unstructured, error) {
+	if o.obj.Carries(e.step) || !r.needsFinalizer() {
 		return o.live, nil
 	}
-	marked, err := e.models.AddFinalizer(ctx, o.obj.Kind, o.live, e.step)
-	if model.IsOutdated(err) || err == nil && marked.GetGeneration() != o.obj.Generation {
-		return nil, fmt.Errorf("%w before its finalizer was on", errAgain)
+	u, err := e.models.AddFinalizer(ctx, o.obj.Kind, o.live, e.step)
+	if model.IsOutdated(err) || err == nil && u.GetGeneration() != o.obj.Generation {
+		return nil, fmt.Errorf("%w before its finalizer was added", errAgain)
 	}
-	return marked, err
+	return u, err
 }
 
-func cleaning(r runner, u *unstructured.Unstructured) func(context.Context) (string, error) {
+func cleanUp(r runner, u *unstructured.Unstructured) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) { return "", r.clean(ctx, u) }
 }
 
-// call calls a step of the object, with what was read for it in the context.
+// call calls the step. What was read for the object is in the context.
 func (e *engine) call(ctx context.Context, o *observation, fn func(context.Context) (string, error)) (string, error) {
 	ctx = context.WithValue(ctx, givenKey{}, &given{models: e.models, obj: o.obj, dependencies: o.neighbours.Dependencies})
 	return call(ctx, e.deadline, fn)
 }
 
-// call calls into a step with the deadline. A panic is an error like any other. A step that ignores
-// its context is left behind: the backend refuses what it may still write, because its generation is
-// older by then.
+// call calls fn with a deadline. It does not wait for a step that ignores its context. If that step
+// writes to the backend later, its generation is old by then and the backend refuses it.
 func call[R any](ctx context.Context, deadline time.Duration, fn func(context.Context) (R, error)) (R, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
@@ -89,7 +89,7 @@ func call[R any](ctx context.Context, deadline time.Duration, fn func(context.Co
 	case <-ctx.Done():
 	}
 	select {
-	case r := <-done: // It ended just in time, or because of the deadline.
+	case r := <-done: // It has ended because of the deadline, or just before it.
 		return r.value, r.err
 	case <-time.After(time.Second):
 		var none R
@@ -97,7 +97,7 @@ func call[R any](ctx context.Context, deadline time.Duration, fn func(context.Co
 	}
 }
 
-// recovered makes a panic an error like any other.
+// recovered calls fn and returns a panic as an error.
 func recovered(ctx context.Context, fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -8,28 +8,28 @@
 //
 // A function registers its steps ([Sync], [Policies], [Pull], [On]), of one kind or of several, and
 // its main calls [Main]. A step does its work and returns nil or an error. What happens next depends
-// on the error alone; see errors.go: [Deferred], [Warning], [Permanent], [WaitForOne]. Everything else
-// (what is due, finalizers, deadlines, retries, statuses, conditions, replies) is the engines'
-// business. Tests use package steptest.
+// on the error alone; see errors.go: [Deferred], [Warning], [Permanent], [WaitForOne]. The engines do
+// everything else: what is due, finalizers, deadlines, retries, statuses, conditions, replies. Tests
+// use package steptest.
 //
 // Start reading at step.go and errors.go. The engine of sync and policy (engine.go) runs an event in
 // four parts, each in a file of its own:
 //
 //  1. observe.go reads the live object and its neighbours; what the event says is only a hint;
 //  2. decide, in the same file, asks [model.Due]; if there is nothing to do, the answer is 200;
-//  3. act.go puts the step's finalizer on, before the first call to the backend, so that whatever the
-//     step begins will be cleaned up, and calls the step with a deadline. If something is in the way,
-//     it calls nothing;
-//  4. store.go stores the outcome (outcome.go) in the step's part of the status, if that is still what
-//     it was in 1, and replies with an event if the state has changed. Otherwise the run starts over
+//  3. act.go adds the step's finalizer before the first call to the backend, so that whatever the step
+//     begins will be cleaned up, and calls the step with a deadline. If something is in the way, it
+//     calls nothing;
+//  4. store.go stores the outcome (outcome.go) in the step's part of the status, and replies with an
+//     event if the state has changed. If that part is no longer what it was in 1, the run starts again
 //     with the newest object.
 //
-// The engine of pull (pull.go) runs one complete round for each tick. That of event (event.go) decodes
-// strictly, and tells what can never be handled (a dead letter) from what is to be delivered again.
-// function.go leads each event to its engine.
+// The engine of pull (pull.go) runs one complete round for each tick. The engine of event (event.go)
+// decodes strictly. An event that can never be handled becomes a dead letter, any other failed event is
+// delivered again. function.go calls the engine that an event is for.
 //
-// What the package promises: a step is called again for an object that it has handled if a process
-// dies between 3 and 4, so it must be idempotent. In one process it runs once at a time for an object.
-// Two pods can overlap, so a step hands the object's generation to the backend, which can then refuse
-// a stale writer.
+// What the package promises: in one process a step runs once at a time for an object. If a process dies
+// between 3 and 4, the step is called again for an object that it has handled, so it must be
+// idempotent. The runs of two pods can overlap, so a step sends the object's generation to the backend,
+// which can then refuse an older write.
 package step

@@ -19,11 +19,11 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// maxRuns bounds how often one event starts over because others changed the object at the same
-// time. The source sends again what is still due.
+// maxRuns is how often a run starts again because others have changed the object meanwhile. After that
+// the event comes again.
 const maxRuns = 5
 
-// errAgain says that the object is no longer as it was observed: the run starts over.
+// errAgain says that the object is no longer as it was observed: the run starts again.
 var errAgain = errors.New("the object was changed by others")
 
 // engine runs one step, sync or policy, for the kinds that a function knows. A run has four parts:
@@ -44,8 +44,7 @@ func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.
 	}
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("kind", ref.Kind),
 		zap.String("namespace", ref.Namespace), zap.String("name", ref.Name))
-	// The run outlives the request: a broker that has lost patience must not leave a step without its
-	// outcome stored.
+	// The run outlives the request: its outcome must be stored even if the broker hangs up.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
 	reply, err := e.alone(ref, func() (*cloudevents.Event, error) { return e.reconcile(ctx, r, ref) })
 	if err != nil {
@@ -55,10 +54,10 @@ func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.
 	return reply, nil
 }
 
-// alone keeps a step from running twice at once for one object in this process. An event that comes
-// during a run waits for its end, and then for a run that has begun after it came: the one under way
-// may have read the object before the change that the event is about. Whoever joins another's run
-// gets no reply.
+// alone makes sure that the step runs once at a time for an object in this process. An event that comes
+// during a run waits until that ends, and then for a run that has begun after it came: the first one
+// may have read the object before the change that the event is about. An event that waits for the run
+// of another event gets no reply.
 func (e *engine) alone(ref model.Reference, run func() (*cloudevents.Event, error)) (reply *cloudevents.Event, err error) {
 	key := ref.GroupKind().String() + "/" + ref.Namespace + "/" + ref.Name
 	for range 2 {
@@ -84,15 +83,15 @@ func (e *engine) kinds() string {
 	return strings.Join(names, ", ")
 }
 
-// reconcile runs the step until its outcome is stored or nothing is due. An error means that neither
-// is known: the event has to come again.
+// reconcile runs the step until its outcome is stored or nothing is due. After an error the event has
+// to come again.
 func (e *engine) reconcile(ctx context.Context, r runner, ref model.Reference) (*cloudevents.Event, error) {
 	for range maxRuns {
 		reply, err := e.once(ctx, r, ref)
 		if !errors.Is(err, errAgain) {
 			return reply, err
 		}
-		logging.FromContext(ctx).Infow("Starting over with the newest object", zap.Error(err))
+		logging.FromContext(ctx).Infow("Starting again with the newest object", zap.Error(err))
 	}
 	return nil, fmt.Errorf("%s %s/%s was changed by others %d times in a row", ref.Kind, ref.Namespace, ref.Name, maxRuns)
 }

@@ -25,32 +25,30 @@ import (
 )
 
 const (
-	typeSynced   = "dev.xos-knative.model.synced"
-	typeFailed   = "dev.xos-knative.model.sync.failed"
-	typeDeferred = "dev.xos-knative.model.sync.deferred"
-	typePoliced  = "dev.xos-knative.model.policed"
-	typeNoPolicy = "dev.xos-knative.model.policy.failed"
-	typeReaped   = "dev.xos-knative.model.reaped"
+	typeSynced       = "dev.xos-knative.model.synced"
+	typeFailed       = "dev.xos-knative.model.sync.failed"
+	typeDeferred     = "dev.xos-knative.model.sync.deferred"
+	typePoliced      = "dev.xos-knative.model.policed"
+	typePolicyFailed = "dev.xos-knative.model.policy.failed"
+	typeReaped       = "dev.xos-knative.model.reaped"
 )
 
 func TestLife(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	f.sync = func(_ context.Context, obj *book) (string, error) {
 		if !live(f, i).Carries(model.StepSync) {
-			t.Error("the finalizer must be on before the first call to the backend")
+			t.Error("the finalizer must be there before the first call to the backend")
 		}
 		if obj.ResourceVersion != live(f, i).ResourceVersion {
-			t.Error("the step must get the object as it is, or it could not save it")
+			t.Error("the step must get the newest version of the object, otherwise it cannot update it")
 		}
-		return "greeting-1", nil
+		return "record-1", nil
 	}
 
 	a := wake(f, i)
 	f.wants(a, 200, typeSynced)
-	f.wantCalls("sync Dany")
+	f.wantCalls("sync Dune")
 	var data map[string]any
 	if err := json.Unmarshal(a.Reply.Data(), &data); err != nil {
 		t.Fatal(err)
@@ -64,32 +62,32 @@ func TestLife(t *testing.T) {
 		t.Errorf("got the reply %s", a.Reply)
 	}
 	status := wantStatus(f, i, model.StateOK)
-	if status.Handle != "greeting-1" || status.Generation != 1 || !status.LastSuccess.Time.Equal(now) ||
+	if status.Handle != "record-1" || status.Generation != 1 || !status.LastSuccess.Time.Equal(now) ||
 		len(status.Dependencies) != 1 || status.Dependencies[0].Generation != 1 {
 		t.Errorf("got %+v", status)
 	}
 
 	f.wants(wake(f, i), 200, "")
-	f.wantCalls("") // It is not due, and the answer has no body.
+	f.wantCalls("") // It is not due. The answer has no body.
 
-	i = save(f, changed(f, i, func(o *book) { o.Spec.Title = "Arya" }))
+	i = save(f, changed(f, i, func(o *book) { o.Spec.Title = "Emma" }))
 	f.wants(wake(f, i), 200, "") // The state has not changed: no reply.
-	f.wantCalls("sync Arya")
-	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 || got.Handle != "greeting-1" {
+	f.wantCalls("sync Emma")
+	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 || got.Handle != "record-1" {
 		t.Errorf("got %+v", got)
 	}
 
 	remove(f, i)
 	f.wants(wake(f, i), 200, typeReaped)
-	f.wantCalls("delete Arya")
+	f.wantCalls("delete Emma")
 	if _, err := model.For[*book](f.Models).Get(t.Context(), i.Namespace, "a"); !apierrors.IsNotFound(err) {
 		t.Errorf("the object must be gone, got %v", err)
 	}
-	f.wants(f.post(wakeOf(i)), 200, "") // An event for what is gone is no error.
+	f.wants(f.post(wakeOf(i)), 200, "") // An event about an object that is gone is no error.
 	f.wantCalls("")
 }
 
-// changed reads an object, changes it and gives it back.
+// changed reads an object, and returns it with a change that is not saved.
 func changed(f *fixture, obj *book, edit func(*book)) *book {
 	f.Helper()
 	got, err := model.For[*book](f.Models).Get(f.Context(), obj.Namespace, obj.Name)
@@ -100,7 +98,7 @@ func changed(f *fixture, obj *book, edit func(*book)) *book {
 	return got
 }
 
-// wakeOf is a model event as a human would write it.
+// wakeOf is a model event as somebody writes it by hand.
 func wakeOf(obj *book) cloudevents.Event {
 	event := cloudevents.NewEvent()
 	event.SetID("1")
@@ -119,10 +117,9 @@ func TestStepReturns(t *testing.T) {
 		reply   string
 		message string
 		next    bool
-		again   string // the calls of a second event at the same time
 	}{
 		"Deferred": {
-			reason:  "Still in progress: a retry in the source, not here.",
+			reason:  "It is in progress: the source retries, not the engine.",
 			sync:    func(context.Context, *book) (string, error) { return "", step.Deferred("Maybe later") },
 			state:   model.StateDeferred,
 			reply:   typeDeferred,
@@ -130,7 +127,7 @@ func TestStepReturns(t *testing.T) {
 			next:    true,
 		},
 		"Failed": {
-			reason:  "A failure is answered with 200 all the same: the broker must not retry what the source does.",
+			reason:  "A failure is answered with 200: the source retries, so the broker must not.",
 			sync:    func(context.Context, *book) (string, error) { return "", errors.New("Maybe not") },
 			state:   model.StateFailed,
 			reply:   typeFailed,
@@ -138,13 +135,13 @@ func TestStepReturns(t *testing.T) {
 			next:    true,
 		},
 		"Permanent": {
-			reason:  "No next attempt.",
+			reason:  "There is no next attempt.",
 			sync:    func(context.Context, *book) (string, error) { return "", step.Permanent(errors.New("never")) },
 			state:   model.StateFailed,
 			reply:   typeFailed,
 			message: "never",
 		},
-		"Innocuous": {
+		"Warning": {
 			reason:  "Done, with a warning.",
 			sync:    func(context.Context, *book) (string, error) { return "", step.Warning(errors.New("hm")) },
 			state:   model.StateOK,
@@ -161,7 +158,7 @@ func TestStepReturns(t *testing.T) {
 			next:    true,
 		},
 		"Deadline": {
-			reason:  "So is a step that takes too long.",
+			reason:  "A step that takes too long is a failure.",
 			sync:    func(ctx context.Context, _ *book) (string, error) { <-ctx.Done(); return "", ctx.Err() },
 			state:   model.StateFailed,
 			reply:   typeFailed,
@@ -176,24 +173,22 @@ func TestStepReturns(t *testing.T) {
 			if name == "Deadline" {
 				options = append(options, step.WithDeadline(50*time.Millisecond))
 			}
-			f := newSync(t, options...)
+			f, i := newBook(t, options...)
 			f.sync = tt.sync
-			f.synced("hello")
-			i := save(f, f.book("a"))
 			f.wants(wake(f, i), 200, tt.reply)
-			f.wantCalls("sync Dany")
+			f.wantCalls("sync Dune")
 			if got := wantStatus(f, i, tt.state, tt.message); (got.NextAttempt != nil) != tt.next {
 				t.Errorf("\n%s\ngot the next attempt %v", tt.reason, got.NextAttempt)
 			}
 			f.wants(wake(f, i), 200, "")
-			f.wantCalls("") // Not before its time.
+			f.wantCalls("") // The retry is not due yet.
 
 			if !tt.next {
 				return
 			}
 			f.Clock.SetTime(now.Add(time.Hour))
 			f.wants(wake(f, i), 200, "") // The state is the same: no reply.
-			f.wantCalls("sync Dany")
+			f.wantCalls("sync Dune")
 		})
 	}
 }
@@ -201,54 +196,54 @@ func TestStepReturns(t *testing.T) {
 func TestWaits(t *testing.T) {
 	tests := map[string]struct {
 		reason  string
-		owner   func(*fixture)
+		shelf   func(*fixture)
 		edit    func(*book)
 		message string
-		mend    func(*fixture)
+		repair  func(*fixture)
 	}{
 		"Missing": {
-			reason:  "There is no such service.",
-			message: "waiting for Shelf hello, which does not exist",
-			mend:    func(f *fixture) { f.synced("hello") },
+			reason:  "There is no such shelf.",
+			message: "waiting for Shelf fiction, which does not exist",
+			repair:  func(f *fixture) { f.synced("fiction") },
 		},
 		"NotSynced": {
 			reason:  "It is not synced yet.",
-			owner:   func(f *fixture) { save(f, f.shelf("hello")) },
-			message: "waiting for Shelf hello, which is not synced yet",
-			mend:    func(f *fixture) { acknowledge(f, f.shelf("hello"), model.StateOK) },
+			shelf:   func(f *fixture) { save(f, f.shelf("fiction")) },
+			message: "waiting for Shelf fiction, which is not synced yet",
+			repair:  func(f *fixture) { acknowledge(f, f.shelf("fiction"), model.StateOK) },
 		},
 		"Failed": {
 			reason: "Its sync failed.",
-			owner: func(f *fixture) {
-				acknowledge(f, save(f, f.shelf("hello")), model.StateFailed)
+			shelf: func(f *fixture) {
+				acknowledge(f, save(f, f.shelf("fiction")), model.StateFailed)
 			},
-			message: "waiting for Shelf hello, whose sync failed",
-			mend:    func(f *fixture) { acknowledge(f, f.shelf("hello"), model.StateOK) },
+			message: "waiting for Shelf fiction, whose sync failed",
+			repair:  func(f *fixture) { acknowledge(f, f.shelf("fiction"), model.StateOK) },
 		},
 		"Deleting": {
 			reason: "It is being deleted.",
-			owner: func(f *fixture) {
-				s := f.shelf("hello")
+			shelf: func(f *fixture) {
+				s := f.shelf("fiction")
 				s.Finalizers = []string{"example.com/keep"}
 				remove(f, save(f, s))
 			},
-			message: "waiting for Shelf hello, which is being deleted",
-			mend: func(f *fixture) {
-				s, err := model.For[*shelf](f.Models).Get(f.Context(), f.Namespace, "hello")
+			message: "waiting for Shelf fiction, which is being deleted",
+			repair: func(f *fixture) {
+				s, err := model.For[*shelf](f.Models).Get(f.Context(), f.Namespace, "fiction")
 				if err != nil {
 					f.Fatal(err)
 				}
 				s.Finalizers = nil
 				save(f, s)
-				f.synced("hello")
+				f.synced("fiction")
 			},
 		},
 		"Unset": {
-			reason:  "No service is named.",
+			reason:  "The spec names no shelf.",
 			edit:    func(i *book) { i.Spec.Shelf = nil },
 			message: "waiting for Shelf, which the spec does not name yet",
-			mend: func(f *fixture) {
-				f.synced("hello")
+			repair: func(f *fixture) {
+				f.synced("fiction")
 				save(f, f.book("a"))
 			},
 		},
@@ -257,8 +252,8 @@ func TestWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newSync(t)
-			if tt.owner != nil {
-				tt.owner(f)
+			if tt.shelf != nil {
+				tt.shelf(f)
 			}
 			i := f.book("a")
 			if tt.edit != nil {
@@ -271,59 +266,59 @@ func TestWaits(t *testing.T) {
 				t.Errorf("\n%s\nwant %q, got %+v", tt.reason, tt.message, got)
 			}
 			if live(f, i).Carries(model.StepSync) {
-				t.Error("nothing was begun, so there is nothing to clean up")
+				t.Error("the step was not called, so there is nothing to clean up")
 			}
 
 			version := live(f, i).ResourceVersion
 			f.wants(wake(f, i), 200, "")
 			if live(f, i).ResourceVersion != version {
-				t.Error("a wait must be recorded once")
+				t.Error("a wait must be stored once")
 			}
 			f.wantCalls("")
 
-			tt.mend(f)
+			tt.repair(f)
 			f.wants(wake(f, i), 200, typeSynced)
-			f.wantCalls("sync Dany")
+			f.wantCalls("sync Dune")
 			wantStatus(f, i, model.StateOK)
 		})
 	}
 }
 
-func TestOwnerChanges(t *testing.T) {
+func TestShelfChanges(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
-	hello := f.synced("hello")
+	fiction := f.synced("fiction")
 	i := save(f, f.book("a"))
 	f.wants(wake(f, i), 200, typeSynced)
 
-	save(f, func() *shelf { s := f.shelf("hello"); s.Spec.Label = "Arya Stark"; return s }())
+	save(f, func() *shelf { s := f.shelf("fiction"); s.Spec.Label = "Poems"; return s }())
 	f.wants(wake(f, i), 200, "")
-	wantStatus(f, i, model.StateWaiting, "hello, which is not synced yet")
-	f.wants(wake(f, hello), 200, "")
+	wantStatus(f, i, model.StateWaiting, "fiction, which is not synced yet")
+	f.wants(wake(f, fiction), 200, "")
 	f.wants(wake(f, i), 200, typeSynced)
 	if got := wantStatus(f, i, model.StateOK); got.Dependencies[0].Generation != 2 {
 		t.Errorf("got %+v", got.Dependencies)
 	}
-	f.wantCalls("sync Dany, sync shelf, sync Dany")
+	f.wantCalls("sync Dune, sync shelf, sync Dune")
 }
 
 func TestDeletionOrder(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
-	hello := save(f, f.shelf("hello"))
-	f.wants(wake(f, hello), 200, typeSynced)
+	fiction := save(f, f.shelf("fiction"))
+	f.wants(wake(f, fiction), 200, typeSynced)
 	i := save(f, f.book("a"))
 	f.wants(wake(f, i), 200, typeSynced)
-	f.took()
+	f.takeCalls()
 
-	remove(f, hello)
-	f.wants(wake(f, hello), 200, "")
-	wantStatus(f, hello, model.StateWaiting, "waiting for Book a, which still depends on it")
+	remove(f, fiction)
+	f.wants(wake(f, fiction), 200, "")
+	wantStatus(f, fiction, model.StateWaiting, "waiting for Book a, which still depends on it")
 	f.wantCalls("")
 	remove(f, i)
 	f.wants(wake(f, i), 200, typeReaped)
-	f.wants(wake(f, hello), 200, typeReaped)
-	f.wantCalls("delete Dany, delete shelf")
+	f.wants(wake(f, fiction), 200, typeReaped)
+	f.wantCalls("delete Dune, delete shelf")
 }
 
 func TestCleanUp(t *testing.T) {
@@ -335,30 +330,28 @@ func TestCleanUp(t *testing.T) {
 		state  model.State
 	}{
 		"Failed": {
-			reason: "A clean-up that failed keeps the object.",
+			reason: "A failed clean-up keeps the object.",
 			err:    errors.New("boom"), reply: typeFailed, state: model.StateFailed,
 		},
 		"Deferred": {
-			reason: "So does one in progress.",
+			reason: "A clean-up in progress keeps it too.",
 			err:    step.Deferred("wait"), reply: typeDeferred, state: model.StateDeferred,
 		},
-		"Innocuous": {
-			reason: "A warning is no reason to keep it.",
+		"Warning": {
+			reason: "A warning does not keep it.",
 			err:    step.Warning(errors.New("hm")), reply: typeReaped, gone: true,
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newSync(t)
-			f.synced("hello")
-			i := save(f, f.book("a"))
+			f, i := newBook(t)
 			f.wants(wake(f, i), 200, typeSynced)
-			f.took()
+			f.takeCalls()
 			f.clean = func(context.Context, *book) error { return tt.err }
 			remove(f, i)
 			f.wants(wake(f, i), 200, tt.reply)
-			f.wantCalls("delete Dany")
+			f.wantCalls("delete Dune")
 			if tt.gone {
 				if _, err := model.For[*book](f.Models).Get(t.Context(), i.Namespace, "a"); !apierrors.IsNotFound(err) {
 					t.Errorf("\n%s\ngot %v", tt.reason, err)
@@ -367,22 +360,22 @@ func TestCleanUp(t *testing.T) {
 			}
 			wantStatus(f, i, tt.state)
 			f.wants(wake(f, i), 200, "")
-			f.wantCalls("") // Not before its time.
+			f.wantCalls("") // The retry is not due yet.
 			f.Clock.SetTime(now.Add(time.Minute))
 			f.clean = nil
 			f.wants(wake(f, i), 200, typeReaped)
-			f.wantCalls("delete Dany")
+			f.wantCalls("delete Dune")
 		})
 	}
 }
 
-// TestForbiddenDependents has a function lack the right to see what may depend on its object.
+// TestForbiddenDependents has a function that may not list a kind that can depend on its object.
 func TestForbiddenDependents(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
-	s := save(f, f.shelf("hello"))
+	s := save(f, f.shelf("fiction"))
 	f.wants(wake(f, s), 200, typeSynced)
-	f.took()
+	f.takeCalls()
 	remove(f, s)
 	f.before = func(r *http.Request) error {
 		if strings.HasSuffix(r.URL.Path, "/books") {
@@ -392,7 +385,7 @@ func TestForbiddenDependents(t *testing.T) {
 	}
 	f.wants(wake(f, s), 200, "dev.xos-knative.model.sync.failed")
 	f.wantCalls("")
-	// What is missing must be seen, and looked for again.
+	// The status says what is missing, and it is tried again.
 	if got := wantStatus(f, s, model.StateFailed, "books is forbidden"); got.NextAttempt == nil {
 		t.Errorf("want a next attempt, got %+v", got)
 	}
@@ -402,37 +395,35 @@ func TestForbiddenDependents(t *testing.T) {
 	f.wantCalls("delete shelf")
 }
 
-// TestClockBehind has the clock of the function's node be behind that of the model source's.
+// TestClockBehind has a function whose clock is behind that of the model source.
 func TestClockBehind(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	f.sync = func(context.Context, *book) (string, error) { return "", step.Deferred("later") }
 	f.wants(wake(f, i), 200, typeDeferred)
 	next := wantStatus(f, i, model.StateDeferred).NextAttempt.Time
 	f.sync = nil
-	f.took()
+	f.takeCalls()
 
 	f.Clock.SetTime(next.Add(-step.MaxSkew - time.Millisecond))
 	f.wants(wake(f, i), 200, "")
 	f.wantCalls("")
 	f.Clock.SetTime(next.Add(-step.MaxSkew))
 	f.wants(wake(f, i), 200, typeSynced)
-	f.wantCalls("sync Dany")
+	f.wantCalls("sync Dune")
 }
 
-func TestReapedIsToldOnce(t *testing.T) {
+func TestReapedIsSentOnce(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
 	p := newPolicy(t, deleting{})
 	p.Namespace = f.Namespace
-	f.synced("hello")
+	f.synced("fiction")
 	i := save(f, f.book("a"))
 	f.wants(wake(f, i), 200, typeSynced)
 	p.wants(wake(p, i), 200, typePoliced)
 	remove(f, i)
-	// Both steps clean up at the same time: when sync has begun, policy ends.
+	// Both steps clean up at the same time: policy ends while sync runs.
 	f.clean = func(context.Context, *book) error {
 		p.wants(wake(p, i), 200, "")
 		return nil
@@ -442,20 +433,18 @@ func TestReapedIsToldOnce(t *testing.T) {
 
 func TestSpecChangesWhileTheStepRuns(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	f.sync = func(context.Context, *book) (string, error) {
 		f.sync = nil
-		save(f, changed(f, i, func(o *book) { o.Spec.Title = "Arya" }))
+		save(f, changed(f, i, func(o *book) { o.Spec.Title = "Emma" }))
 		return "", nil
 	}
 	f.wants(wake(f, i), 200, typeSynced)
 	if got := wantStatus(f, i, model.StateOK); got.Generation != 1 {
-		t.Errorf("the outcome is that of the spec the step has seen, got generation %d", got.Generation)
+		t.Errorf("the outcome is for the spec that the step has read, got generation %d", got.Generation)
 	}
 	f.wants(wake(f, i), 200, "")
-	f.wantCalls("sync Dany, sync Arya")
+	f.wantCalls("sync Dune, sync Emma")
 	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
 		t.Errorf("got generation %d", got.Generation)
 	}
@@ -464,39 +453,33 @@ func TestSpecChangesWhileTheStepRuns(t *testing.T) {
 func TestAnotherRunWasFaster(t *testing.T) {
 	t.Run("NothingLeft", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) {
 			acknowledge(f, i, model.StateOK)
 			return "", errors.New("late")
 		}
 		f.wants(wake(f, i), 200, "")
-		f.wantCalls("sync Dany")
+		f.wantCalls("sync Dune")
 		wantStatus(f, i, model.StateOK, "by another run")
 	})
-	t.Run("AgainOnTheNewest", func(t *testing.T) {
+	t.Run("AgainWithTheNewest", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) {
 			f.sync = nil
 			acknowledge(f, i, model.StateFailed)
-			save(f, changed(f, i, func(o *book) { o.Spec.Title = "Arya" }))
+			save(f, changed(f, i, func(o *book) { o.Spec.Title = "Emma" }))
 			return "", nil
 		}
-		f.wants(wake(f, i), 200, typeSynced) // The other run had stored a failure.
-		f.wantCalls("sync Dany, sync Arya")
+		f.wants(wake(f, i), 200, typeSynced) // The other run has stored a failure.
+		f.wantCalls("sync Dune, sync Emma")
 		if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
 			t.Errorf("got generation %d", got.Generation)
 		}
 	})
 	t.Run("NoEnd", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		n := 0
 		f.sync = func(context.Context, *book) (string, error) {
 			n++
@@ -504,7 +487,7 @@ func TestAnotherRunWasFaster(t *testing.T) {
 			return "", f.Models.SetStep(f.Context(), s.Kind, liveObject(f, i), model.StepSync, &model.StepStatus{State: model.StateFailed, Message: fmt.Sprint(n)})
 		}
 		f.wants(wake(f, i), 503, "", "5 times in a row")
-		f.wantCalls(strings.TrimSuffix(strings.Repeat("sync Dany, ", step.MaxRuns), ", "))
+		f.wantCalls(strings.TrimSuffix(strings.Repeat("sync Dune, ", step.MaxRuns), ", "))
 	})
 }
 
@@ -515,44 +498,36 @@ func TestRemovedByForceWhileTheStepRuns(t *testing.T) {
 	}
 	t.Run("Undone", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) { force(f, i); return "", nil }
 		f.wants(wake(f, i), 200, "")
-		f.wantCalls("sync Dany, delete Dany")
+		f.wantCalls("sync Dune, delete Dune")
 	})
 	t.Run("UndoneLater", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) { force(f, i); return "", nil }
 		f.clean = func(context.Context, *book) error { f.clean = nil; return errors.New("backend down") }
 		f.wants(wake(f, i), 200, "")
-		f.wantCalls("sync Dany, delete Dany, delete Dany")
+		f.wantCalls("sync Dune, delete Dune, delete Dune")
 	})
 	t.Run("NotServed", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		ran := false
 		f.sync = func(context.Context, *book) (string, error) { ran = true; return "", nil }
 		f.before = func(r *http.Request) error {
 			if ran && strings.Contains(r.URL.Path, "/books/a") {
-				r.URL.Path = strings.Replace(r.URL.Path, "/v1alpha1/", "/v1/", 1) // As if that version were served no longer.
+				r.URL.Path = strings.Replace(r.URL.Path, "/v1alpha1/", "/v1/", 1) // As if this version were no longer served.
 			}
 			return nil
 		}
 		f.wants(wake(f, i), 503, "", "could not find the requested resource")
-		f.wantCalls("sync Dany") // A 404 for the kind does not say that the object is gone.
+		f.wantCalls("sync Dune") // A 404 about the kind does not mean that the object is gone.
 	})
 	t.Run("Recreated", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) {
 			f.sync = nil
 			force(f, i)
@@ -560,18 +535,16 @@ func TestRemovedByForceWhileTheStepRuns(t *testing.T) {
 			return "", nil
 		}
 		f.wants(wake(f, i), 200, "")
-		f.wantCalls("sync Dany, delete Dany")
+		f.wantCalls("sync Dune, delete Dune")
 		if live(f, i).Status.Sync != nil {
 			t.Error("the new object was not synced")
 		}
 		f.wants(wake(f, i), 200, typeSynced)
-		f.wantCalls("sync Dany")
+		f.wantCalls("sync Dune")
 	})
 	t.Run("NotUndone", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) { force(f, i); return "", nil }
 		f.clean = func(context.Context, *book) error { return errors.New("backend down") }
 		f.wants(wake(f, i), 503, "", "undoing", "backend down")
@@ -579,7 +552,7 @@ func TestRemovedByForceWhileTheStepRuns(t *testing.T) {
 	t.Run("WhileCleaning", func(t *testing.T) {
 		t.Parallel()
 		f := newSync(t)
-		f.synced("hello")
+		f.synced("fiction")
 		i := f.book("a")
 		i.Finalizers = []string{"example.com/keep"}
 		i = save(f, i)
@@ -590,12 +563,12 @@ func TestRemovedByForceWhileTheStepRuns(t *testing.T) {
 			return errors.New("boom")
 		}
 		f.wants(wake(f, i), 200, "")
-		f.wantCalls("sync Dany, delete Dany")
+		f.wantCalls("sync Dune, delete Dune")
 	})
 }
 
 func TestChangesBeforeTheFinalizer(t *testing.T) {
-	// once calls fn before the engine's first patch, which puts the finalizer on.
+	// once calls fn before the engine's first patch, which adds the finalizer.
 	once := func(f *fixture, fn func()) {
 		var first sync.Once
 		f.before = func(r *http.Request) error {
@@ -608,7 +581,7 @@ func TestChangesBeforeTheFinalizer(t *testing.T) {
 	t.Run("Deleted", func(t *testing.T) {
 		t.Parallel()
 		f := newSync(t)
-		f.synced("hello")
+		f.synced("fiction")
 		i := f.book("a")
 		i.Finalizers = []string{"example.com/keep"}
 		i = save(f, i)
@@ -616,26 +589,22 @@ func TestChangesBeforeTheFinalizer(t *testing.T) {
 		f.wants(wake(f, i), 200, "")
 		f.wantCalls("")
 		if live(f, i).Carries(model.StepSync) {
-			t.Error("what is being deleted and was never synced must not be held up")
+			t.Error("an object that is being deleted and was never synced must get no finalizer")
 		}
 	})
 	t.Run("Gone", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		once(f, func() { remove(f, i) })
 		f.wants(wake(f, i), 200, "")
 		f.wantCalls("")
 	})
 	t.Run("Changed", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
-		once(f, func() { save(f, changed(f, i, func(o *book) { o.Spec.Title = "Arya" })) })
+		f, i := newBook(t)
+		once(f, func() { save(f, changed(f, i, func(o *book) { o.Spec.Title = "Emma" })) })
 		f.wants(wake(f, i), 200, typeSynced)
-		f.wantCalls("sync Arya")
+		f.wantCalls("sync Emma")
 		if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
 			t.Errorf("got generation %d", got.Generation)
 		}
@@ -644,9 +613,7 @@ func TestChangesBeforeTheFinalizer(t *testing.T) {
 
 func TestConcurrentEvents(t *testing.T) {
 	// Not parallel: it looks at all goroutines of the process.
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	release := make(chan struct{})
 	f.sync = func(context.Context, *book) (string, error) { <-release; return "", nil }
 	event := live(f, i).WakeEvent(model.StepSync, 1, now)
@@ -667,7 +634,7 @@ func TestConcurrentEvents(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
-	f.wantCalls("sync Dany")
+	f.wantCalls("sync Dune")
 	replies := 0
 	for _, a := range answers {
 		if a.Code != 200 {
@@ -678,22 +645,19 @@ func TestConcurrentEvents(t *testing.T) {
 		}
 	}
 	if replies != 1 {
-		t.Errorf("the new state must be told once, it was told %d times", replies)
+		t.Errorf("the new state must be replied once, got %d replies", replies)
 	}
 }
 
 func TestChangeDuringARun(t *testing.T) {
 	// Not parallel: it looks at all goroutines of the process.
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	first := live(f, i).WakeEvent(model.StepSync, 1, now)
-	// The second event tells of a change that the first run has not seen, and
-	// arrives before that has ended.
+	// The second event is about a change that the first run has not read, and comes before that ends.
 	second := make(chan steptest.Answer, 1)
 	f.sync = func(ctx context.Context, _ *book) (string, error) {
 		f.sync = nil
-		i = save(f, changed(f, i, func(o *book) { o.Spec.Title = "Arya" }))
+		i = save(f, changed(f, i, func(o *book) { o.Spec.Title = "Emma" }))
 		event := live(f, i).WakeEvent(model.StepSync, 1, now)
 		go func() { second <- f.post(event) }()
 		return "", wait.PollUntilContextTimeout(ctx, time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
@@ -704,36 +668,32 @@ func TestChangeDuringARun(t *testing.T) {
 	}
 	f.wants(f.post(first), 200, typeSynced)
 	f.wants(<-second, 200, "")
-	f.wantCalls("sync Dany, sync Arya")
+	f.wantCalls("sync Dune, sync Emma")
 	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
-		t.Errorf("the second event has to be handled too, got generation %d", got.Generation)
+		t.Errorf("the second event must be handled too, got generation %d", got.Generation)
 	}
 }
 
 func TestSenderIsGone(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	f.sync = func(ctx context.Context, _ *book) (string, error) { cancel(); return "", ctx.Err() }
 	if _, err := f.Function.Handle(ctx, live(f, i).WakeEvent(model.StepSync, 1, now)); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(f, i, model.StateOK) // A step that has begun gets its outcome stored.
+	wantStatus(f, i, model.StateOK) // The outcome of a step that has begun is stored.
 }
 
 func TestRequested(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	f.wants(wake(f, i), 200, typeSynced)
 	save(f, changed(f, i, func(o *book) {
 		o.Annotations = map[string]string{model.AnnotationRequestedAt: "t1", model.AnnotationRequestReason: "drift"}
 	}))
 	f.wants(wake(f, i), 200, "")
-	f.wantCalls("sync Dany, sync Dany")
+	f.wantCalls("sync Dune, sync Dune")
 	if got := wantStatus(f, i, model.StateOK, "OK, requested: drift"); got.RequestedAt != "t1" {
 		t.Errorf("got %q", got.RequestedAt)
 	}
@@ -743,9 +703,7 @@ func TestRequested(t *testing.T) {
 
 func TestRefusedEvents(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	good := save(f, f.book("a"))
+	f, good := newBook(t)
 	tests := map[string]struct {
 		reason string
 		edit   func(*cloudevents.Event)
@@ -759,12 +717,12 @@ func TestRefusedEvents(t *testing.T) {
 			says: []string{"data.kind", "ServiceGraphConstraint.core.xos-knative.dev", "Book.library.xos-knative.dev, Shelf.library.xos-knative.dev"},
 		},
 		"OtherStep": {
-			reason: "A Trigger without the filter would send everything.",
+			reason: "A Trigger without a filter sends all events.",
 			edit:   func(e *cloudevents.Event) { e.SetExtension(model.ExtensionStep, "policy") },
 			says:   []string{"step", "expected sync", "policy"},
 		},
 		"NoData": {
-			reason: "The data says what it is about.",
+			reason: "The data says which object the event is about.",
 			edit:   func(e *cloudevents.Event) { e.DataEncoded = nil },
 			says:   []string{"data", "apiVersion"},
 		},
@@ -791,11 +749,10 @@ func TestRefusedEvents(t *testing.T) {
 	f.wantCalls("")
 }
 
-func TestNoStepAttributeIsNeeded(t *testing.T) {
+func TestEventWithoutStep(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	f.wants(f.post(wakeOf(save(f, f.book("a")))), 200, typeSynced)
+	f, i := newBook(t)
+	f.wants(f.post(wakeOf(i)), 200, typeSynced)
 }
 
 func TestAPIDown(t *testing.T) {
@@ -808,16 +765,14 @@ func TestAPIDown(t *testing.T) {
 		calls  string
 	}{
 		"Altogether": {"The object cannot be read.", func(*http.Request) bool { return true }, ""},
-		"Owner":      {"What it depends on cannot be read.", is(http.MethodGet, "shelves/"), ""},
+		"Shelf":      {"What it depends on cannot be read.", is(http.MethodGet, "shelves/"), ""},
 		"Finalizer":  {"Without the finalizer the step must not be called.", is(http.MethodPatch, ""), ""},
-		"Status":     {"The outcome cannot be stored.", is(http.MethodPatch, "/status"), "sync Dany"},
+		"Status":     {"The outcome cannot be stored.", is(http.MethodPatch, "/status"), "sync Dune"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newSync(t)
-			f.synced("hello")
-			i := save(f, f.book("a"))
+			f, i := newBook(t)
 			f.before = func(r *http.Request) error {
 				if tt.when(r) {
 					return errors.New("the API is down")
@@ -829,17 +784,15 @@ func TestAPIDown(t *testing.T) {
 			f.wantCalls(tt.calls)
 			f.before = nil
 			f.wants(wake(f, i), 200, typeSynced)
-			f.wantCalls("sync Dany")
+			f.wantCalls("sync Dune")
 		})
 	}
 	t.Run("FinalizerOff", func(t *testing.T) {
 		t.Parallel()
-		f := newSync(t)
-		f.synced("hello")
-		i := save(f, f.book("a"))
+		f, i := newBook(t)
 		f.wants(wake(f, i), 200, typeSynced)
 		remove(f, i)
-		f.took()
+		f.takeCalls()
 		f.before = func(r *http.Request) error {
 			if r.Method == http.MethodPatch {
 				return errors.New("the API is down")
@@ -849,114 +802,7 @@ func TestAPIDown(t *testing.T) {
 		f.wants(wake(f, i), 503, "", "removing the finalizer")
 		f.before = nil
 		f.wants(wake(f, i), 200, typeReaped)
-		f.wantCalls("delete Dany, delete Dany") // It must be idempotent.
-	})
-}
-
-func TestPolicies(t *testing.T) {
-	record := func(f **fixture, name string, err *error) deleting {
-		note := func(what string) func(context.Context, *book) error {
-			return func(_ context.Context, obj *book) error {
-				(*f).called(name + " " + what + " " + obj.Spec.Title)
-				obj.Spec.Title = "changed by " + name // Each has a copy of its own.
-				return *err
-			}
-		}
-		return deleting{step.PolicyFuncs[*book]{OnCreate: note("create"), OnUpdate: note("update")}, note("delete")}
-	}
-
-	t.Run("Life", func(t *testing.T) {
-		t.Parallel()
-		var f *fixture
-		var one, two error
-		f = newPolicy(t, record(&f, "one", &one), record(&f, "two", &two))
-		i := save(f, f.book("a"))
-
-		one = errors.New("not yet")
-		f.wants(wake(f, i), 200, typeNoPolicy)
-		f.wantCalls("one create Dany, two create Dany")
-		wantStatus(f, i, model.StateFailed, "not yet")
-
-		// Create until the first success, also for a changed spec.
-		save(f, changed(f, i, func(o *book) { o.Spec.Title = "Arya" }))
-		one = nil
-		f.wants(wake(f, i), 200, typePoliced)
-		f.wantCalls("one create Arya, two create Arya")
-
-		save(f, changed(f, i, func(o *book) { o.Spec.Title = "Sansa" }))
-		two = step.Warning(errors.New("hm"))
-		f.wants(wake(f, i), 200, "")
-		f.wantCalls("one update Sansa, two update Sansa")
-		wantStatus(f, i, model.StateOK, "hm")
-
-		two = nil
-		remove(f, i)
-		f.wants(wake(f, i), 200, typeReaped)
-		f.wantCalls("one delete Sansa, two delete Sansa")
-	})
-	t.Run("PanicDoesNotHideTheOthers", func(t *testing.T) {
-		t.Parallel()
-		var f *fixture
-		var none error
-		f = newPolicy(t, step.PolicyFuncs[*book]{OnCreate: func(context.Context, *book) error { panic("oops") }}, record(&f, "two", &none))
-		i := save(f, f.book("a"))
-		f.wants(wake(f, i), 200, typeNoPolicy)
-		f.wantCalls("two create Dany")
-		wantStatus(f, i, model.StateFailed, "panic: oops")
-	})
-	t.Run("WaitForOne", func(t *testing.T) {
-		t.Parallel()
-		var f *fixture
-		f = newPolicy(t, step.PolicyFuncs[*book]{OnCreate: func(_ context.Context, obj *book) error {
-			f.called("create")
-			if list, err := model.For[*shelf](f.Models).List(f.Context(), obj.Namespace, model.Filter{}); err != nil || len(list) != 1 {
-				return errors.Join(err, step.WaitForOne("Shelf", fmt.Sprintf("found %d", len(list))))
-			}
-			return nil
-		}})
-		i := f.book("a")
-		i.Spec.Shelf = nil
-		i = save(f, i)
-		f.wants(wake(f, i), 200, "")
-		wantStatus(f, i, model.StateWaiting, "found 0")
-		f.wants(wake(f, i), 200, "")
-		f.wantCalls("create")
-		save(f, f.shelf("hello"))
-		f.wants(wake(f, i), 200, typePoliced)
-		f.wantCalls("create")
-	})
-	t.Run("SavesItsOwnObject", func(t *testing.T) {
-		t.Parallel()
-		var f *fixture
-		f = newPolicy(t, step.PolicyFuncs[*book]{OnCreate: func(ctx context.Context, obj *book) error {
-			obj.Spec.Title = "Arya"
-			_, _, err := model.For[*book](f.Models).Update(ctx, obj)
-			return err
-		}})
-		i := save(f, f.book("a"))
-		f.wants(wake(f, i), 200, typePoliced)
-		got := changed(f, i, func(*book) {})
-		if got.Spec.Title != "Arya" || got.Generation != 2 || got.Status.Policy.Generation != 1 {
-			t.Errorf("got %+v", got)
-		}
-		f.wants(wake(f, i), 200, "") // Now for its own change, which changes nothing.
-		if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
-			t.Errorf("got %+v", got)
-		}
-	})
-	t.Run("DeletesItsOwnObject", func(t *testing.T) {
-		t.Parallel()
-		var f *fixture
-		f = newPolicy(t, deleting{
-			step.PolicyFuncs[*book]{OnCreate: func(ctx context.Context, obj *book) error {
-				return model.For[*book](f.Models).Delete(ctx, obj)
-			}},
-			func(context.Context, *book) error { f.called("delete"); return nil },
-		})
-		i := save(f, f.book("a"))
-		f.wants(wake(f, i), 200, typePoliced)
-		f.wants(wake(f, i), 200, typeReaped)
-		f.wantCalls("delete")
+		f.wantCalls("delete Dune, delete Dune") // Delete must be idempotent.
 	})
 }
 
@@ -973,22 +819,22 @@ func TestNew(t *testing.T) {
 			says:   []string{"expected at least one step"},
 		},
 		"Empty": {
-			reason: "So is a registration that nobody has filled in.",
+			reason: "So is an empty registration.",
 			steps:  []step.Registration{{}},
 			says:   []string{"registration", "expected one made by"},
 		},
 		"Twice": {
-			reason: "Which of two syncers works for a kind?",
+			reason: "Two syncers of a kind are a mistake.",
 			steps:  []step.Registration{step.Sync(f), step.Sync(f)},
 			says:   []string{"Book.library.xos-knative.dev", "one sync step"},
 		},
 		"NoModel": {
-			reason: "A step for what is no model is never called.",
+			reason: "A step for a type that is not a model is never called.",
 			steps:  []step.Registration{step.Sync(nothing{})},
 			says:   []string{"not in the scheme"},
 		},
 		"TwoPulls": {
-			reason: "Which of two rounds does a tick mean?",
+			reason: "Two pull steps are a mistake: both would get each tick.",
 			steps:  []step.Registration{step.Pull(pullFunc(nil)), step.Pull(pullFunc(nil))},
 			says:   []string{"pull", "expected one"},
 		},
@@ -998,7 +844,7 @@ func TestNew(t *testing.T) {
 			says:   []string{"at least one type"},
 		},
 		"TypeTwice": {
-			reason: "Which of two handlers works for a type?",
+			reason: "Two handlers of a type are a mistake.",
 			steps:  []step.Registration{step.On(orders(nil), "a"), step.On(orders(nil), "b", "a")},
 			says:   []string{"one handler for type a"},
 		},
@@ -1018,7 +864,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestSeveralSteps has one function do everything.
+// TestSeveralSteps has a function with all kinds of steps.
 func TestSeveralSteps(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -1029,14 +875,14 @@ func TestSeveralSteps(t *testing.T) {
 			f.called("event")
 			return step.EventResult{}, nil
 		}), "order"))
-	f.synced("hello")
+	f.synced("fiction")
 	i := save(f, f.book("a"))
 
 	f.wants(steptest.Wake[*book](f.World, model.StepSync, "a"), 200, typeSynced)
 	f.wants(steptest.Wake[*book](f.World, model.StepPolicy, "a"), 200, typePoliced)
 	f.wants(f.Send(steptest.Event(step.EventPing, nil)), 200, step.EventPullCompleted)
 	f.wants(f.Send(steptest.Event("order", `{"name":"a"}`)), 200, step.EventHandled)
-	f.wantCalls("sync Dany, policy, pull, event")
+	f.wantCalls("sync Dune, policy, pull, event")
 	f.wants(f.post(wakeOf(i)), 422, "", "step: expected policy or sync")
 
 	want := []step.Work{
@@ -1051,7 +897,7 @@ func TestSeveralSteps(t *testing.T) {
 	}
 }
 
-// TestRequests counts what a run asks of the API.
+// TestRequests checks the requests of a run to the API.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -1061,23 +907,23 @@ func TestRequests(t *testing.T) {
 	}{
 		"First": {
 			reason: "A first sync reads the object and what it depends on, puts its finalizer on, and writes one status.",
-			want:   []string{"GET books/a", "GET shelves/hello", "PATCH books/a", "PATCH books/a/status"},
+			want:   []string{"GET books/a", "GET shelves/fiction", "PATCH books/a", "PATCH books/a/status"},
 		},
 		"Later": {
-			reason: "A later one has its finalizer.",
+			reason: "A later one finds its finalizer.",
 			given: func(f *fixture) {
 				f.wants(wake(f, f.book("a")), 200, typeSynced)
-				save(f, changed(f, f.book("a"), func(o *book) { o.Spec.Title = "Arya" }))
+				save(f, changed(f, f.book("a"), func(o *book) { o.Spec.Title = "Emma" }))
 			},
-			want: []string{"GET books/a", "GET shelves/hello", "PATCH books/a/status"},
+			want: []string{"GET books/a", "GET shelves/fiction", "PATCH books/a/status"},
 		},
 		"NotDue": {
-			reason: "An event for nothing costs the reads.",
+			reason: "If nothing is due there are only the reads.",
 			given:  func(f *fixture) { f.wants(wake(f, f.book("a")), 200, typeSynced) },
-			want:   []string{"GET books/a", "GET shelves/hello"},
+			want:   []string{"GET books/a", "GET shelves/fiction"},
 		},
 		"Deleted": {
-			reason: "A clean-up reads the object, looks for what depends on it (nothing can), and lets go.",
+			reason: "A clean-up reads the object and removes the finalizer; no kind can depend on it.",
 			given: func(f *fixture) {
 				f.wants(wake(f, f.book("a")), 200, typeSynced)
 				remove(f, f.book("a"))
@@ -1088,9 +934,7 @@ func TestRequests(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newSync(t)
-			f.synced("hello")
-			save(f, f.book("a"))
+			f, _ := newBook(t)
 			if tt.given != nil {
 				tt.given(f)
 			}
@@ -1118,17 +962,17 @@ func TestRequests(t *testing.T) {
 	})
 }
 
-// TestTwoStepsAtOnce has both steps of a new object run at the same time.
+// TestTwoStepsAtOnce runs both steps of a new object at the same time.
 func TestTwoStepsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	sync, policy := make(chan struct{}), make(chan struct{})
 	f.sync = func(context.Context, *book) (string, error) { close(sync); <-policy; return "", nil }
 	f.start(step.Sync(f), step.Sync(shelfSyncer{f}), step.Policies(step.Policy[*book](step.PolicyFuncs[*book]{OnCreate: func(context.Context, *book) error {
-		<-sync // Both have read the object, and none has stored anything.
+		<-sync // Both steps have read the object, and none has stored anything.
 		return nil
 	}})))
-	f.synced("hello")
+	f.synced("fiction")
 	i := save(f, f.book("a"))
 	events := []cloudevents.Event{live(f, i).WakeEvent(model.StepSync, 1, now), live(f, i).WakeEvent(model.StepPolicy, 1, now)}
 	f.Requests()
@@ -1138,10 +982,10 @@ func TestTwoStepsAtOnce(t *testing.T) {
 	close(policy)
 	f.wants(<-done, 200, typeSynced)
 
-	// One status for each step, and one more for the conditions, which the second could not know.
-	want := []string{"GET books/a", "GET books/a", "GET shelves/hello", "PATCH books/a", "PATCH books/a/status", "PATCH books/a/status", "PATCH books/a/status"}
+	// Each step patches the status once. The second does it again: its conditions lack the first step.
+	want := []string{"GET books/a", "GET books/a", "GET shelves/fiction", "PATCH books/a", "PATCH books/a/status", "PATCH books/a/status", "PATCH books/a/status"}
 	if diff := cmp.Diff(want, f.Requests()); diff != "" {
-		t.Errorf("no write conflicts: -want, +got:\n%s", diff)
+		t.Errorf("the writes do not conflict: -want, +got:\n%s", diff)
 	}
 	got := live(f, i)
 	if !got.Status.GetCondition(model.ConditionReady).IsTrue() || got.Status.ObservedGeneration != 1 {
@@ -1149,12 +993,10 @@ func TestTwoStepsAtOnce(t *testing.T) {
 	}
 }
 
-// TestDependency hands the step what the engine has read.
+// TestDependency reads the dependency from a step.
 func TestDependency(t *testing.T) {
 	t.Parallel()
-	f := newSync(t)
-	f.synced("hello")
-	i := save(f, f.book("a"))
+	f, i := newBook(t)
 	f.sync = func(ctx context.Context, _ *book) (string, error) {
 		s, err := step.Dependency[*shelf](ctx)
 		if err != nil {
@@ -1174,7 +1016,7 @@ func TestDependency(t *testing.T) {
 	}
 	f.Requests()
 	f.wants(wake(f, i), 200, typeSynced)
-	if got := wantStatus(f, i, model.StateOK).Handle; got != "Jhon Snowhello" {
+	if got := wantStatus(f, i, model.StateOK).Handle; got != "Fictionfiction" {
 		t.Errorf("got %q", got)
 	}
 	if _, err := step.Dependency[*shelf](t.Context()); err == nil {

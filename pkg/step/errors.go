@@ -6,29 +6,29 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// class says what happens after an error. Of several errors the lowest class decides, so that a
-// failure is neither hidden nor given up because of what another step says.
+// class says what happens after an error. Of several errors the lowest class decides: the error of one
+// step neither hides another's failure nor ends its retries.
 type class int
 
 const (
-	failed    class = iota // tried again after growing waits
-	deferred               // tried again after a constant wait
-	waiting                // called again when what it waits for has come
-	permanent              // not tried again
-	warning                // done, and looked at again much later
+	failed    class = iota // Tried again after growing waits.
+	deferred               // Tried again after a constant wait.
+	waiting                // Called again when the wait ends.
+	permanent              // Not tried again.
+	warning                // Done, and called again much later.
 )
 
-// classified is an error that a step has put into a class.
+// classified is an error with a class.
 type classified struct {
 	error
 	class   class
-	blocker model.Blocker // of waiting
+	blocker model.Blocker // Of class waiting.
 }
 
 func (e classified) Unwrap() error { return e.error }
 
-// Deferred says that the work is still in progress, which is no error: the state is Deferred, and
-// the step is called again every 5 s (XOS: DeferredException, whose documentation promises that the
+// Deferred says that the work is still in progress, which is not a failure: the state is Deferred, and
+// the step is called again after 5 s (XOS: DeferredException, whose documentation promises that the
 // wait does not grow).
 func Deferred(message string) error {
 	return classified{error: errors.New(message), class: deferred}
@@ -39,13 +39,12 @@ func Deferred(message string) error {
 // Warning(nil) is nil.
 func Warning(err error) error { return classify(err, warning) }
 
-// Permanent says that trying again is of no use: the state is Failed, and the step is called again
-// only after the spec has changed or somebody has asked for it. Permanent(nil) is nil.
+// Permanent says that to try again is of no use: the state is Failed, and the step is called again only
+// if the spec changes or somebody requests it. Permanent(nil) is nil.
 func Permanent(err error) error { return classify(err, permanent) }
 
 // WaitForOne says that a policy cannot choose: the state is Waiting until exactly one object of the
-// kind exists in the namespace. The kind must be among those that the object's kind depends on. No
-// pod runs meanwhile.
+// kind is in the namespace. The object's kind must depend on that kind. No pod runs while it waits.
 func WaitForOne(kind, message string) error {
 	return classified{error: errors.New(message), class: waiting, blocker: model.Blocker{Kind: kind, Reason: model.BlockerAmbiguous}}
 }
@@ -57,8 +56,8 @@ func classify(err error, c class) error {
 	return classified{error: err, class: c}
 }
 
-// classOf finds the class of an error that may wrap others. Of joined errors (errors.Join, several
-// %w) the one decides that asks for most: an error of no class among them is a failure.
+// classOf finds the class of an error that can wrap others. Of joined errors (errors.Join, several %w)
+// the lowest class decides. An error without a class is a failure.
 func classOf(err error) classified {
 	switch e := err.(type) {
 	case classified:

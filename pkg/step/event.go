@@ -21,7 +21,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// EventHandled tells what became of an event; its data is [EventResult].
+// EventHandled is the type of the reply to an event that was handled; its data is [EventResult].
 const EventHandled = "dev.xos-knative.event.handled"
 
 // eventSource is the CloudEvents source of what an event function replies.
@@ -29,22 +29,19 @@ const eventSource = "/synchronizer/event"
 
 // EventHandler turns events of the micro-service into models (XOS: an event step).
 //
-// E is the event's data. It is decoded strictly: a field that E does not have,
-// a value of another type, or more than one JSON value is refused before the
-// handler is called. If E has a method Validate() error, that is called too;
-// its error is to name the field and what was expected.
+// E is the event's data. It is decoded strictly: the event is refused, and the handler not called, if
+// there is a field that E does not have, a value of another type, or more than one JSON value. If E has
+// a method Validate() error, it is called too; its error names the field and what was expected.
 //
-// An event may come more than once and late, so a handler makes the model as
-// the event says and tells [model.Unchanged] if it was so already. An error of
-// class [Permanent], or the API's answer that the model is not valid, means that the
-// event can never be handled: it becomes a dead letter. With any other error
-// it is delivered again.
+// An event can come late, and several times. So a handler makes the model as the event says, and
+// returns [model.Unchanged] if there was nothing to do. After a [Permanent] error, or if the API says
+// that the model is not valid, the event becomes a dead letter: it can never be handled. After any
+// other error it is delivered again.
 type EventHandler[E any] interface {
 	HandleEvent(ctx context.Context, event cloudevents.Event, data E) (EventResult, error)
 }
 
-// EventResult says what became of an event: which object is now as the event
-// says, and whether something had to be done for that.
+// EventResult says which object is now as the event says, and what was done for that.
 type EventResult struct {
 	Operation model.Operation `json:"operation"`
 	Kind      string          `json:"kind"`
@@ -72,7 +69,7 @@ func On[E any](handler EventHandler[E], types ...string) Registration {
 // eventEngine runs the event handlers of a function.
 type eventEngine struct {
 	settings
-	handlers map[string]*eventHandler // by type
+	handlers map[string]*eventHandler // By type.
 }
 
 func (e *eventEngine) register(handler *eventHandler) error {
@@ -88,15 +85,15 @@ func (e *eventEngine) register(handler *eventHandler) error {
 	return nil
 }
 
-// handle handles one event: 200 with an [EventHandled] reply, 422 with a one-line reason for what can
-// never be handled, and 503 for what is to be delivered again.
+// handle handles one event. The answer is 200 with an [EventHandled] reply, 422 with a reason of one
+// line if the event can never be handled, or 503 if it is to be delivered again.
 func (e *eventEngine) handle(ctx context.Context, event cloudevents.Event, handler *eventHandler) (*cloudevents.Event, protocol.Result) {
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()))
-	// It outlives the request: a broker that has lost patience sends the event
-	// again, and then finds done what it can.
+	// The handler outlives the request. If the broker hangs up and delivers the event again, the work
+	// may be done already.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
 	result, err := call(ctx, e.deadline, func(ctx context.Context) (EventResult, error) { return handler.handle(ctx, event) })
-	if err != nil && hopeless(err) {
+	if err != nil && isFinal(err) {
 		return nil, function.Unprocessable("%s", oneLine(err))
 	}
 	if err != nil {
@@ -110,23 +107,21 @@ func (e *eventEngine) handle(ctx context.Context, event cloudevents.Event, handl
 	return e.handled(result), nil
 }
 
-// hopeless reports whether an event will always fail in the same way. Of the API's answers those
-// count that are about what the event asks for; not "you may not", which an operator can fix.
-func hopeless(err error) bool {
+// isFinal reports whether the event will fail again in the same way. That is so if the API refuses the
+// object that the event asks for. Missing rights are not final: an operator can fix them.
+func isFinal(err error) bool {
 	if classOf(err).class == permanent {
 		return true
 	}
 	if apierrors.IsForbidden(err) {
-		// In these words the API says that an admission policy or webhook has
-		// looked at the object and refused it. Missing rights, a full quota
-		// and a namespace that is going have the same status.
+		// These words say that an admission policy or a webhook has refused the object. Missing rights, a
+		// full quota and a namespace that is being deleted have the same status code.
 		return strings.Contains(err.Error(), "denied the request") || strings.Contains(err.Error(), "denied request")
 	}
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-// handled is the reply to an event. It has no attribute "step": nothing is to
-// be woken by it.
+// handled is the reply to an event. It has no attribute "step", so it wakes no step.
 func (e *eventEngine) handled(result EventResult) *cloudevents.Event {
 	reply := cloudevents.NewEvent()
 	reply.SetID(uuid.NewString())
@@ -140,15 +135,14 @@ func (e *eventEngine) handled(result EventResult) *cloudevents.Event {
 	return &reply
 }
 
-// decode reads an event's data strictly. The error names the field that is
-// wrong and what was expected. Field names are those of E, in their case.
+// decode decodes an event's data strictly; field names are case-sensitive. The error names the field
+// that is wrong, and what was expected.
 func decode[E any](raw []byte) (E, error) {
 	var data E
 	if len(raw) == 0 {
 		return data, errors.New("data: expected a JSON object, got nothing")
 	}
-	// The decoder would put replacement characters in the place of what is not
-	// UTF-8: a model that nobody asked for.
+	// The decoder replaces what is not UTF-8, and nobody asked for such a model.
 	if !utf8.Valid(raw) {
 		return data, errors.New("data: expected JSON in UTF-8")
 	}
@@ -170,7 +164,7 @@ func decode[E any](raw []byte) (E, error) {
 	return data, nil
 }
 
-// jsonType says in JSON's words what a field takes.
+// jsonType is JSON's word for what a field of the type takes.
 func jsonType(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
@@ -188,8 +182,7 @@ func jsonType(t reflect.Type) string {
 	}
 }
 
-// oneLine makes a reason that fits into a dead letter, a header and a log:
-// joined errors stand on lines of their own.
+// oneLine makes a reason for a dead letter, a header or a log. (Joined errors have a line each.)
 func oneLine(err error) string { return strings.Join(strings.FieldsFunc(err.Error(), isBreak), "; ") }
 
 func isBreak(r rune) bool { return r == '\n' || r == '\r' }

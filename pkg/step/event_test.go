@@ -44,22 +44,22 @@ func TestEventDecodes(t *testing.T) {
 		reason, data string
 		want         answer
 	}{
-		"Good":      {"What fits is handled", `{"name":"a"}`, answer{200, step.EventHandled, `{"operation":"created","kind":"Order","namespace":"ns","name":"a"}`}},
-		"Unknown":   {"A field that nobody knows", `{"name":"a","size":1}`, answer{422, "", `data: unknown field "size"`}},
-		"Case":      {"Nor in another case", `{"Name":"a"}`, answer{422, "", `data: unknown field "Name"`}},
-		"Twice":     {"A field that is there twice", `{"name":"a","name":"b"}`, answer{422, "", `data: duplicate field "name"`}},
-		"Missing":   {"A field that is not there", `{"count":1}`, answer{422, "", `data.name: required`}},
-		"Null":      {"Or is null", `{"name":null}`, answer{422, "", `data.name: required`}},
+		"Good":      {"Valid data is handled", `{"name":"a"}`, answer{200, step.EventHandled, `{"operation":"created","kind":"Order","namespace":"ns","name":"a"}`}},
+		"Unknown":   {"An unknown field", `{"name":"a","size":1}`, answer{422, "", `data: unknown field "size"`}},
+		"Case":      {"A field name in another case", `{"Name":"a"}`, answer{422, "", `data: unknown field "Name"`}},
+		"Twice":     {"The same field twice", `{"name":"a","name":"b"}`, answer{422, "", `data: duplicate field "name"`}},
+		"Missing":   {"A missing field", `{"count":1}`, answer{422, "", `data.name: required`}},
+		"Null":      {"A field that is null", `{"name":null}`, answer{422, "", `data.name: required`}},
 		"Type":      {"Another type", `{"name":1}`, answer{422, "", `data.name: expected a string, got number`}},
 		"Number":    {"Another type of number", `{"name":"a","count":1.5}`, answer{422, "", `data.count: expected a whole number, got number 1.5`}},
-		"Deep":      {"Another type further down", `{"name":"a","parts":[{"ok":1}]}`, answer{422, "", `data.parts.ok: expected true or false, got number`}},
-		"Array":     {"No object", `[]`, answer{422, "", `data: expected an object, got array`}},
+		"Deep":      {"Another type in a nested field", `{"name":"a","parts":[{"ok":1}]}`, answer{422, "", `data.parts.ok: expected true or false, got number`}},
+		"Array":     {"An array", `[]`, answer{422, "", `data: expected an object, got array`}},
 		"Trailing":  {"More than one value", `{"name":"a"} {}`, answer{422, "", "data: expected a JSON object: invalid character '{' after top-level value"}},
-		"Truncated": {"Less than one", `{"name":`, answer{422, "", "data: expected a JSON object: unexpected end of JSON input"}},
-		"Text":      {"No JSON", `name: a`, answer{422, "", "data: expected a JSON object: invalid character 'a' in literal null (expecting 'u')"}},
-		"Empty":     {"Nothing", ``, answer{422, "", "data: expected a JSON object, got nothing"}},
-		"NotUTF8":   {"No UTF-8", "{\"name\":\"\xff\"}", answer{422, "", "data: expected JSON in UTF-8"}},
-		"Lines":     {"Several reasons are one line", `{"x":1,"y":2}`, answer{422, "", `data: unknown field "x"; unknown field "y"`}},
+		"Truncated": {"Half a value", `{"name":`, answer{422, "", "data: expected a JSON object: unexpected end of JSON input"}},
+		"Text":      {"Data that is not JSON", `name: a`, answer{422, "", "data: expected a JSON object: invalid character 'a' in literal null (expecting 'u')"}},
+		"Empty":     {"No data", ``, answer{422, "", "data: expected a JSON object, got nothing"}},
+		"NotUTF8":   {"Data that is not UTF-8", "{\"name\":\"\xff\"}", answer{422, "", "data: expected JSON in UTF-8"}},
+		"Lines":     {"Several reasons in one line", `{"x":1,"y":2}`, answer{422, "", `data: unknown field "x"; unknown field "y"`}},
 	}
 	url := serve(t, nil, step.On(orders(func(_ context.Context, o order) (step.EventResult, error) {
 		return step.EventResult{Operation: model.Created, Kind: "Order", Namespace: "ns", Name: o.Name}, nil
@@ -86,20 +86,20 @@ func TestEventAnswers(t *testing.T) {
 		code    int
 		body    string
 	}{
-		"Permanent":  {"What will never work is not delivered again", fail(step.Permanent(errors.New("no\nand no"))), 422, "saving: no; and no"},
-		"Invalid":    {"Nor what the API takes for invalid", fail(apierrors.NewInvalid(gk, "a", nil)), 422, "invalid"},
-		"BadRequest": {"Or malformed", fail(apierrors.NewBadRequest("no")), 422, "no"},
-		"Policy":     {"Or what a validation policy denies", fail(apierrors.NewForbidden(gr, "a", errors.New("ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no"))), 422, "denied"},
-		"Rights":     {"Missing rights can be given", fail(apierrors.NewForbidden(gr, "a", errors.New(`User "x" cannot create resource`))), 503, "cannot create"},
-		"Other":      {"Anything else may pass", fail(errors.New("later")), 503, "saving: later"},
-		"Conflict":   {"So does a conflict", fail(apierrors.NewConflict(gr, "a", errors.New("x"))), 503, "saving"},
-		"Panic":      {"And a panic", func(context.Context, order) (step.EventResult, error) { panic("no") }, 503, "panic: no"},
-		"Deadline": {"And what takes too long", func(ctx context.Context, _ order) (step.EventResult, error) {
+		"Permanent":  {"After a permanent error the event is not delivered again", fail(step.Permanent(errors.New("no\nand no"))), 422, "saving: no; and no"},
+		"Invalid":    {"Also if the API says that the model is not valid", fail(apierrors.NewInvalid(gk, "a", nil)), 422, "invalid"},
+		"BadRequest": {"Or that the request is malformed", fail(apierrors.NewBadRequest("no")), 422, "no"},
+		"Policy":     {"Or that an admission policy denies it", fail(apierrors.NewForbidden(gr, "a", errors.New("ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no"))), 422, "denied"},
+		"Rights":     {"Missing rights can be fixed", fail(apierrors.NewForbidden(gr, "a", errors.New(`User "x" cannot create resource`))), 503, "cannot create"},
+		"Other":      {"Any other error can pass", fail(errors.New("later")), 503, "saving: later"},
+		"Conflict":   {"A conflict can pass", fail(apierrors.NewConflict(gr, "a", errors.New("x"))), 503, "saving"},
+		"Panic":      {"A panic can pass", func(context.Context, order) (step.EventResult, error) { panic("no") }, 503, "panic: no"},
+		"Deadline": {"A handler that takes too long can be faster next time", func(ctx context.Context, _ order) (step.EventResult, error) {
 			<-ctx.Done()
 			return step.EventResult{}, ctx.Err()
 		}, 503, "deadline exceeded"},
-		"DoesNotHeed": {"Whether it heeds its context or not", func(context.Context, order) (step.EventResult, error) { select {} }, 503, "did not end within 50ms"},
-		"NothingNew": {"Nothing new is said", func(context.Context, order) (step.EventResult, error) {
+		"IgnoresContext": {"Also one that ignores its context", func(context.Context, order) (step.EventResult, error) { select {} }, 503, "did not end within 50ms"},
+		"NothingNew": {"The reply says that there was nothing to do", func(context.Context, order) (step.EventResult, error) {
 			return step.EventResult{Operation: model.Unchanged}, nil
 		}, 200, `"operation":"unchanged"`},
 	}
@@ -118,7 +118,7 @@ func TestEventTypes(t *testing.T) {
 	nothing := orders(func(context.Context, order) (step.EventResult, error) { return step.EventResult{}, nil })
 	url := serve(t, nil, step.On(nothing, "b"), step.On(nothing, "a"))
 	if diff := cmp.Diff(answer{422, "", `type: expected a or b, got "c"`}, post(t, url, "c", "{}")); diff != "" {
-		t.Errorf("an event of another type is refused, with the types that are known: -want +got:\n%s", diff)
+		t.Errorf("an event of another type is refused with the known types: -want +got:\n%s", diff)
 	}
 }
 
@@ -141,6 +141,6 @@ func TestEventReply(t *testing.T) {
 		t.Fatalf("want a reply, got %v, %v", reply, result)
 	}
 	if err := reply.Validate(); err != nil || reply.Time().IsZero() || reply.Subject() != "a" || len(reply.Extensions()) != 0 {
-		t.Errorf("a broker takes the reply, and it wakes no step: got %v, %v", reply, err)
+		t.Errorf("a broker accepts the reply, and it wakes no step: got %v, %v", reply, err)
 	}
 }

@@ -27,15 +27,15 @@ func TestMain(m *testing.M) {
 	steptest.Main(m, "../../config/core/crds", "../testdata/library/config/crds")
 }
 
-// fixture is a function under test, and what its steps do.
+// fixture is a function under test, and its steps.
 type fixture struct {
 	*steptest.World
 	step model.Step
 
-	// before, if set, is called before each request of the engine to the API; an error is what the
-	// engine gets instead of an answer.
+	// before, if set, is called before each request of the engine to the API. The engine gets its error
+	// instead of an answer.
 	before func(*http.Request) error
-	// sync and clean are the steps, ok by default.
+	// sync and clean are the steps. Default: they succeed.
 	sync  func(ctx context.Context, obj *book) (string, error)
 	clean func(ctx context.Context, obj *book) error
 
@@ -68,15 +68,15 @@ func (f *fixture) called(what string) {
 	f.calls = append(f.calls, what)
 }
 
-// took gives the calls since it was asked last.
-func (f *fixture) took() string {
+// takeCalls returns the calls since it was called last.
+func (f *fixture) takeCalls() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer func() { f.calls = nil }()
 	return strings.Join(f.calls, ", ")
 }
 
-// shelfSyncer syncs shelves, which is nothing.
+// shelfSyncer syncs shelves, and does nothing but record its calls.
 type shelfSyncer struct{ f *fixture }
 
 func (s shelfSyncer) Sync(context.Context, *shelf) (string, error) {
@@ -112,7 +112,7 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// start has the fixture's function be one of these steps.
+// start starts a function of these steps.
 func (f *fixture) start(registrations ...step.Registration) {
 	f.Helper()
 	f.startWith(nil, registrations...)
@@ -139,6 +139,14 @@ func newSync(t *testing.T, options ...step.Option) *fixture {
 	return f
 }
 
+// newBook makes a function with sync steps for both models, a synced shelf, and a book on it.
+func newBook(t *testing.T, options ...step.Option) (*fixture, *book) {
+	t.Helper()
+	f := newSync(t, options...)
+	f.synced("fiction")
+	return f, save(f, f.book("a"))
+}
+
 // newPolicy makes a function with policies for books.
 func newPolicy(t *testing.T, policies ...step.Policy[*book]) *fixture {
 	t.Helper()
@@ -149,13 +157,13 @@ func newPolicy(t *testing.T, policies ...step.Policy[*book]) *fixture {
 }
 
 func (f *fixture) shelf(name string) *shelf {
-	s := &shelf{Spec: v1alpha1.ShelfSpec{Label: "Jhon Snow"}}
+	s := &shelf{Spec: v1alpha1.ShelfSpec{Label: "Fiction"}}
 	s.Namespace, s.Name = f.Namespace, name
 	return s
 }
 
 func (f *fixture) book(name string) *book {
-	b := &book{Spec: v1alpha1.BookSpec{Title: "Dany", Shelf: &v1alpha1.ShelfReference{Name: "hello"}}}
+	b := &book{Spec: v1alpha1.BookSpec{Title: "Dune", Shelf: &v1alpha1.ShelfReference{Name: "fiction"}}}
 	b.Namespace, b.Name = f.Namespace, name
 	return b
 }
@@ -189,7 +197,7 @@ func remove[T model.Object](f *fixture, obj T) {
 	}
 }
 
-// live takes a snapshot of an object as it is now.
+// live reads a snapshot of an object.
 func live[T model.Object](f *fixture, obj T) *model.Snapshot {
 	f.Helper()
 	return steptest.Snapshot[T](f.World, obj.GetName())
@@ -212,7 +220,7 @@ func (f *fixture) synced(name string) *shelf {
 	return s
 }
 
-// acknowledge stores an outcome of sync as another run does.
+// acknowledge stores an outcome of sync, like another run.
 func acknowledge[T model.Object](f *fixture, obj T, state model.State) {
 	f.Helper()
 	s := live(f, obj)
@@ -230,7 +238,7 @@ func acknowledge[T model.Object](f *fixture, obj T, state model.State) {
 	}
 }
 
-// wake sends the model event for an object as the source does.
+// wake sends the event that the model source sends for an object.
 func wake[T model.Object](f *fixture, obj T) steptest.Answer {
 	f.Helper()
 	return f.post(live(f, obj).WakeEvent(f.step, 1, now))
@@ -241,7 +249,7 @@ func (f *fixture) post(event cloudevents.Event) steptest.Answer {
 	return f.Send(event)
 }
 
-// wants checks the answer: its code, the type of its reply ("" for none), and what its body says.
+// wants checks an answer: its code, the type of its reply ("" for none), and texts in its body.
 func (f *fixture) wants(a steptest.Answer, code int, replyType string, says ...string) {
 	f.Helper()
 	got := ""
@@ -261,10 +269,10 @@ func (f *fixture) wants(a steptest.Answer, code int, replyType string, says ...s
 	}
 }
 
-// wantCalls checks the calls of the steps since it was asked last.
+// wantCalls checks the calls of the steps since they were checked last.
 func (f *fixture) wantCalls(want string) {
 	f.Helper()
-	if got := f.took(); got != want {
+	if got := f.takeCalls(); got != want {
 		f.Errorf("want calls %q, got %q", want, got)
 	}
 }

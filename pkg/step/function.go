@@ -25,9 +25,9 @@ import (
 // event for lost.
 const Deadline = 25 * time.Second
 
-// Registration says which step works for what. [Sync], [Policies], [Pull] and [On] make one.
+// Registration is a step of a function. [Sync], [Policies], [Pull] and [On] make one.
 type Registration struct {
-	step    model.Step // of a runner
+	step    model.Step // Of the runner.
 	runner  runner
 	puller  Puller
 	handler *eventHandler
@@ -38,7 +38,7 @@ func Sync[T model.Object](syncer Syncer[T]) Registration {
 	return Registration{step: model.StepSync, runner: syncRunner[T]{syncer}}
 }
 
-// Policies registers all policies of a kind. They are run in this order.
+// Policies registers all policies of a kind. They are called in this order.
 func Policies[T model.Object](policies ...Policy[T]) Registration {
 	return Registration{step: model.StepPolicy, runner: policyRunner[T]{policies}}
 }
@@ -46,12 +46,12 @@ func Policies[T model.Object](policies ...Policy[T]) Registration {
 // Pull registers the pull step of a function.
 func Pull(puller Puller) Registration { return Registration{puller: puller} }
 
-// Steps makes the steps of a function. It reads their settings ([function.Env]) and makes their
-// clients, once for the life of the process.
+// Steps makes the steps of a function. It is called once in the life of a process, and also reads the
+// steps' settings ([function.Env]) and makes their clients.
 type Steps func(ctx context.Context, models *model.Client) ([]Registration, error)
 
-// Main runs a function until it is told to stop; a program's main calls it and nothing else. The
-// functions register the Go types of the models that the steps use.
+// Main runs a function until the process is told to stop. It is all that a program's main calls. The
+// functions addToScheme register the Go types of the models that the steps use.
 //
 //	func main() { step.Main("sync", steps, v1alpha1.AddToScheme) }
 func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) {
@@ -76,24 +76,23 @@ func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) 
 	})
 }
 
-// settings are what options change.
+// settings of an engine.
 type settings struct {
 	clock    clock.PassiveClock
 	deadline time.Duration
 }
 
-// Option changes a function from its defaults.
+// Option changes a default of a function.
 type Option func(*settings)
 
-// WithClock replaces the system's clock. Default: clock.RealClock.
+// WithClock sets the clock. Default: clock.RealClock.
 func WithClock(c clock.PassiveClock) Option { return func(s *settings) { s.clock = c } }
 
-// WithDeadline replaces how long one call of a step may take. Default: [Deadline], of a pull step
-// [PullDeadline].
+// WithDeadline sets how long one call of a step may take. Default: [Deadline], and [PullDeadline] for a
+// pull step.
 func WithDeadline(d time.Duration) Option { return func(s *settings) { s.deadline = d } }
 
-// with applies the options to the defaults.
-func with(deadline time.Duration, options []Option) settings {
+func newSettings(deadline time.Duration, options []Option) settings {
 	s := settings{clock: clock.RealClock{}, deadline: deadline}
 	for _, o := range options {
 		o(&s)
@@ -101,19 +100,19 @@ func with(deadline time.Duration, options []Option) settings {
 	return s
 }
 
-// Function leads each event to the step that it is for.
+// Function calls for each event the step that the event is for.
 type Function struct {
 	engines map[model.Step]*engine
 	events  eventEngine
 	pull    *pullEngine
 }
 
-// New makes a function of its steps. It asks the API for the definitions of the steps' kinds and
-// fails if one is no model, or if two registrations are for the same thing.
+// New makes a function of its steps. It reads the definitions of the steps' kinds, and fails if one is
+// not a model or if two registrations are for the same events.
 func New(ctx context.Context, models *model.Client, registrations []Registration, options ...Option) (*Function, error) {
 	f := &Function{
 		engines: map[model.Step]*engine{},
-		events:  eventEngine{settings: with(Deadline, options), handlers: map[string]*eventHandler{}},
+		events:  eventEngine{settings: newSettings(Deadline, options), handlers: map[string]*eventHandler{}},
 	}
 	for _, r := range registrations {
 		if err := f.register(ctx, models, r, options); err != nil {
@@ -137,13 +136,13 @@ func (f *Function) register(ctx context.Context, models *model.Client, r Registr
 	case f.pull != nil:
 		return errors.New("pull: expected one pull step in a function, got two")
 	}
-	f.pull = &pullEngine{settings: with(PullDeadline, options), puller: r.puller}
+	f.pull = &pullEngine{settings: newSettings(PullDeadline, options), puller: r.puller}
 	return nil
 }
 
 func (f *Function) engine(step model.Step, models *model.Client, options []Option) *engine {
 	if f.engines[step] == nil {
-		f.engines[step] = &engine{settings: with(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}}
+		f.engines[step] = &engine{settings: newSettings(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}}
 	}
 	return f.engines[step]
 }
@@ -175,8 +174,8 @@ func (f *Function) Handle(ctx context.Context, event cloudevents.Event) (*cloude
 	return f.handleModel(ctx, event)
 }
 
-// handleModel handles an event about a model. Whoever sends one by hand may leave out the step if
-// the function has only one.
+// handleModel handles an event about a model. An event that is sent by hand needs no attribute "step"
+// if the function has only one step.
 func (f *Function) handleModel(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
 	ref, err := model.ParseReference(event)
 	if err != nil {
@@ -214,17 +213,17 @@ func (f *Function) types() []string {
 // HTTP makes the function an HTTP handler; see [function.Events].
 func (f *Function) HTTP() (http.Handler, error) { return function.Events(f.Handle) }
 
-// Work is one thing that a function does.
+// Work is a step of a function, and what wakes it.
 type Work struct {
 	// Step is sync, policy, pull or event.
 	Step string
-	// GroupKind of the models, of sync and policy.
+	// GroupKind of the models, for sync and policy.
 	GroupKind schema.GroupKind
-	// EventTypes that wake it, of pull and event.
+	// EventTypes that wake the step, for pull and event.
 	EventTypes []string
 }
 
-// Work lists what the function does, for those who check that its Triggers and definitions say the same.
+// Work lists the steps of the function. Tests compare it with Triggers and definitions.
 func (f *Function) Work() []Work {
 	var work []Work
 	for _, step := range model.Steps() {

@@ -1,6 +1,7 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,24 +9,24 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// given is what an engine hands to a step beside the object.
+// given is what a step gets from its engine, besides the object.
 type given struct {
 	models *model.Client
 	obj    *model.Snapshot
-	// dependencies of the object, if they were read.
+	// dependencies of the object, if the engine has read them.
 	dependencies []model.Dependency
 }
 
 type givenKey struct{}
 
-// Dependency gives a step the object of type T that its own object depends on, as it was read for
-// this run: a sync step is called only when it is there and synced. Of several dependencies of one
-// kind it is the first that is set; see [DependencyAt].
+// Dependency returns the object of type T that the step's object depends on, as the engine has read it.
+// A sync step is called only when it is there and synced. If the object depends on several of type T,
+// it is the first one that is set; see [DependencyAt].
 func Dependency[T model.Object](ctx context.Context) (T, error) { return DependencyAt[T](ctx, "") }
 
-// DependencyAt is [Dependency] for a kind that depends on several objects of type T: path is the
-// field that names the one, as in the definition's annotation, for example "spec.owner.name".
-// The error is NotFound if the object is not there.
+// DependencyAt is [Dependency] for an object that depends on several of type T. The path is the field
+// that names the one, as in the definition's annotation, for example "spec.shelf.name". The error is
+// NotFound if the object is not there.
 func DependencyAt[T model.Object](ctx context.Context, path string) (T, error) {
 	var none T
 	g, ok := ctx.Value(givenKey{}).(*given)
@@ -50,7 +51,8 @@ func DependencyAt[T model.Object](ctx context.Context, path string) (T, error) {
 		}
 	}
 	if !found {
-		return none, fmt.Errorf("step.Dependency: the definition of %s says of no field %s that it names a %s", g.obj.Kind.GVK.Kind, path, k.GVK.Kind)
+		return none, fmt.Errorf("step.Dependency: annotation %s of %s: expected %s=%s, got none",
+			model.AnnotationDependsOn, g.obj.Kind.GVK.Kind, k.GVK.Kind, cmp.Or(path, "a field"))
 	}
 	return none, fmt.Errorf("%s %s/%s names no %s", g.obj.Kind.GVK.Kind, g.obj.Namespace, g.obj.Name, k.GVK.Kind)
 }

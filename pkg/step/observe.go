@@ -11,21 +11,21 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// maxSkew is how far the clock of a function's node may be behind the model source's: the engine
-// waits that long for a retry that is not due yet. The event otherwise counts as lost, and comes
-// again after 30 s.
+// maxSkew is how far the clock of a function's node may be behind the model source's. The engine waits
+// that long for a retry that is not due yet. Otherwise the source would take the event for lost and
+// send it again after 30 s.
 const maxSkew = 500 * time.Millisecond
 
-// observation is what a run knows of the object: nothing else is read for it.
+// observation is what a run has read of the object and its neighbours.
 type observation struct {
-	// live is the object as it was read, nil if it is gone.
+	// live is the object, nil if it is gone.
 	live *unstructured.Unstructured
-	// obj is what Due looks at, of the same read.
+	// obj is the snapshot of live that Due looks at.
 	obj        *model.Snapshot
 	neighbours model.Neighbours
-	// blind is why it is not known what depends on a deleted object: this function may not list a
-	// kind that may depend on it.
-	blind error
+	// dependentsErr says that what depends on a deleted object is not known: the function may not list
+	// a kind that can depend on it.
+	dependentsErr error
 }
 
 // observe reads the object and its neighbours.
@@ -47,13 +47,13 @@ func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation
 	}
 	o.neighbours, err = e.models.Neighbours(ctx, e.step, o.obj)
 	if o.obj.Deleting() && apierrors.IsForbidden(err) {
-		// Only an operator can fix that, so it has to be seen in the status.
-		o.blind, err = err, nil
+		// Only an operator can fix that, so the status has to show it.
+		o.dependentsErr, err = err, nil
 	}
 	return o, err
 }
 
-// decide asks Due. If a retry is due in a moment it waits for it.
+// decide asks Due. It waits for a retry that is due in a moment.
 func (e *engine) decide(ctx context.Context, o *observation) (model.Verdict, error) {
 	log := logging.FromContext(ctx)
 	if o.live == nil {

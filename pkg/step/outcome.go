@@ -12,34 +12,35 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// When a step is tried again. The model source waits for it, so that no pod has to.
+// When a step is tried again. The model source waits, so no pod has to run.
 const (
-	// DeferredInterval is the constant wait after [Deferred].
+	// DeferredInterval is the wait after [Deferred].
 	DeferredInterval = 5 * time.Second
-	// WarningInterval times the number of warnings in a row is the wait after [Warning]; at most
-	// WarningMax (both as in XOS).
+	// WarningInterval, times the number of warnings in a row, is the wait after [Warning].
 	WarningInterval = time.Minute
-	WarningMax      = 8 * time.Hour
-	// FailedInterval, doubled with each failure in a row, is the wait after an error, with up to a
-	// tenth more so that many failures do not come back all at once; at most FailedMax.
+	// WarningMax is the longest wait after [Warning] (XOS has the same waits).
+	WarningMax = 8 * time.Hour
+	// FailedInterval, doubled with each failure in a row, is the wait after an error. Up to a tenth is
+	// added, so that steps that failed together are not tried again together.
 	FailedInterval = time.Second
-	FailedMax      = 10 * time.Minute
+	// FailedMax is the longest wait after an error.
+	FailedMax = 10 * time.Minute
 )
 
 // MaxMessage is the longest status message, in bytes (XOS: 1024 characters).
 const MaxMessage = 1024
 
-// messageOK is what XOS writes as backend_status after a success.
+// messageOK is the message after a success, as in XOS's backend_status.
 const messageOK = "OK"
 
-// outcome is what the step's part of the status becomes.
+// outcome makes the step's part of the status.
 func (e *engine) outcome(ctx context.Context, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
 	r := run{step: e.step, obj: o.obj, n: o.neighbours, handle: res.handle, err: res.err, now: e.clock.Now()}
-	if len(v.Blockers) > 0 && o.blind == nil {
+	if len(v.Blockers) > 0 && o.dependentsErr == nil {
 		return r.waiting(v.Blockers), nil
 	}
 	if classOf(res.err).class == waiting && r.n.Dependencies == nil {
-		// Whether the wait can end by itself depends on them.
+		// The dependencies decide whether the source can see the end of the wait.
 		var err error
 		if r.n.Dependencies, err = e.models.Dependencies(ctx, o.obj); err != nil {
 			return nil, err
@@ -48,7 +49,7 @@ func (e *engine) outcome(ctx context.Context, o *observation, v model.Verdict, r
 	return r.outcome(), nil
 }
 
-// run is one call of a step: what it began with and what it came to.
+// run is one call of a step: what it began with, and what it returned.
 type run struct {
 	step   model.Step
 	obj    *model.Snapshot
@@ -77,8 +78,8 @@ func (r run) outcome() *model.StepStatus {
 		s.State, s.Code, s.Message = model.StateWaiting, model.CodeInProgress, message
 		s.WaitingFor = []model.Blocker{c.blocker}
 	case c.class == deferred || c.class == waiting:
-		// Also a wait that the source cannot see the end of (for another kind, for a choice that is
-		// there already): the step has to look for itself.
+		// If the source cannot see the end of the wait (for another kind, or for an object that is there
+		// already), the step itself has to look again.
 		s.State, s.Code, s.Message = model.StateDeferred, model.CodeInProgress, message
 		s.NextAttempt = after(r.now, DeferredInterval)
 	case c.class == warning:
@@ -97,7 +98,8 @@ func (r run) outcome() *model.StepStatus {
 	return s
 }
 
-// succeed is the outcome of a step that returned no error. It repeats why somebody asked for the run.
+// succeed is the outcome of a step that returned no error. If somebody has requested the run, the
+// message has the reason.
 func (r run) succeed(s *model.StepStatus) {
 	s.State, s.Code, s.Message = model.StateOK, model.CodeOK, messageOK
 	s.LastSuccess = r.second()
@@ -107,7 +109,8 @@ func (r run) succeed(s *model.StepStatus) {
 }
 
 // used lists the dependencies that the sync was called with.
-func (r run) used() (used []model.DependencyStatus) {
+func (r run) used() []model.DependencyStatus {
+	var used []model.DependencyStatus
 	for _, d := range r.n.Dependencies {
 		if d.Object != nil {
 			used = append(used, model.DependencyStatus{
@@ -117,10 +120,10 @@ func (r run) used() (used []model.DependencyStatus) {
 	return used
 }
 
-// second is the time of the run as the API stores it.
+// second is the time of the run in whole seconds, as the API stores it.
 func (r run) second() *metav1.Time { return &metav1.Time{Time: r.now.Truncate(time.Second)} }
 
-// waiting is the outcome of a step that was not run because of what is in its way.
+// waiting is the outcome of a step that was not called because something is in the way.
 func (r run) waiting(blockers []model.Blocker) *model.StepStatus {
 	s := r.acknowledged()
 	s.State, s.Code, s.WaitingFor = model.StateWaiting, model.CodeInProgress, blockers
@@ -132,8 +135,7 @@ func (r run) waiting(blockers []model.Blocker) *model.StepStatus {
 	return s
 }
 
-// before is the step's part as the run found it. Failures of an older
-// generation do not count: a changed spec is a fresh start.
+// before is the step's part as the run found it. Failures of an older generation do not count.
 func (r run) before() model.StepStatus {
 	status := r.obj.Status.Step(r.step)
 	if status == nil {
@@ -146,7 +148,7 @@ func (r run) before() model.StepStatus {
 	return before
 }
 
-// acknowledged is what every outcome says and keeps.
+// acknowledged is what all outcomes have in common.
 func (r run) acknowledged() *model.StepStatus {
 	before := r.before()
 	return &model.StepStatus{
@@ -163,29 +165,28 @@ func failedWait(failures int32) time.Duration {
 	return min(FailedMax, FailedInterval<<min(failures, 20))
 }
 
-// after rounds up to the second, because that is what the API stores: a retry
-// must not come early.
+// after rounds up to whole seconds, as the API stores them: a retry must not come early.
 func after(now time.Time, d time.Duration) *metav1.Time {
 	return &metav1.Time{Time: now.Add(d + time.Second - 1).Truncate(time.Second)}
 }
 
 const separator = " // "
 
-// joinErrors keeps the last two different errors, as XOS's backend_status does.
+// joinErrors keeps the last two different errors, like XOS's backend_status.
 func joinErrors(before model.StepStatus, message string) string {
 	message = truncate(message)
 	if before.State != model.StateFailed || before.Message == "" {
 		return message
 	}
 	previous := before.Message
-	// The whole is looked at first, because an error may hold the separator.
+	// The whole message is compared first, because an error can contain the separator.
 	if previous == message || strings.HasSuffix(previous, separator+message) {
 		return previous
 	}
 	if i := strings.LastIndex(previous, separator); i >= 0 {
 		previous = previous[i+len(separator):]
 	}
-	// The newest error is the one that must be read whole.
+	// The newest error must be complete, so the previous one is cut.
 	room := MaxMessage - len(separator) - len(message)
 	if previous = cut(previous, max(0, room)); previous == "" {
 		return message
@@ -195,7 +196,7 @@ func joinErrors(before model.StepStatus, message string) string {
 
 func truncate(message string) string { return cut(strings.ToValidUTF8(message, "\uFFFD"), MaxMessage) }
 
-// cut shortens to at most n bytes without splitting a character.
+// cut shortens s to at most n bytes and splits no character.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -21,14 +21,14 @@ import (
 const group = "library.xos-knative.dev"
 
 var (
-	services = &model.Kind{
+	shelves = &model.Kind{
 		GVK:   schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Shelf"},
 		Steps: []model.Step{model.StepSync},
 	}
-	instances = &model.Kind{
+	books = &model.Kind{
 		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Book"},
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
-		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.owner.name"}},
+		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
 	}
 
 	now   = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
@@ -36,16 +36,16 @@ var (
 	past  = &metav1.Time{Time: now.Add(-time.Hour)}
 )
 
-// snapshot is an instance at generation 3 that the step has left as given.
+// snapshot is a book of generation 3 with this part of the status.
 func snapshot(step model.Step, before *model.StepStatus) *model.Snapshot {
-	s := &model.Snapshot{Kind: instances, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "uid-a", Generation: 3}}
+	s := &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "uid-a", Generation: 3}}
 	s.Status.SetStep(step, before)
 	return s
 }
 
-// choice is what an instance without owner sees where there are so many services.
+// choice has the neighbours of a book that names no shelf, in a namespace with so many shelves.
 func choice(candidates int) model.Neighbours {
-	return model.Neighbours{Dependencies: []model.Dependency{{DependsOn: instances.DependsOn[0], Candidates: candidates}}}
+	return model.Neighbours{Dependencies: []model.Dependency{{DependsOn: books.DependsOn[0], Candidates: candidates}}}
 }
 
 func TestOutcome(t *testing.T) {
@@ -54,9 +54,9 @@ func TestOutcome(t *testing.T) {
 	failed := func(failures int32, message string) *model.StepStatus {
 		return &model.StepStatus{Generation: 3, State: model.StateFailed, Code: model.CodeError, Failures: failures, Message: message, LastFailure: past}
 	}
-	owner := &model.Snapshot{Kind: services, ObjectMeta: metav1.ObjectMeta{Name: "hello", UID: "uid-hello", Generation: 7}}
-	owned := model.Neighbours{Dependencies: []model.Dependency{{DependsOn: instances.DependsOn[0], Name: "hello", Object: owner}}}
-	used := []model.DependencyStatus{{Kind: "Shelf", Name: "hello", UID: "uid-hello", Generation: 7}}
+	shelf := &model.Snapshot{Kind: shelves, ObjectMeta: metav1.ObjectMeta{Name: "fiction", UID: "uid-fiction", Generation: 7}}
+	onShelf := model.Neighbours{Dependencies: []model.Dependency{{DependsOn: books.DependsOn[0], Name: "fiction", Object: shelf}}}
+	used := []model.DependencyStatus{{Kind: "Shelf", Name: "fiction", UID: "uid-fiction", Generation: 7}}
 
 	type args struct {
 		step        model.Step
@@ -66,75 +66,75 @@ func TestOutcome(t *testing.T) {
 		n           model.Neighbours
 		handle      string
 		err         error
-		now         time.Time // default: now
+		now         time.Time // Default: now.
 	}
 	type window struct{ min, max time.Duration }
 	exactly := func(d time.Duration) window { return window{d, d} }
 	tests := map[string]struct {
 		reason string
 		args   args
-		want   model.StepStatus // without NextAttempt
-		next   window           // zero: none
+		want   model.StepStatus // Without NextAttempt.
+		next   window           // Of NextAttempt, zero for none.
 	}{
 		"OK": {
-			reason: "Success: code 1, no next attempt, the handle and what was used are recorded.",
-			args:   args{step: sync, n: owned, handle: "h1"},
+			reason: "After a success there is no next attempt; the handle and the dependencies are stored.",
+			args:   args{step: sync, n: onShelf, handle: "h1"},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp, Handle: "h1", Dependencies: used},
 		},
 		"OKAgain": {
-			reason: "Success ends a row of failures; an empty handle keeps the one from before.",
-			args: args{step: sync, n: owned, before: &model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 4,
+			reason: "A success resets the failures; an empty handle keeps the one from before.",
+			args: args{step: sync, n: onShelf, before: &model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 4,
 				LastFailure: past, NextAttempt: past, Handle: "h1", Permanent: true}},
 			want: model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp, LastFailure: past, Handle: "h1", Dependencies: used},
 		},
 		"NewHandle": {
-			reason: "Another handle replaces it.",
+			reason: "Another handle replaces the one from before.",
 			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Handle: "h1"}, handle: "h2"},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp, Handle: "h2"},
 		},
 		"PolicyOK": {
-			reason: "A policy records no dependencies.",
-			args:   args{step: policy, n: owned},
+			reason: "A policy stores no dependencies.",
+			args:   args{step: policy, n: onShelf},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp},
 		},
 		"Requested": {
-			reason: "A request is answered, with its reason.",
+			reason: "The message has the reason of a request.",
 			args: args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, RequestedAt: "t1"},
 				annotations: map[string]string{model.AnnotationRequestedAt: "t2", model.AnnotationRequestReason: "drift"}},
 			want: model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK, requested: drift", LastSuccess: stamp, RequestedAt: "t2"},
 		},
 		"RequestedNoReason": {
-			reason: "A reason is not needed.",
+			reason: "A request needs no reason.",
 			args:   args{step: sync, annotations: map[string]string{model.AnnotationRequestedAt: "t2"}},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp, RequestedAt: "t2"},
 		},
 		"RequestAnsweredBefore": {
-			reason: "The reason of a request that was answered before has nothing to do with this run.",
+			reason: "The reason of a request that was answered before does not count.",
 			args: args{step: sync, before: &model.StepStatus{Generation: 2, State: model.StateOK, RequestedAt: "t2"},
 				annotations: map[string]string{model.AnnotationRequestedAt: "t2", model.AnnotationRequestReason: "drift"}},
 			want: model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp, RequestedAt: "t2"},
 		},
 		"RequestWithdrawn": {
-			reason: "Nor has one that was taken back.",
+			reason: "Nor does the reason of a request that was withdrawn.",
 			args: args{step: sync, before: &model.StepStatus{Generation: 2, State: model.StateOK, RequestedAt: "t2"},
 				annotations: map[string]string{model.AnnotationRequestReason: "drift"}},
 			want: model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: stamp},
 		},
 		"RequestedAndFailed": {
-			reason: "A failure answers a request too: it is tried again for its own sake.",
+			reason: "A failure answers a request too: there is a retry anyway.",
 			args:   args{step: sync, annotations: map[string]string{model.AnnotationRequestedAt: "t2", model.AnnotationRequestReason: "drift"}, err: boom},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 1, LastFailure: stamp, RequestedAt: "t2"},
 			next:   window{time.Second, 2 * time.Second},
 		},
 
 		"Deferred": {
-			reason: "In progress: code 0, no failure, again in 5 s.",
+			reason: "In progress is not a failure; the step is called again in 5 s.",
 			args:   args{step: sync, err: Deferred("Maybe later")},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "Maybe later"},
 			next:   exactly(5 * time.Second),
 		},
 		"DeferredAgain": {
-			reason: "The wait does not grow, however often.",
+			reason: "The wait does not grow.",
 			args: args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateDeferred, Failures: 9, LastSuccess: past, Handle: "h"},
 				err: fmt.Errorf("the backend: %w", Deferred("Maybe later"))},
 			want: model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "the backend: Maybe later", LastSuccess: past, Handle: "h"},
@@ -148,8 +148,8 @@ func TestOutcome(t *testing.T) {
 		},
 
 		"Warning": {
-			reason: "Done, with a warning: code 1, looked at again in a minute.",
-			args:   args{step: sync, n: owned, handle: "h", err: Warning(boom)},
+			reason: "After a warning the work is done; the step is called again in a minute.",
+			args:   args{step: sync, n: onShelf, handle: "h", err: Warning(boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "boom", Failures: 1, LastSuccess: stamp, Handle: "h", Dependencies: used},
 			next:   exactly(time.Minute),
 		},
@@ -160,57 +160,57 @@ func TestOutcome(t *testing.T) {
 			next:   exactly(3 * time.Minute),
 		},
 		"WarningAtMost": {
-			reason: "At most 8 hours.",
+			reason: "The longest wait is 8 hours.",
 			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 479}, err: Warning(boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "boom", Failures: 480, LastSuccess: stamp},
 			next:   exactly(8 * time.Hour),
 		},
 		"WarningForAges": {
-			reason: "Also after so many that a product would overflow.",
+			reason: "Also after so many warnings that a product would overflow.",
 			args:   args{step: sync, before: &model.StepStatus{Generation: 3, State: model.StateOK, Failures: 1 << 30}, err: Warning(boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "boom", Failures: 1<<30 + 1, LastSuccess: stamp},
 			next:   exactly(8 * time.Hour),
 		},
 
 		"Failed": {
-			reason: "A failure: code 2, again after a second; what it used is recorded, so that a newer one is worth a try.",
-			args:   args{step: sync, n: owned, before: &model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: past, Handle: "h"}, err: boom},
+			reason: "A failure is tried again after a second. The dependencies are stored, so that a newer one is tried too.",
+			args:   args{step: sync, n: onShelf, before: &model.StepStatus{Generation: 3, State: model.StateOK, Code: 1, Message: "OK", LastSuccess: past, Handle: "h"}, err: boom},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 1, LastSuccess: past, LastFailure: stamp, Handle: "h", Dependencies: used},
 			next:   window{time.Second, 2 * time.Second},
 		},
 		"FailedAgain": {
-			reason: "The same error is told once, and the wait doubles with each.",
+			reason: "The message has the same error once, and the wait doubles.",
 			args:   args{step: sync, before: failed(5, "boom"), err: boom},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 6, LastFailure: stamp},
 			next:   window{32 * time.Second, 36 * time.Second},
 		},
 		"FailedAtMost": {
-			reason: "At most ten minutes.",
+			reason: "The longest wait is ten minutes.",
 			args:   args{step: sync, before: failed(10, "boom"), err: boom},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 11, LastFailure: stamp},
 			next:   exactly(10 * time.Minute),
 		},
 		"FailedForAges": {
-			reason: "Also after so many that a shift would overflow.",
+			reason: "Also after so many failures that a shift would overflow.",
 			args:   args{step: sync, before: failed(1<<30, "boom"), err: boom},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 1<<30 + 1, LastFailure: stamp},
 			next:   exactly(10 * time.Minute),
 		},
 		"FailedOtherwise": {
-			reason: "The last two different errors are told.",
+			reason: "The message has the last two different errors.",
 			args:   args{step: sync, before: failed(1, "first"), err: boom},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "first // boom", Failures: 2, LastFailure: stamp},
 			next:   window{2 * time.Second, 3 * time.Second},
 		},
 		"FailedNewSpec": {
-			reason: "A changed spec is a fresh start.",
+			reason: "Failures of an older generation do not count.",
 			args: args{step: sync, before: &model.StepStatus{Generation: 2, State: model.StateFailed, Failures: 9, Message: "first", LastFailure: past, Handle: "h"},
 				err: boom},
 			want: model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 1, LastFailure: stamp, Handle: "h"},
 			next: window{time.Second, 2 * time.Second},
 		},
 		"FailedClean": {
-			reason: "A failed clean-up keeps what the sync has recorded.",
+			reason: "A failed clean-up keeps what the sync has stored.",
 			args: args{step: sync, deleting: true, before: &model.StepStatus{Generation: 2, State: model.StateOK, Handle: "h", LastSuccess: past, Dependencies: used},
 				err: boom},
 			want: model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "boom", Failures: 1, LastSuccess: past, LastFailure: stamp, Handle: "h", Dependencies: used},
@@ -224,44 +224,44 @@ func TestOutcome(t *testing.T) {
 		},
 
 		"WaitForOne": {
-			reason: "A policy that cannot choose waits, without a time.",
+			reason: "A policy that cannot choose waits, and has no next attempt.",
 			args:   args{step: policy, n: choice(2), err: WaitForOne("Shelf", "found 2")},
 			want: model.StepStatus{Generation: 3, State: model.StateWaiting, Code: 0, Message: "found 2",
 				WaitingFor: []model.Blocker{{Kind: "Shelf", Reason: model.BlockerAmbiguous}}},
 		},
 		"WaitForOneThatIsThere": {
-			reason: "If the choice is there, nobody will tell that it has come: asked again at a constant interval.",
+			reason: "If there is one already, the source cannot see the end of the wait: the step is called again in 5 s.",
 			args:   args{step: policy, n: choice(1), err: WaitForOne("Shelf", "not that one")},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "not that one"},
 			next:   exactly(5 * time.Second),
 		},
-		"WaitForStranger": {
-			reason: "So is a wait for a kind that the model does not depend on.",
+		"WaitForOtherKind": {
+			reason: "Nor can it for a kind that the model does not depend on.",
 			args:   args{step: policy, n: choice(0), err: WaitForOne("Other", "no other")},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "no other"},
 			next:   exactly(5 * time.Second),
 		},
 		"WaitWhileDeleting": {
-			reason: "And a wait of an object that is being deleted, whose dependencies nobody looks at.",
+			reason: "Nor for an object that is being deleted, whose dependencies the source does not read.",
 			args:   args{step: policy, deleting: true, err: WaitForOne("Shelf", "found 0")},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "found 0"},
 			next:   exactly(5 * time.Second),
 		},
 
 		"WarningAndFailure": {
-			reason: "One policy's warning does not hide another one's failure.",
+			reason: "The warning of one policy does not hide the failure of another.",
 			args:   args{step: policy, err: errors.Join(Warning(errors.New("hm")), nil, boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "hm; boom", Failures: 1, LastFailure: stamp},
 			next:   window{time.Second, 2 * time.Second},
 		},
 		"PermanentAndFailure": {
-			reason: "Nor does one that is permanent keep the other from being tried again.",
+			reason: "The permanent failure of one policy does not end the retries of another.",
 			args:   args{step: policy, err: errors.Join(Permanent(errors.New("never")), boom)},
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "never; boom", Failures: 1, LastFailure: stamp},
 			next:   window{time.Second, 2 * time.Second},
 		},
 		"PermanentAndDeferred": {
-			reason: "What is in progress is looked at again.",
+			reason: "Work in progress is tried again.",
 			args:   args{step: policy, err: errors.Join(Permanent(errors.New("never")), Deferred("later"))},
 			want:   model.StepStatus{Generation: 3, State: model.StateDeferred, Code: 0, Message: "never; later"},
 			next:   exactly(5 * time.Second),
@@ -272,7 +272,7 @@ func TestOutcome(t *testing.T) {
 			want:   model.StepStatus{Generation: 3, State: model.StateFailed, Code: 2, Message: "hm; never", Failures: 1, Permanent: true, LastFailure: stamp},
 		},
 		"PermanentAndWait": {
-			reason: "What can still come is waited for.",
+			reason: "A wait that can end comes before a permanent failure.",
 			args:   args{step: policy, n: choice(0), err: errors.Join(Permanent(errors.New("never")), WaitForOne("Shelf", "found 0"))},
 			want: model.StepStatus{Generation: 3, State: model.StateWaiting, Code: 0, Message: "never; found 0",
 				WaitingFor: []model.Blocker{{Kind: "Shelf", Reason: model.BlockerAmbiguous}}},
@@ -295,7 +295,7 @@ func TestOutcome(t *testing.T) {
 				t.Errorf("\n%s\n-want, +got:\n%s", tt.reason, diff)
 			}
 			if diff := cmp.Diff(kept, tt.args.before); diff != "" {
-				t.Errorf("what the run began with must not change, it is compared later: -want, +got:\n%s", diff)
+				t.Errorf("the status that the run began with must not change: -want, +got:\n%s", diff)
 			}
 			if tt.next == (window{}) {
 				if got.NextAttempt != nil {
@@ -312,7 +312,7 @@ func TestOutcome(t *testing.T) {
 }
 
 func TestJitter(t *testing.T) {
-	// Many objects fail at once, e.g. because the backend is down.
+	// Many objects fail at once, for example because the backend is down.
 	seen := map[time.Duration]bool{}
 	for range 200 {
 		before := &model.StepStatus{Generation: 3, State: model.StateFailed, Failures: 8}
@@ -338,25 +338,25 @@ func TestMessages(t *testing.T) {
 		message string
 		want    string
 	}{
-		"First":       {"The first error stands alone.", model.StepStatus{}, "a", "a"},
-		"AfterOK":     {"A message that is no error does not count.", model.StepStatus{State: model.StateOK, Message: "OK"}, "a", "a"},
+		"First":       {"The first error is the message.", model.StepStatus{}, "a", "a"},
+		"AfterOK":     {"A message that is not an error does not count.", model.StepStatus{State: model.StateOK, Message: "OK"}, "a", "a"},
 		"AfterWait":   {"Nor does a wait.", model.StepStatus{State: model.StateWaiting, Message: "waiting for x"}, "a", "a"},
-		"Same":        {"The same error is told once.", state("a"), "a", "a"},
-		"Two":         {"Two different ones are told.", state("a"), "b", "a // b"},
-		"TwoSame":     {"The same again changes nothing.", state("a // b"), "b", "a // b"},
-		"Three":       {"Of three the last two are told.", state("a // b"), "c", "b // c"},
-		"Back":        {"One that comes back is the newest.", state("a // b"), "a", "b // a"},
-		"Separator":   {"An error that holds the separator is still one error.", state("x // y"), "x // y", "x // y"},
-		"SeparatorIn": {"Also after another.", state("a // x // y"), "x // y", "a // x // y"},
-		"Empty":       {"An error may say nothing.", state("a"), "", "a // "},
-		"Long":        {"1024 bytes at most.", model.StepStatus{}, long, long[:1024]},
-		"LongSame":    {"And still the same.", state(long[:1024]), long, long[:1024]},
-		"LongNew":     {"The newest error is the one that is told whole.", state("first"), long, long[:1024]},
-		"LongOld":     {"The older one gets the rest.", state(long[:1024]), "new", long[:1024-7] + " // new"},
-		"NoRoom":      {"If there is room for no character, it is left out.", state("ä"), long[:1024-5], long[:1024-5]},
-		"UTF8":        {"No character is cut in two.", model.StepStatus{}, "a" + strings.Repeat("ä", 600), "a" + strings.Repeat("ä", 511)},
-		"UTF8Old":     {"Nor in the older error.", state(strings.Repeat("€", 341)), "nw", strings.Repeat("€", 339) + " // nw"},
-		"NotUTF8":     {"The API stores no other text.", model.StepStatus{}, "a\xffb", "a\uFFFDb"},
+		"Same":        {"The same error is in the message once.", state("a"), "a", "a"},
+		"Two":         {"Two different errors are in the message.", state("a"), "b", "a // b"},
+		"TwoSame":     {"The same error again changes nothing.", state("a // b"), "b", "a // b"},
+		"Three":       {"Of three errors the last two are in the message.", state("a // b"), "c", "b // c"},
+		"Back":        {"An error that comes back is the newest.", state("a // b"), "a", "b // a"},
+		"Separator":   {"An error that contains the separator is one error.", state("x // y"), "x // y", "x // y"},
+		"SeparatorIn": {"Also after another error.", state("a // x // y"), "x // y", "a // x // y"},
+		"Empty":       {"An error can have no text.", state("a"), "", "a // "},
+		"Long":        {"The message has at most 1024 bytes.", model.StepStatus{}, long, long[:1024]},
+		"LongSame":    {"A cut error is still the same error.", state(long[:1024]), long, long[:1024]},
+		"LongNew":     {"The newest error is complete if possible.", state("first"), long, long[:1024]},
+		"LongOld":     {"The older error gets the rest of the room.", state(long[:1024]), "new", long[:1024-7] + " // new"},
+		"NoRoom":      {"The older error is left out if there is room for no character of it.", state("ä"), long[:1024-5], long[:1024-5]},
+		"UTF8":        {"No character is split.", model.StepStatus{}, "a" + strings.Repeat("ä", 600), "a" + strings.Repeat("ä", 511)},
+		"UTF8Old":     {"Nor is one of the older error.", state(strings.Repeat("€", 341)), "nw", strings.Repeat("€", 339) + " // nw"},
+		"NotUTF8":     {"The API stores UTF-8 only.", model.StepStatus{}, "a\xffb", "a\uFFFDb"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -390,21 +390,21 @@ func FuzzJoinErrors(f *testing.F) {
 
 func TestWaiting(t *testing.T) {
 	before := &model.StepStatus{Generation: 2, State: model.StateOK, Handle: "h", LastSuccess: past, Failures: 1, NextAttempt: past,
-		Dependencies: []model.DependencyStatus{{Name: "hello"}}}
+		Dependencies: []model.DependencyStatus{{Name: "fiction"}}}
 	obj := snapshot(model.StepSync, before)
 	obj.Annotations = map[string]string{model.AnnotationRequestedAt: "t1"}
 	blockers := []model.Blocker{
-		{Kind: "Shelf", Name: "hello", Reason: model.BlockerMissing},
+		{Kind: "Shelf", Name: "fiction", Reason: model.BlockerMissing},
 		{Kind: "Other", Reason: model.BlockerUnset},
 	}
 	want := &model.StepStatus{
 		Generation: 3, State: model.StateWaiting, Code: 0, RequestedAt: "t1", Handle: "h", LastSuccess: past,
-		Message:      "waiting for Shelf hello, which does not exist; Other, which the spec does not name yet",
+		Message:      "waiting for Shelf fiction, which does not exist; Other, which the spec does not name yet",
 		WaitingFor:   blockers,
 		Dependencies: before.Dependencies,
 	}
 	if diff := cmp.Diff(want, run{step: model.StepSync, obj: obj}.waiting(blockers)); diff != "" {
-		t.Errorf("a wait says for whom, and keeps what is known: -want, +got:\n%s", diff)
+		t.Errorf("a wait says what it waits for, and keeps the rest: -want, +got:\n%s", diff)
 	}
 }
 
@@ -422,8 +422,8 @@ func TestErrorsOfNil(t *testing.T) {
 	}
 }
 
-// TestNoHotLoop: whatever an object is like and whatever its step returns, once
-// the engine has stored the outcome there is nothing due at the same instant.
+// TestNoHotLoop checks for any object and any result of its step that nothing is due at the moment when
+// the engine has stored the outcome.
 func TestNoHotLoop(t *testing.T) {
 	for seed := range uint64(5000) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -441,7 +441,7 @@ func TestNoHotLoop(t *testing.T) {
 				WaitForOne("Shelf", "x"), WaitForOne("Other", "x"),
 				errors.Join(Warning(errors.New("x")), WaitForOne("Shelf", "y"))}[r.IntN(8)]
 			if obj.Deleting() && (done.err == nil || classOf(done.err).class == warning) {
-				obj.Finalizers = nil // The engine takes it away.
+				obj.Finalizers = nil // The engine removes it.
 			} else {
 				obj.Status.SetStep(step, done.outcome())
 			}
@@ -477,7 +477,7 @@ func randomObject(r *rand.Rand) (*model.Snapshot, model.Neighbours) {
 				Reason: []model.BlockerReason{model.BlockerAmbiguous, model.BlockerMissing, model.BlockerDependent}[r.IntN(3)]}}
 		}
 		if one(2) {
-			s.Dependencies = []model.DependencyStatus{{Kind: "Shelf", Name: "hello", UID: "uid-hello", Generation: int64(r.IntN(4))}}
+			s.Dependencies = []model.DependencyStatus{{Kind: "Shelf", Name: "fiction", UID: "uid-fiction", Generation: int64(r.IntN(4))}}
 		}
 		return s
 	}
@@ -493,7 +493,7 @@ func randomObject(r *rand.Rand) (*model.Snapshot, model.Neighbours) {
 		s.Status.Sync, s.Status.Policy = status(), status()
 		return s
 	}
-	obj := object(instances, "a")
+	obj := object(books, "a")
 	var n model.Neighbours
 	switch {
 	case obj.Deleting():
@@ -503,9 +503,9 @@ func randomObject(r *rand.Rand) (*model.Snapshot, model.Neighbours) {
 	case one(3):
 		n = choice(r.IntN(3))
 	default:
-		d := model.Dependency{DependsOn: instances.DependsOn[0], Name: "hello"}
+		d := model.Dependency{DependsOn: books.DependsOn[0], Name: "fiction"}
 		if !one(3) {
-			d.Object = object(services, "hello")
+			d.Object = object(shelves, "fiction")
 		}
 		n.Dependencies = []model.Dependency{d}
 	}

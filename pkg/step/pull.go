@@ -18,15 +18,14 @@ import (
 )
 
 const (
-	// EventPing is the CloudEvent type of Knative's PingSource, which wakes a
-	// pull function.
+	// EventPing is the type of the events of Knative's PingSource, which wake a pull step.
 	EventPing = "dev.knative.sources.ping"
-	// EventPullCompleted tells that a round is complete; its data is [PullCounts].
+	// EventPullCompleted is the type of the reply after a complete round; its data is [PullCounts].
 	EventPullCompleted = "dev.xos-knative.pull.completed"
 )
 
-// PullDeadline is how long a round may take: less than the 5 minutes between
-// two ticks, so that a round that hangs does not cost the next one too.
+// PullDeadline is how long a round may take. It is shorter than the 5 minutes between two ticks, so
+// that a round that hangs does not prevent the next one.
 const PullDeadline = 4 * time.Minute
 
 // pullSource is the CloudEvents source of what a pull function replies.
@@ -35,7 +34,7 @@ const pullSource = "/synchronizer/pull"
 var (
 	pullRounds = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "synchronizer_pull_rounds_total",
-		Help: "Ticks that a pull function received, by what became of them: completed, incomplete, skipped.",
+		Help: "Ticks that a pull function received, by outcome: completed, incomplete, skipped.",
 	}, []string{"outcome"})
 	pullRecords = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "synchronizer_pull_records_total",
@@ -45,18 +44,17 @@ var (
 
 // Puller copies what the micro-service has into the model (XOS: a pull step).
 //
-// Pull goes over everything that the micro-service has, each record in a call
-// of [Round.Record]. It returns an error if it could not see everything; then
-// it must not have taken anything for missing. It must heed the context, which
-// ends with the deadline of the round.
+// Pull goes over everything that the micro-service has, and calls [Round.Record] for each record. If it
+// cannot read all of them it returns an error, and must treat no record as missing. It ends when the
+// context ends, at the deadline of the round.
 //
-// Rounds can be missed and can be cut off, so each one must be complete in
-// itself: nothing may depend on what an earlier one has seen.
+// Rounds can be skipped, and can fail. So each one must be complete: it must not depend on an earlier
+// one.
 type Puller interface {
 	Pull(ctx context.Context, round *Round) error
 }
 
-// PullResult is what became of one record.
+// PullResult is what was done for one record.
 type PullResult string
 
 const (
@@ -66,16 +64,15 @@ const (
 	PullCreated PullResult = "created"
 	// PullUpdated: the model was made like the record.
 	PullUpdated PullResult = "updated"
-	// PullDrifted: the record is not as its model says; the model is to be
-	// synced again.
+	// PullDrifted: the record is not as its model says; the model will be synced again.
 	PullDrifted PullResult = "drifted"
 	// PullOrphaned: the record's model is gone; the record was removed.
 	PullOrphaned PullResult = "orphaned"
-	// PullFailed: what the record needs could not be done; the next round tries again.
+	// PullFailed: there was an error; the next round tries again.
 	PullFailed PullResult = "failed"
 )
 
-// PullCounts tells how many records a round has met, by result.
+// PullCounts has the number of records of a round, by result.
 type PullCounts struct {
 	Created   int `json:"created"`
 	Updated   int `json:"updated"`
@@ -96,9 +93,8 @@ type Round struct {
 	counts PullCounts
 }
 
-// Record does what one record needs and counts the result. An error or a panic
-// of one record is logged with its name and counted, and does not keep the
-// others from being looked at. After the deadline of the round it does nothing:
+// Record calls fn, which does what one record needs, and counts the result. An error or a panic of fn
+// is logged with the name and counted, and the round goes on. After the deadline Record does nothing:
 // the round is incomplete, whatever Pull returns.
 func (r *Round) Record(name string, fn func() (PullResult, error)) {
 	if r.ctx.Err() != nil {
@@ -144,9 +140,9 @@ type pullEngine struct {
 	busy sync.Mutex
 }
 
-// handle runs a round for a tick of a PingSource, or of anybody who sends an event of that type. A
-// tick during a round is answered 200 and skipped: complete rounds make up for it. A round that could
-// not see everything is answered 503 with the reason; the PingSource tries a few times more then.
+// handle runs a round for a tick, which is an event of a PingSource. A tick during a round is skipped
+// and answered with 200: every round is complete, so nothing is missed. An incomplete round is answered
+// with 503 and the reason; the PingSource then tries again a few times.
 func (e *pullEngine) handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()))
 	if !e.busy.TryLock() {
@@ -156,7 +152,7 @@ func (e *pullEngine) handle(ctx context.Context, event cloudevents.Event) (*clou
 	}
 	defer e.busy.Unlock()
 
-	// The round outlives the request: who ticks need not wait for it.
+	// The round outlives the request: the sender need not wait for it.
 	ctx, cancel := context.WithTimeout(logging.WithLogger(context.WithoutCancel(ctx), log), e.deadline)
 	defer cancel()
 	start := e.clock.Now()

@@ -4,54 +4,41 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 type pullFunc func(ctx context.Context, round *step.Round) error
 
 func (f pullFunc) Pull(ctx context.Context, round *step.Round) error { return f(ctx, round) }
 
-// answer is what came back over HTTP.
+// answer is an answer of the function. A reply has a type, and its data as the body.
 type answer struct {
-	Code int
-	Type string // The reply's CloudEvent type, empty without one.
-	Body string
+	Code       int
+	Type, Body string
 }
 
-// post sends a CloudEvent in binary mode.
-func post(t *testing.T, url, eventType, body string) answer {
+// post sends an event with this data.
+func post(t *testing.T, url, eventType, data string) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
+	a := steptest.Post(t, url, steptest.Event(eventType, data))
+	if a.Reply != nil {
+		return answer{a.Code, a.Reply.Type(), string(a.Reply.Data())}
 	}
-	for name, value := range map[string]string{"specversion": "1.0", "id": "1", "source": "/test", "type": eventType} {
-		req.Header.Set("ce-"+name, value)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer{resp.StatusCode, resp.Header.Get("ce-type"), strings.TrimSpace(string(raw))}
+	return answer{a.Code, "", a.Body}
 }
 
-// serve serves a function of these steps, which need no API, without a word in the log.
+// serve serves a function of steps that need no API.
 func serve(t *testing.T, options []step.Option, steps ...step.Registration) string {
 	t.Helper()
 	f, err := step.New(t.Context(), nil, steps, options...)
@@ -76,11 +63,11 @@ func TestPull(t *testing.T) {
 		pull      pullFunc
 		eventType string
 		code      int
-		body      string // What an answer without a reply contains.
+		body      string // In an answer without a reply.
 		counts    *step.PullCounts
 	}{
 		"Counts": {
-			reason: "A complete round replies what it has counted",
+			reason: "A complete round replies its counts",
 			pull: func(_ context.Context, round *step.Round) error {
 				record(round, step.PullCreated, step.PullUpdated, step.PullUpdated, step.PullUnchanged, step.PullDrifted, step.PullOrphaned)
 				return nil
@@ -88,7 +75,7 @@ func TestPull(t *testing.T) {
 			code: 200, counts: &step.PullCounts{Created: 1, Updated: 2, Unchanged: 1, Drifted: 1, Orphaned: 1},
 		},
 		"BadRecords": {
-			reason: "An error or a panic of one record is counted and does not stop the others",
+			reason: "An error or a panic of one record is counted, and the round goes on",
 			pull: func(_ context.Context, round *step.Round) error {
 				round.Record("error", func() (step.PullResult, error) { return step.PullCreated, errors.New("no") })
 				round.Record("panic", func() (step.PullResult, error) { panic("no") })
@@ -98,16 +85,16 @@ func TestPull(t *testing.T) {
 			code: 200, counts: &step.PullCounts{Created: 1, Failed: 2},
 		},
 		"Incomplete": {
-			reason: "What could not be seen is 503, with the reason",
+			reason: "An incomplete round is answered with 503 and the reason",
 			pull: func(_ context.Context, round *step.Round) error {
 				record(round, step.PullCreated)
 				return errors.New("page 2 is missing")
 			},
 			code: 503, body: "the round is incomplete: page 2 is missing",
 		},
-		"Panic":     {reason: "A panic is an incomplete round", pull: func(context.Context, *step.Round) error { panic("no") }, code: 503, body: "panic: no"},
-		"Deadline":  {reason: "So is a round that takes too long, even if it says that it is done", pull: func(ctx context.Context, _ *step.Round) error { <-ctx.Done(); return nil }, code: 503, body: "did not end within 50ms"},
-		"WrongType": {reason: "Other events are for others", eventType: "dev.xos-knative.model.created", code: 422, body: `type: expected dev.knative.sources.ping, got "dev.xos-knative.model.created"`},
+		"Panic":     {reason: "After a panic the round is incomplete", pull: func(context.Context, *step.Round) error { panic("no") }, code: 503, body: "panic: no"},
+		"Deadline":  {reason: "A round that takes too long is incomplete, even if it returns no error", pull: func(ctx context.Context, _ *step.Round) error { <-ctx.Done(); return nil }, code: 503, body: "did not end within 50ms"},
+		"WrongType": {reason: "Events of other types are refused", eventType: "dev.xos-knative.model.created", code: 422, body: `type: expected dev.knative.sources.ping, got "dev.xos-knative.model.created"`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -153,17 +140,18 @@ func TestPullOneRoundAtATime(t *testing.T) {
 	}
 	leave <- struct{}{}
 	if got := <-first; got.Type != step.EventPullCompleted {
-		t.Errorf("the round goes on: got %+v", got)
+		t.Errorf("the round under way is completed: got %+v", got)
 	}
 
-	// Who ticks may lose patience: the round is not cut off, and it is the only one.
+	// If the sender hangs up the round goes on, and there is still one round at a time.
 	impatient, cancel := context.WithCancel(t.Context())
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		req, _ := http.NewRequestWithContext(impatient, http.MethodPost, url, strings.NewReader(""))
-		for name, value := range map[string]string{"specversion": "1.0", "id": "1", "source": "/test", "type": step.EventPing} {
-			req.Header.Set("ce-"+name, value)
+		req, err := cloudevents.NewHTTPRequestFromEvent(impatient, url, steptest.Event(step.EventPing, nil))
+		if err != nil {
+			t.Error(err)
+			return
 		}
 		if resp, err := http.DefaultClient.Do(req); err == nil {
 			_ = resp.Body.Close()

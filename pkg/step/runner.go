@@ -3,6 +3,7 @@ package step
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -14,10 +15,10 @@ type runner interface {
 	kind(ctx context.Context, models *model.Client) (*model.Kind, error)
 	// run calls Sync, or Create or Update.
 	run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (handle string, err error)
-	// clean calls Delete, of steps that have one.
+	// clean calls Delete if the step has one.
 	clean(ctx context.Context, u *unstructured.Unstructured) error
-	// holds reports whether a deleted object must not go before clean has been called.
-	holds() bool
+	// needsFinalizer reports whether a deleted object must stay until clean has been called.
+	needsFinalizer() bool
 }
 
 type syncRunner[T model.Object] struct{ syncer Syncer[T] }
@@ -38,8 +39,8 @@ func (r syncRunner[T]) clean(ctx context.Context, u *unstructured.Unstructured) 
 	return clean[T](ctx, r.syncer, u)
 }
 
-// holds is true also without a Delete: the finalizer keeps an object until what depends on it has gone.
-func (r syncRunner[T]) holds() bool { return true }
+// needsFinalizer is true even without a Delete: an object must stay until nothing depends on it.
+func (r syncRunner[T]) needsFinalizer() bool { return true }
 
 type policyRunner[T model.Object] struct{ policies []Policy[T] }
 
@@ -65,16 +66,11 @@ func (r policyRunner[T]) clean(ctx context.Context, u *unstructured.Unstructured
 	return r.each(ctx, func(p Policy[T]) error { return clean[T](ctx, p, u) })
 }
 
-func (r policyRunner[T]) holds() bool {
-	for _, p := range r.policies {
-		if _, ok := p.(Deleter[T]); ok {
-			return true
-		}
-	}
-	return false
+func (r policyRunner[T]) needsFinalizer() bool {
+	return slices.ContainsFunc(r.policies, func(p Policy[T]) bool { _, ok := p.(Deleter[T]); return ok })
 }
 
-// each calls all policies; one that fails does not keep the others from running.
+// each calls all policies, also after one has failed.
 func (r policyRunner[T]) each(ctx context.Context, call func(Policy[T]) error) error {
 	var errs []error
 	for _, p := range r.policies {

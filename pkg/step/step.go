@@ -9,25 +9,26 @@ import (
 // Syncer pushes models of one kind to the micro-service (XOS: a sync step).
 //
 // Sync is called when the object is new or its spec has changed, when something it depends on has
-// changed, and when a retry is due. It makes the backend as the object says, and may return the
-// backend's own id for it, which is kept in status.sync.handle (XOS: backend_handle); with an empty
-// handle the one from before stays. It gets a copy of the live object and a context with a deadline.
+// changed, and when a retry is due. It makes the backend as the object says. It can return the
+// backend's own id for the object, which is stored in status.sync.handle (XOS: backend_handle); an
+// empty handle keeps the one from before. Sync gets a copy of the live object, and a context with a
+// deadline.
 //
-// A Syncer that is a [Deleter] too cleans up behind a deleted object.
+// A Syncer that is also a [Deleter] cleans up when the object is deleted.
 type Syncer[T model.Object] interface {
 	Sync(ctx context.Context, obj T) (handle string, err error)
 }
 
 // Policy reacts to changes of models of one kind (XOS: a model policy).
 //
-//  1. Create is called for an object that no policy has handled with success.
-//  2. Update is called when the spec has changed since.
+//  1. Create is called for an object until the policies have succeeded once.
+//  2. Update is called when the spec has changed after that.
 //
-// A policy may save and delete models, its own object among them. A loop of policies and syncs that
-// wake each other ends when nothing changes any more. A kind may have several policies: all are run,
-// and all are run again if one of them fails.
+// A policy can change and delete models, also its own object. Policies and syncs that wake each other
+// stop when nothing changes any more. A kind can have several policies: all are called, and all are
+// called again if one of them fails.
 //
-// A Policy that is a [Deleter] too is called before a deleted object goes.
+// The Delete of a Policy that is also a [Deleter] is called before a deleted object is gone.
 type Policy[T model.Object] interface {
 	Create(ctx context.Context, obj T) error
 	Update(ctx context.Context, obj T) error
@@ -35,14 +36,14 @@ type Policy[T model.Object] interface {
 
 // Deleter is an optional ability of a [Syncer] or [Policy].
 //
-// Delete is called when the object is being deleted, also if Sync or Create never came to an end;
-// that of a Syncer when nothing depends on the object any more. It must succeed when the backend
-// knows nothing of the object. After that the object may go.
+// Delete is called when the object is being deleted, also if Sync or Create has never succeeded; the
+// Delete of a Syncer only when nothing depends on the object any more. It must succeed if the backend
+// does not know the object. The object is gone after it has succeeded.
 type Deleter[T model.Object] interface {
 	Delete(ctx context.Context, obj T) error
 }
 
-// PolicyFuncs makes a [Policy] of functions; a nil one does nothing. It has no Delete.
+// PolicyFuncs is a [Policy] made of functions. A nil function does nothing. It has no Delete.
 type PolicyFuncs[T model.Object] struct {
 	OnCreate, OnUpdate func(ctx context.Context, obj T) error
 }

@@ -22,12 +22,11 @@ var stepsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 	Help: "Outcomes of steps, by step, kind and state.",
 }, []string{"step", "kind", "state"})
 
-// undoing is when a clean-up is tried that nobody else asks for.
-var undoing = wait.Backoff{Steps: 5, Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1}
+// undoRetry says when [engine.undo] tries again.
+var undoRetry = wait.Backoff{Steps: 5, Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1}
 
-// store writes the outcome into the step's part of the status, if that is still what it was when the
-// object was observed. After a clean-up there is no status to write: with the finalizer the step's
-// interest in the object goes.
+// store writes the outcome into the step's part of the status, if nobody else has changed that part
+// since the object was observed. After a clean-up it removes the finalizer and writes no status.
 func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Verdict, res result) (*cloudevents.Event, error) {
 	c := classOf(res.err)
 	if o.obj.Deleting() && res.called && (res.err == nil || c.class == warning) {
@@ -40,7 +39,7 @@ func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Ve
 	err = e.models.SetStep(ctx, o.obj.Kind, o.live, e.step, outcome)
 	switch {
 	case errors.Is(err, model.ErrStepChanged):
-		return nil, fmt.Errorf("%w: another run was faster", errAgain)
+		return nil, fmt.Errorf("%w: another run has stored its outcome", errAgain)
 	case model.IsGone(err):
 		return nil, e.undo(ctx, r, o, res)
 	case err != nil:
@@ -50,7 +49,7 @@ func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Ve
 	return e.reply(o.obj, outcome), nil
 }
 
-// release takes the finalizer away: the step has cleaned up.
+// release removes the finalizer of a step that has cleaned up.
 func (e *engine) release(ctx context.Context, o *observation, v model.Verdict, res result) (*cloudevents.Event, error) {
 	last, err := e.models.RemoveFinalizer(ctx, o.obj.Kind, o.live, e.step)
 	if err != nil {
@@ -67,15 +66,15 @@ func (e *engine) release(ctx context.Context, o *observation, v model.Verdict, r
 	return e.event(o.obj, eventReaped, nil), nil
 }
 
-// undo cleans up behind a run whose object was removed by force (somebody took the finalizer away):
-// nobody else ever does it, so it tries more than once.
+// undo cleans up after a run whose object was removed by force: somebody has removed the finalizer. No
+// event will come for the object, so undo tries several times.
 func (e *engine) undo(ctx context.Context, r runner, o *observation, res result) error {
-	if !res.called || !r.holds() || o.obj.Deleting() {
-		return nil // There is nothing to undo, or it was cleaning up already.
+	if !res.called || !r.needsFinalizer() || o.obj.Deleting() {
+		return nil // There is nothing to undo, or this was the clean-up.
 	}
 	var last error
-	err := wait.ExponentialBackoffWithContext(ctx, undoing, func(ctx context.Context) (bool, error) {
-		_, last = e.call(ctx, o, cleaning(r, o.live))
+	err := wait.ExponentialBackoffWithContext(ctx, undoRetry, func(ctx context.Context) (bool, error) {
+		_, last = e.call(ctx, o, cleanUp(r, o.live))
 		return last == nil, nil
 	})
 	if err != nil {
@@ -85,15 +84,15 @@ func (e *engine) undo(ctx context.Context, r runner, o *observation, res result)
 	return nil
 }
 
-// report writes the one log line of an outcome and counts it.
+// report logs and counts an outcome.
 func (e *engine) report(ctx context.Context, obj *model.Snapshot, v model.Verdict, state, message string) {
 	stepsTotal.WithLabelValues(string(e.step), obj.Kind.GVK.Kind, state).Inc()
 	logging.FromContext(ctx).Infow(string(e.step)+" "+state, zap.Int64("generation", obj.Generation),
 		zap.String("due", string(v.Reason)), zap.String("detail", message))
 }
 
-// ReplyTypes are the CloudEvent types of the replies that tell of a new state, by step and state.
-// Nobody is told of a state that is not listed.
+// ReplyTypes are the CloudEvents types of the replies about a new state, by step and state. Other
+// states have no reply.
 var ReplyTypes = map[model.Step]map[model.State]string{
 	model.StepSync: {
 		model.StateOK:       "dev.xos-knative.model.synced",
@@ -106,10 +105,10 @@ var ReplyTypes = map[model.Step]map[model.State]string{
 	},
 }
 
-// eventReaped tells that the last step has cleaned up behind an object.
+// eventReaped is the type of the reply when the last step has cleaned up and the object can go.
 const eventReaped = "dev.xos-knative.model.reaped"
 
-// reply tells of a state that has changed.
+// reply makes the reply about a new state, nil if the state is the same as before.
 func (e *engine) reply(obj *model.Snapshot, outcome *model.StepStatus) *cloudevents.Event {
 	if before := obj.Status.Step(e.step); before != nil && before.State == outcome.State {
 		return nil
@@ -117,7 +116,7 @@ func (e *engine) reply(obj *model.Snapshot, outcome *model.StepStatus) *cloudeve
 	return e.event(obj, ReplyTypes[e.step][outcome.State], outcome)
 }
 
-// event makes a reply, none for a state that nobody is told of.
+// event makes a reply, nil for a state that has no type.
 func (e *engine) event(obj *model.Snapshot, eventType string, outcome *model.StepStatus) *cloudevents.Event {
 	if eventType == "" {
 		return nil

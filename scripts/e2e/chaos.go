@@ -42,7 +42,7 @@ func kill(ctx context.Context, ns, selector string) error {
 // working selects the pods of the functions that a changed model passes through.
 const working = "serving.knative.dev/service in (sync,policy)"
 
-// killFunctions kills these pods while they work, again and again.
+// killFunctions kills these pods while they work, several times.
 func (s *suite) killFunctions(ctx context.Context) error {
 	start := time.Now()
 	for round := range 3 {
@@ -97,7 +97,7 @@ func (s *suite) restarts(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := kill(ctx, namespace, sourcePods); err != nil {
+	if err := kill(ctx, system, sourcePods); err != nil {
 		return err
 	}
 	plane, err := dataPlane(ctx)
@@ -126,16 +126,16 @@ func (s *suite) restarts(ctx context.Context) error {
 // sourcePods selects the pod of the model source.
 const sourcePods = "sources.knative.dev/containerSource=modelsource"
 
-// withoutSource makes a change that nobody is there to see.
+// withoutSource makes a change while nothing watches.
 func (s *suite) withoutSource(ctx context.Context) error {
-	deployments, err := get[appsv1.DeploymentList](ctx, "deployments", "-l", sourcePods)
+	deployments, err := get[appsv1.DeploymentList](ctx, "deployments", "-n", system, "-l", sourcePods)
 	if err != nil {
 		return err
 	}
 	return s.changeDuring(ctx, "unseen", deployments.Items)
 }
 
-// withoutBroker makes a change whose events nobody takes.
+// withoutBroker makes a change while nothing takes events.
 func (s *suite) withoutBroker(ctx context.Context) error {
 	plane, err := dataPlane(ctx)
 	if err != nil {

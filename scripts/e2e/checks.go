@@ -16,17 +16,17 @@ type check struct {
 	run  func(*suite, context.Context) error
 }
 
-// errSkipped, wrapped, says why a check had nothing to check.
+// errSkipped is wrapped by the error of a check that had nothing to check.
 var errSkipped = errors.New("skipped")
 
 // checks lists everything in the order of running; each builds on those before it.
 func checks(o options) []check {
 	list := []check{
 		{"The cluster has Knative and nothing of ours", (*suite).empty},
-		{"Install: ko apply, everything gets Ready", (*suite).install},
+		{"Install: the core, then hello-world with one command; everything gets Ready", (*suite).install},
 		{"A second ko apply changes nothing", (*suite).installAgain},
 		{"Pod Security restricted is enforced and kept", (*suite).podSecurity},
-		{"The greeter's network policy means whom it should", (*suite).networkPolicy},
+		{"The greeter's network policy selects the right pods", (*suite).networkPolicy},
 		{"Each account may do what it needs, and nothing else", (*suite).rights},
 		{"At rest only the model source and the greeter have pods", (*suite).rest},
 		{"Cold and warm latency of each function", (*suite).latency},
@@ -41,6 +41,7 @@ func checks(o options) []check {
 		{"A model wakes exactly the functions that it needs, from zero", (*suite).woken},
 		{"Tutorial 8: a deletion takes the greeting back, then the object is gone", (*suite).deleted},
 		{"A TOSCA recipe is uploaded and deleted", (*suite).recipe},
+		{"A second synchronizer comes and goes while hello-world works", (*suite).another},
 		{"Function pods are killed while steps run", (*suite).killFunctions},
 		{"Source, broker and greeter restart during a burst", (*suite).restarts},
 		{"A change made while the source is down", (*suite).withoutSource},
@@ -48,12 +49,12 @@ func checks(o options) []check {
 	}
 	if o.overlays {
 		list = append(list,
-			check{"A second installation in another namespace", (*suite).elsewhere},
+			check{"A second hello-world in another namespace", (*suite).elsewhere},
 			check{"Sender identity: only the Trigger's events get in", (*suite).senderIdentity})
 	}
 	list = append(list, check{"Memory, CPU and image sizes", (*suite).sizes})
 	if !o.keep {
-		list = append(list, check{"Uninstall leaves nothing behind, whatever the greeter still has", (*suite).uninstallBusy})
+		list = append(list, check{"Removing hello-world, then the core, leaves nothing behind", (*suite).uninstallBusy})
 	}
 	if o.only != nil {
 		list = slices.DeleteFunc(list, func(c check) bool { return !o.only.MatchString(c.name) })

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// elsewhere installs the whole example once more, in another namespace of the
-// same cluster, and sees that each installation minds its own models.
+// elsewhere adds a second hello-world in another namespace, on the same core, and checks
+// that each one works on its own models only.
 func (s *suite) elsewhere(ctx context.Context) error {
 	if err := provideVolume(ctx, second); err != nil {
 		return err
@@ -16,7 +16,7 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	if err := applyOverlay(ctx, "config/overlays/namespace"); err != nil {
 		return err
 	}
-	if err := waitInstalled(ctx, second); err != nil {
+	if err := waitInstalled(ctx, second, system); err != nil {
 		return err
 	}
 	if err := applyIn(ctx, second, newService("elsewhere", "Jhon Snow"), newInstance("elsewhere", "Meera Reed", "elsewhere")); err != nil {
@@ -30,22 +30,7 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	if err := want(http.StatusAccepted, a, err); err != nil {
 		return err
 	}
-	greeter, err := s.linkTo("http://greeter." + second + ".svc.cluster.local")
-	if err != nil {
-		return err
-	}
-	if err := until(ctx, "the second greeter greets a model and an event", func() error {
-		a, err := greeter.curl(ctx, "/greetings")
-		if err := want(http.StatusOK, a, err); err != nil {
-			return err
-		}
-		for _, guest := range []string{"Meera Reed", "Jojen Reed"} {
-			if !strings.Contains(a.body, "Jhon Snow is saying hello to "+guest) {
-				return fmt.Errorf("it does not greet %s: %s", guest, a.body)
-			}
-		}
-		return nil
-	}); err != nil {
+	if err := s.secondGreets(ctx, "Meera Reed", "Jojen Reed"); err != nil {
 		return err
 	}
 	if _, err := kubectl(ctx, "wait", "-n", second, "hwsi", "--all", "--for=condition=Ready", timeout); err != nil {
@@ -55,23 +40,36 @@ func (s *suite) elsewhere(ctx context.Context) error {
 	if err := s.converged(ctx); err != nil {
 		return err
 	}
-	return removeElsewhere(ctx)
+	// The definitions are needed as long as anybody has models of them.
+	if err := remove(ctx, "helloworld"); err == nil || !strings.Contains(err.Error(), "objects in other namespaces: "+second) {
+		return fmt.Errorf("removing the first hello-world before the second: expected a refusal, got %v", err)
+	}
+	fmt.Println("    refused, as it has to be: the second needs the definitions")
+	if err := remove(ctx, "config/overlays/namespace"); err != nil {
+		return err
+	}
+	if err := s.converged(ctx); err != nil {
+		return err
+	}
+	return until(ctx, "nothing of the second is left", func() error { return leftovers(ctx, second) })
 }
 
-// removeElsewhere removes the second installation, or what is left of it, as
-// the overlay says.
-func removeElsewhere(ctx context.Context) error {
-	for _, args := range [][]string{
-		{"delete", "pingsource/pull", "trigger/event", "-n", second, "--ignore-not-found"},
-		{"delete", "models", "-n", second, "--all", timeout},
-		{"delete", "sources,triggers,brokers.eventing.knative.dev,ksvc,deployments", "-n", second, "--all", timeout},
-		{"wait", "pods", "-n", second, "--all", "--for=delete", timeout},
-		{"delete", "namespace", second, "--ignore-not-found", timeout},
-		{"delete", "clusterrolebinding", "synchronizer-model-definitions-" + second, "--ignore-not-found"},
-	} {
-		if _, err := kubectl(ctx, args...); err != nil {
+// secondGreets waits until the second greeter greets these guests.
+func (s *suite) secondGreets(ctx context.Context, guests ...string) error {
+	greeter, err := s.linkTo("http://greeter." + second + ".svc.cluster.local")
+	if err != nil {
+		return err
+	}
+	return until(ctx, "the second greeter greets a model and an event", func() error {
+		a, err := greeter.curl(ctx, "/greetings")
+		if err := want(http.StatusOK, a, err); err != nil {
 			return err
 		}
-	}
-	return nil
+		for _, guest := range guests {
+			if !strings.Contains(a.body, "Jhon Snow is saying hello to "+guest) {
+				return fmt.Errorf("it does not greet %s: %s", guest, a.body)
+			}
+		}
+		return nil
+	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,6 +22,18 @@ import (
 // folders of this machine.
 const storageClass = "greeter-e2e"
 
+// synchronizer is one that e2e installs: its namespace, and the argument with which
+// scripts/remove.sh removes it.
+type synchronizer struct{ ns, remove string }
+
+// synchronizers are all of them, the core last.
+var synchronizers = []synchronizer{
+	{library, libraryDir},
+	{second, "config/overlays/namespace"},
+	{namespace, "helloworld"},
+	{system, "core"},
+}
+
 // empty checks that there is a cluster with Knative, and room for us.
 func (s *suite) empty(ctx context.Context) error {
 	for _, crd := range []string{"services.serving.knative.dev", "triggers.eventing.knative.dev"} {
@@ -30,29 +41,54 @@ func (s *suite) empty(ctx context.Context) error {
 			return fmt.Errorf("the cluster lacks Knative Serving or Eventing: %w", err)
 		}
 	}
-	found, err := kubectl(ctx, "get", "namespace", namespace, second, "--ignore-not-found", "-o", "name")
-	if err != nil {
-		return err
+	var there []synchronizer
+	for _, c := range synchronizers {
+		found, err := kubectl(ctx, "get", "namespace", c.ns, "--ignore-not-found", "-o", "name")
+		if err != nil {
+			return err
+		}
+		if found != "" {
+			there = append(there, c)
+		}
 	}
-	if found == "" {
-		return provideVolume(ctx, namespace)
-	}
-	if !s.force {
-		return fmt.Errorf("there is already %s: remove it as the README says, or run with ARGS=-force, which deletes it and all models in it", strings.ReplaceAll(found, "\n", " and "))
-	}
-	// What a check has left that failed may not be able to clean up behind its models.
-	for _, folder := range []string{"config", "eventing"} {
-		if _, err := s.koApply(ctx, folder); err != nil {
+	if len(there) > 0 {
+		if !s.force {
+			return fmt.Errorf("there are already namespaces of ours: %v; remove them as the README says, or run with ARGS=-force, which deletes them and all models in them", there)
+		}
+		if err := s.clear(ctx, there); err != nil {
 			return err
 		}
 	}
-	if err := removeElsewhere(ctx); err != nil {
-		return err
-	}
-	if err := s.uninstall(ctx); err != nil {
-		return err
-	}
 	return provideVolume(ctx, namespace)
+}
+
+// clear removes what a check has left that failed. Its functions may be broken, so
+// they are installed again first: the models need them to be cleaned up.
+func (s *suite) clear(ctx context.Context, there []synchronizer) error {
+	if err := s.addEverything(ctx); err != nil {
+		return err
+	}
+	for _, c := range there {
+		var err error
+		switch c.ns {
+		case library:
+			err = s.koApply(ctx, libraryDir+"/config", libraryDir+"/eventing")
+		case second:
+			err = applyOverlay(ctx, c.remove)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range synchronizers {
+		if !slices.Contains(there, c) && c.ns != namespace && c.ns != system {
+			continue
+		}
+		if err := remove(ctx, c.remove); err != nil {
+			return err
+		}
+	}
+	return removeVolumes(ctx)
 }
 
 // provideVolume makes a volume for the greeter of a namespace if the cluster
@@ -128,7 +164,6 @@ func removeVolumes(ctx context.Context) error {
 
 // installables wait for their condition after an install.
 var installables = []struct{ resources, condition string }{
-	{"crd", "Established"},
 	{"deployment", "Available"},
 	{"ksvc", "Ready"},
 	{"brokers.eventing.knative.dev", "Ready"},
@@ -136,42 +171,66 @@ var installables = []struct{ resources, condition string }{
 	{"sources", "Ready"},
 }
 
-// install installs as the README says.
+// install installs the core, and then adds hello-world with one command.
 func (s *suite) install(ctx context.Context) error {
-	for _, folder := range []string{"config", "eventing"} {
-		if _, err := s.koApply(ctx, folder); err != nil {
-			return err
-		}
-	}
-	start := time.Now()
-	if err := waitInstalled(ctx, namespace); err != nil {
+	if err := s.koApply(ctx, "config/core", "eventing/core"); err != nil {
 		return err
 	}
-	s.measured("install", "from the end of ko apply until everything is Ready", time.Since(start))
+	if err := waitInstalled(ctx, system); err != nil {
+		return err
+	}
+	if err := s.koApply(ctx, "config/helloworld", "eventing/helloworld"); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := waitInstalled(ctx, namespace, system); err != nil {
+		return err
+	}
+	s.measured("hello-world", "from the end of ko apply until everything is Ready", time.Since(start))
 	return nil
 }
 
-// waitInstalled waits until everything of a namespace is as it should be.
-func waitInstalled(ctx context.Context, ns string) error {
-	for _, i := range installables {
-		args := []string{"wait", "-n", ns, "--for=condition=" + i.condition, i.resources, "--all", timeout}
-		if i.resources == "crd" {
-			args = []string{"wait", "--for=condition=" + i.condition, "crd", "-l", model.LabelModel + "=true", timeout}
-		}
-		if _, err := kubectl(ctx, args...); err != nil {
-			return err
+// addEverything applies everything there is, in the one order that fits a cluster with
+// nothing of ours.
+func (s *suite) addEverything(ctx context.Context) error {
+	if err := s.koApply(ctx, "config"); err != nil {
+		return err
+	}
+	return s.koApply(ctx, "eventing")
+}
+
+// waitInstalled waits until everything of some namespaces is as it should be.
+func waitInstalled(ctx context.Context, namespaces ...string) error {
+	if _, err := kubectl(ctx, "wait", "--for=condition=Established", "crd", "-l", model.LabelModel+"=true", timeout); err != nil {
+		return err
+	}
+	for _, ns := range namespaces {
+		for _, i := range installables {
+			found, err := output(ctx, "", "kubectl", "get", i.resources, "-n", ns, "-o", "name")
+			if err != nil {
+				return err
+			}
+			if found == "" {
+				continue // kubectl waits for nothing with an error.
+			}
+			if _, err := kubectl(ctx, "wait", "-n", ns, "--for=condition="+i.condition, i.resources, "--all", timeout); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// koApply builds, pushes and applies, and returns what kubectl did.
-func (s *suite) koApply(ctx context.Context, folder string) ([]string, error) {
-	show("ko", "apply", "-R", "-f", folder)
-	out, err := output(ctx, "", "ko", "apply", "-R", "-f", folder)
-	lines := strings.Split(out, "\n")
-	fmt.Printf("    %d resources\n", len(lines))
-	return lines, err
+// koApply builds, pushes and applies folders with one command.
+func (s *suite) koApply(ctx context.Context, folders ...string) error {
+	args := []string{"apply", "-R"}
+	for _, f := range folders {
+		args = append(args, "-f", f)
+	}
+	show("ko", args...)
+	out, err := output(ctx, "", "ko", args...)
+	fmt.Printf("    %d resources\n", len(strings.Split(out, "\n")))
+	return err
 }
 
 // installAgain applies everything once more: neither a resource nor a pod changes.
@@ -180,18 +239,8 @@ func (s *suite) installAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, folder := range []string{"config", "eventing"} {
-		lines, err := s.koApply(ctx, folder)
-		if err != nil {
-			return err
-		}
-		for _, line := range lines {
-			// "configured" may stand there for a Knative Service that does not
-			// change: kubectl cannot merge the fields that Knative fills in.
-			if strings.HasSuffix(line, " created") {
-				return fmt.Errorf("ko apply -R -f %s: expected nothing to change, got %q", folder, line)
-			}
-		}
+	if err := s.addEverything(ctx); err != nil {
+		return err
 	}
 	after, err := fingerprint(ctx)
 	if err != nil {
@@ -201,17 +250,20 @@ func (s *suite) installAgain(ctx context.Context) error {
 	return expect(diff == "", "kind, name, uid and generation, -before +after:\n%s", diff)
 }
 
-// fingerprint lists what can be changed by applying, and what the controllers
-// make of it, with generations. The autoscaler changes Deployments of
-// revisions, so those are left out.
+// fingerprint lists what an installation makes, and what the controllers make of it,
+// with generations. The autoscaler changes Deployments of revisions, so those are left
+// out.
 func fingerprint(ctx context.Context) ([]string, error) {
 	var all []string
 	for _, args := range [][]string{
-		{"ksvc,revisions,services,roles,rolebindings,persistentvolumeclaims,brokers,triggers,sources"},
-		{"deployments", "-l", "!serving.knative.dev/revision"},
+		{"crd", "-l", model.LabelModel},
+		{"ksvc,revisions,services,serviceaccounts,roles,rolebindings,persistentvolumeclaims,brokers,triggers,sources,eventtypes", "-n", namespace},
+		{"ksvc,revisions,services,serviceaccounts,roles,rolebindings,brokers,triggers,sources,eventtypes", "-n", system},
+		{"deployments", "-l", "!serving.knative.dev/revision", "-n", namespace},
+		{"deployments", "-l", "!serving.knative.dev/revision", "-n", system},
 	} {
-		out, err := output(ctx, "", "kubectl", append([]string{"get", "-n", namespace,
-			"-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`}, args...)...)
+		out, err := output(ctx, "", "kubectl", append([]string{"get",
+			"-o", `jsonpath={range .items[*]}{.kind} {.metadata.namespace} {.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`}, args...)...)
 		if err != nil {
 			return nil, err
 		}
@@ -240,73 +292,59 @@ func (s *suite) uninstallBusy(ctx context.Context) error {
 	return s.uninstall(ctx)
 }
 
-// uninstall removes everything in the order of the README.
-func (s *suite) uninstall(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
-	defer cancel()
-	definitions, err := output(ctx, "", "kubectl", "get", "crd", "-l", model.LabelModel+"=true", "-o", "name")
+// remove removes a synchronizer, or the core, with one command.
+func remove(ctx context.Context, what string) error {
+	show("scripts/remove.sh", what)
+	out, err := output(ctx, "", "scripts/remove.sh", what)
 	if err != nil {
 		return err
 	}
-	// What makes models goes first: a model of later would lose its functions
-	// before it was cleaned up, and hold back its definition for ever.
-	if _, err := kubectl(ctx, "delete", "pingsource/pull", "trigger/event", "--ignore-not-found"); err != nil {
+	fmt.Println("    " + out[strings.LastIndex(out, "\n")+1:])
+	return nil
+}
+
+// uninstall removes hello-world, and then the core, which does not go before.
+func (s *suite) uninstall(ctx context.Context) error {
+	if err := remove(ctx, "core"); err == nil || !strings.Contains(err.Error(), "still needs the core") {
+		return fmt.Errorf("removing the core before hello-world: expected a refusal, got %v", err)
+	}
+	fmt.Println("    refused, as it has to be: hello-world needs it")
+	start := time.Now()
+	if err := remove(ctx, "helloworld"); err != nil {
 		return err
 	}
-	if definitions != "" { // Else there are no models, and no such category.
-		// A tick that is under way may make one more.
-		if err := until(ctx, "no model is left", func() error {
-			if _, err := kubectl(ctx, "delete", "models", "--all", timeout); err != nil {
-				return err
-			}
-			left, err := output(ctx, "", "kubectl", "get", "models", "-n", namespace, "-o", "name")
-			if err != nil {
-				return err
-			}
-			return expect(left == "", "%s", left)
-		}); err != nil {
-			return err
-		}
+	s.measured("hello-world", "scripts/remove.sh", time.Since(start))
+	if err := until(ctx, "nothing of hello-world is left", func() error { return leftovers(ctx, namespace) }); err != nil {
+		return err
 	}
-	for _, args := range [][]string{
-		{"delete", "-k", "eventing", "--ignore-not-found"},
-		// A namespace with pods in it takes minutes to go: first the pods.
-		{"delete", "-k", "config/functions", "--ignore-not-found"},
-		{"wait", "--for=delete", "pods", "-l", "serving.knative.dev/service", timeout},
-		{"delete", "-k", "config", "--ignore-not-found"},
-	} {
-		show("kubectl", append([]string{"-n", namespace}, args...)...)
-		if _, err := output(ctx, "", "kubectl", append([]string{"-n", namespace}, args...)...); err != nil {
-			return err
-		}
+	if err := remove(ctx, "core"); err != nil {
+		return err
 	}
 	if err := removeVolumes(ctx); err != nil {
 		return err
 	}
-	return until(ctx, "nothing is left", func() error { return leftovers(ctx) })
+	return until(ctx, "nothing is left", func() error {
+		return leftovers(ctx, namespace, system, second, library, "xos-knative.dev", "synchronizer-")
+	})
 }
 
-// leftovers looks for anything of ours.
-func leftovers(ctx context.Context) error {
-	out, err := output(ctx, "", "kubectl", "get", "namespaces,crd,clusterroles,clusterrolebindings,persistentvolumes,storageclasses", "-o", "json")
-	if err != nil {
-		return err
-	}
-	var list struct {
-		Items []struct {
-			Kind     string
-			Metadata struct{ Name string }
-			Spec     struct{ ClaimRef corev1.ObjectReference }
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &list); err != nil {
-		return err
-	}
+// leftovers looks for anything of the whole cluster, or in the namespace of the core,
+// whose name contains one of the words.
+func leftovers(ctx context.Context, words ...string) error {
 	var left []string
-	for _, o := range list.Items {
-		name := o.Metadata.Name
-		if name == namespace || name == second || strings.HasPrefix(name, storageClass) || strings.Contains(name, "xos-knative.dev") || strings.HasPrefix(name, "synchronizer-") || o.Spec.ClaimRef.Namespace == namespace {
-			left = append(left, o.Kind+" "+name)
+	for _, args := range [][]string{
+		{"namespaces,crd,clusterroles,clusterrolebindings"},
+		{"triggers,ksvc,roles,rolebindings,serviceaccounts", "-n", system},
+	} {
+		out, err := output(ctx, "", "kubectl", append([]string{"get", "--ignore-not-found", "-o", "name"}, args...)...)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(out) {
+			_, name, _ := strings.Cut(strings.TrimSpace(line), "/")
+			if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(name, w) }) {
+				left = append(left, strings.TrimSpace(line))
+			}
 		}
 	}
 	return expect(len(left) == 0, "left: %s", strings.Join(left, ", "))

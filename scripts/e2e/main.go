@@ -1,6 +1,6 @@
-// E2e checks the project on a real cluster with Knative: it installs from
-// nothing, walks through the tutorial, breaks what can break, measures, and
-// uninstalls. It works with ko, kubectl and curl as a user would, prints every
+// E2e checks the project on a real cluster with Knative: it installs from nothing, walks
+// through the tutorial, breaks what can break, adds and removes a second synchronizer,
+// measures, and uninstalls. It works with ko, kubectl and curl as a user would, prints every
 // command, and ends with a table of what was checked and how long it took.
 //
 // It uses whatever cluster KUBECONFIG points to and whatever registry
@@ -34,7 +34,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.force, "force", false, "remove an installation that is there already, with all its models")
 	flag.BoolVar(&o.keep, "keep", false, "do not uninstall at the end")
-	flag.BoolVar(&o.overlays, "overlays", false, "check a second installation in another namespace and sender identity too: turns Knative's feature authentication-oidc on for a while")
+	flag.BoolVar(&o.overlays, "overlays", false, "also check a second hello-world in another namespace, and sender identity: turns Knative's feature authentication-oidc on for a while")
 	flag.IntVar(&o.burst, "burst", 200, "how many changes the restarts have to survive")
 	flag.Func("only", "run only the checks whose name `matches` this regular expression, on what is installed already", func(v string) (err error) {
 		o.only, err = regexp.Compile(v)
@@ -55,7 +55,7 @@ func run(ctx context.Context, o options) error {
 	s := &suite{options: o, peak: map[string]usage{}}
 	defer s.closeLinks()
 	err := s.runAll(ctx, checks(o))
-	// Whatever happened, Knative is left as it was found.
+	// In any case, Knative is left as it was found.
 	restored := s.restoreAll(context.WithoutCancel(ctx))
 	s.printTable()
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -55,12 +56,12 @@ const warmCalls = 20
 // sends is well formed and asks for nothing, so this is the cost of the way:
 // ingress, activator, pod, function.
 func (s *suite) latency(ctx context.Context) error {
-	names, err := functions()
+	all, err := functions()
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		l, err := s.linkToAddressable(ctx, namespace, "ksvc", name)
+	for _, f := range all {
+		l, err := s.linkToAddressable(ctx, f.ns, "ksvc", f.name)
 		if err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (s *suite) latency(ctx context.Context) error {
 		var cold *answer
 		// A function that must not be called like this answers 4xx; also that is an answer.
 		args := nothing
-		if name == "tosca" {
+		if f.name == "tosca" {
 			args = []string{"-X", "POST"}
 		}
 		cold, err = l.call(ctx, "/", args...)
@@ -79,7 +80,7 @@ func (s *suite) latency(ctx context.Context) error {
 			return err
 		}
 		if cold.code >= http.StatusInternalServerError {
-			return fmt.Errorf("%s: %d %s", name, cold.code, cold.body)
+			return fmt.Errorf("%s: %d %s", f.name, cold.code, cold.body)
 		}
 		var warm []time.Duration
 		for range warmCalls {
@@ -90,7 +91,7 @@ func (s *suite) latency(ctx context.Context) error {
 			warm = append(warm, a.took)
 		}
 		slices.Sort(warm)
-		s.note("function "+name, fmt.Sprintf("first answer from zero pods; median of %d more", warmCalls),
+		s.note("function "+f.name, fmt.Sprintf("first answer from zero pods; median of %d more", warmCalls),
 			seconds(cold.took)+"; "+seconds(warm[len(warm)/2]))
 	}
 	return nil
@@ -118,13 +119,13 @@ func (s *suite) sampleUsage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pods, err := get[corev1.PodList](ctx, "pods")
+	all, err := pods(ctx)
 	if err != nil {
 		return err
 	}
-	program := map[string]string{}
-	for i := range pods.Items {
-		program[pods.Items[i].Name] = programOf(&pods.Items[i])
+	program := map[types.NamespacedName]string{}
+	for i := range all {
+		program[types.NamespacedName{Namespace: all[i].Namespace, Name: all[i].Name}] = programOf(&all[i])
 	}
 	for node := range strings.Lines(nodes) {
 		node = strings.TrimPrefix(strings.TrimSpace(node), "node/")
@@ -138,8 +139,8 @@ func (s *suite) sampleUsage(ctx context.Context) error {
 		}
 		s.mu.Lock()
 		for _, p := range stats.Pods {
-			name, ours := program[p.PodRef.Name]
-			if p.PodRef.Namespace != namespace || !ours {
+			name, ours := program[types.NamespacedName{Namespace: p.PodRef.Namespace, Name: p.PodRef.Name}]
+			if !ours {
 				continue
 			}
 			for _, c := range p.Containers {
@@ -169,38 +170,52 @@ func (s *suite) watchUsage(ctx context.Context) (stop func()) {
 // sizes reports the usage that was seen and the size of the images.
 func (s *suite) sizes(ctx context.Context) error {
 	if err := s.sampleUsage(ctx); err != nil {
-		return fmt.Errorf("%w: the nodes do not tell: %w", errSkipped, err)
+		return fmt.Errorf("%w: the nodes do not say: %w", errSkipped, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.peak)) {
 		peak := s.peak[name]
 		s.note(name, "memory, largest working set seen", fmt.Sprintf("%.0f MiB", float64(peak.workingSetBytes)/(1<<20)))
 		s.note(name, "CPU, most used between two looks of the kubelet", fmt.Sprintf("%.0f m", float64(peak.nanoCores)/1e6))
 	}
+	return s.imageSizes(ctx)
+}
+
+// imageSizes reports the size of each image that the core and hello-world run.
+func (s *suite) imageSizes(ctx context.Context) error {
 	nodes, err := get[corev1.NodeList](ctx, "nodes")
 	if err != nil {
 		return err
 	}
-	pods, err := output(ctx, "", "kubectl", "get", "revisions,deployments", "-n", namespace, "-o",
-		`jsonpath={range .items[*]}{.spec.containers[*].image} {.spec.template.spec.containers[*].image}{"\n"}{end}`)
-	if err != nil {
-		return err
+	var used string
+	for _, ns := range []string{system, namespace} {
+		images, err := output(ctx, "", "kubectl", "get", "revisions,deployments", "-n", ns, "-o",
+			`jsonpath={range .items[*]}{.spec.containers[*].image} {.spec.template.spec.containers[*].image}{"\n"}{end}`)
+		if err != nil {
+			return err
+		}
+		used += images + "\n"
 	}
 	seen := map[string]bool{}
 	for _, n := range nodes.Items {
 		for _, i := range n.Status.Images {
 			for _, name := range i.Names {
-				if !strings.Contains(pods, name) || seen[name] {
+				if !strings.Contains(used, name) || seen[name] {
 					continue
 				}
 				seen[name] = true
-				short := name[strings.LastIndex(name, "/")+1:]
-				short, _, _ = strings.Cut(short, "@")
-				if cut := strings.LastIndex(short, "-"); cut > 0 {
-					short = short[:cut] // ko's hash of the import path
-				}
-				s.note(short, "image, as the registry sends it", fmt.Sprintf("%.1f MB", float64(i.SizeBytes)/1e6))
+				s.note(programOfImage(name), "image, as the registry sends it", fmt.Sprintf("%.1f MB", float64(i.SizeBytes)/1e6))
 			}
 		}
 	}
 	return nil
+}
+
+// programOfImage is the program in an image that ko has made.
+func programOfImage(image string) string {
+	program := image[strings.LastIndex(image, "/")+1:]
+	program, _, _ = strings.Cut(program, "@")
+	if cut := strings.LastIndex(program, "-"); cut > 0 {
+		program = program[:cut] // ko's hash of the import path
+	}
+	return program
 }

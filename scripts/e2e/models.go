@@ -37,7 +37,7 @@ func services(ctx context.Context) ([]v1alpha1.HelloWorldService, error) {
 	return list.Items, nil
 }
 
-// isTrue tells whether the condition holds for the object as it is now.
+// isTrue reports whether the condition holds for the object as it is now.
 func isTrue(status *model.Status, generation int64, condition apis.ConditionType) bool {
 	return status.ObservedGeneration == generation &&
 		slices.ContainsFunc(status.Conditions, func(c apis.Condition) bool {
@@ -45,7 +45,7 @@ func isTrue(status *model.Status, generation int64, condition apis.ConditionType
 		})
 }
 
-// gone waits until an object is gone.
+// gone waits until an object in the namespace of hello-world is gone.
 func gone(ctx context.Context, resource, name string) error {
 	return until(ctx, resource+" "+name+" is gone", func() error {
 		out, err := output(ctx, "", "kubectl", "get", resource, name, "-n", namespace, "--ignore-not-found", "-o", "name")
@@ -56,8 +56,8 @@ func gone(ctx context.Context, resource, name string) error {
 	})
 }
 
-// greetings are those that the greeter has of a model; what its users asked
-// for itself, and nobody declared, is its own business.
+// greetings are those that the greeter has from models. It may have others, which its
+// users asked for.
 func (s *suite) greetings(ctx context.Context) ([]api.Greeting, error) {
 	l, err := s.greeter()
 	if err != nil {
@@ -109,8 +109,8 @@ func (s *suite) greets(ctx context.Context, guest, message string) error {
 	})
 }
 
-// converged tells whether all models are Ready, and the greeter has exactly
-// what they declare.
+// converged reports whether all models are Ready, and the greeter has exactly what they
+// declare.
 func (s *suite) converged(ctx context.Context) error {
 	all, err := instances(ctx)
 	if err != nil {
@@ -168,14 +168,28 @@ func apply(ctx context.Context, objects ...any) error {
 }
 
 func applyIn(ctx context.Context, ns string, objects ...any) error {
-	// A List is one document, so that kubectl needs no file.
-	list := map[string]any{"apiVersion": "v1", "kind": "List", "items": objects}
-	b, err := json.Marshal(list)
+	list, err := listOf(objects)
 	if err != nil {
 		return err
 	}
-	_, err = kubectlStdin(ctx, string(b), "apply", "-n", ns, "-f", "-")
+	_, err = kubectlStdin(ctx, list, "apply", "-n", ns, "-f", "-")
 	return err
+}
+
+// applyQuietly is apply without the command.
+func applyQuietly(ctx context.Context, objects ...any) error {
+	list, err := listOf(objects)
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, list, "kubectl", "apply", "-n", namespace, "-f", "-")
+	return err
+}
+
+// listOf makes one document of objects, so that kubectl needs no file.
+func listOf(objects []any) (string, error) {
+	b, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
+	return string(b), err
 }
 
 func newService(name, from string) any {

@@ -15,8 +15,8 @@ import (
 // oidcFeature is the key of Knative's ConfigMap config-features that turns sender identity on.
 const oidcFeature = "authentication-oidc"
 
-// senderIdentity turns Knative's feature on, installs the overlay, and sees
-// that events of the Triggers and sources get in, and nobody else's.
+// senderIdentity turns Knative's feature on, installs the overlay, and checks that events
+// of the Triggers and sources get in, and no others.
 func (s *suite) senderIdentity(ctx context.Context) error {
 	// An instance without an owner is given to the only service; those of the
 	// checks before are many.
@@ -37,30 +37,31 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 	if err := applyOverlay(ctx, "config/overlays/oidc"); err != nil {
 		return err
 	}
-	if err := waitInstalled(ctx, namespace); err != nil {
+	if err := waitInstalled(ctx, system, namespace); err != nil {
 		return err
 	}
 	if err := until(ctx, "Brokers announce an audience, Triggers have an account, senders a token", func() error { return identities(ctx) }); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.identifiedEvents, s.strangersRefused} {
+	for _, step := range []func(context.Context) error{s.identifiedEvents, s.strangersRefused, s.strangerTokens} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	// Back to where the check began, in the order of an uninstallation.
+	// Back to where the check began: first the models, so that they are cleaned up.
 	if _, err := kubectl(ctx, "delete", "models", "--all", timeout); err != nil {
 		return err
 	}
 	if err := setFeature(ctx, before); err != nil {
 		return err
 	}
-	for _, folder := range []string{"config", "eventing"} {
-		if _, err := s.koApply(ctx, folder); err != nil {
-			return err
-		}
+	if err := s.addEverything(ctx); err != nil {
+		return err
 	}
-	return waitInstalled(ctx, namespace)
+	if _, err := kubectl(ctx, "delete", "-n", system, "role/deadletter-replay", "rolebinding/deadletter-replay"); err != nil {
+		return err
+	}
+	return waitInstalled(ctx, system, namespace)
 }
 
 func setFeature(ctx context.Context, value string) error {
@@ -81,33 +82,35 @@ func applyOverlay(ctx context.Context, overlay string) error {
 	return err
 }
 
-// identities tells whether Knative has given everybody what sender identity takes.
+// identities reports whether Knative has given everybody what sender identity takes.
 func identities(ctx context.Context) error {
-	brokers, err := get[eventingv1.BrokerList](ctx, "brokers.eventing.knative.dev")
-	if err != nil {
-		return err
-	}
-	for _, b := range brokers.Items {
-		if b.Status.Address == nil || b.Status.Address.Audience == nil {
-			return fmt.Errorf("broker %s has no audience", b.Name)
+	for _, ns := range []string{system, namespace} {
+		brokers, err := get[eventingv1.BrokerList](ctx, "brokers.eventing.knative.dev", "-n", ns)
+		if err != nil {
+			return err
+		}
+		for _, b := range brokers.Items {
+			if b.Status.Address == nil || b.Status.Address.Audience == nil {
+				return fmt.Errorf("broker %s has no audience", b.Name)
+			}
+		}
+		triggers, err := get[eventingv1.TriggerList](ctx, "triggers.eventing.knative.dev", "-n", ns)
+		if err != nil {
+			return err
+		}
+		for _, t := range triggers.Items {
+			if t.Status.Auth == nil || t.Status.Auth.ServiceAccountName == nil || t.Status.SubscriberAudience == nil {
+				return fmt.Errorf("trigger %s has no account or audience", t.Name)
+			}
 		}
 	}
-	triggers, err := get[eventingv1.TriggerList](ctx, "triggers.eventing.knative.dev")
-	if err != nil {
-		return err
-	}
-	for _, t := range triggers.Items {
-		if t.Status.Auth == nil || t.Status.Auth.ServiceAccountName == nil || t.Status.SubscriberAudience == nil {
-			return fmt.Errorf("trigger %s has no account or audience", t.Name)
-		}
-	}
-	for _, selector := range []string{"app=greeter", sourcePods} {
-		pods, err := get[corev1.PodList](ctx, "pods", "-l", selector)
+	for _, sender := range []struct{ ns, selector string }{{namespace, "app=greeter"}, {system, sourcePods}} {
+		pods, err := get[corev1.PodList](ctx, "pods", "-n", sender.ns, "-l", sender.selector)
 		if err != nil {
 			return err
 		}
 		if len(pods.Items) != 1 || !hasVolume(&pods.Items[0], "oidc-token") {
-			return fmt.Errorf("%d pods of %s, expected one with a token", len(pods.Items), selector)
+			return fmt.Errorf("%d pods of %s, expected one with a token", len(pods.Items), sender.selector)
 		}
 	}
 	return nil
@@ -122,7 +125,7 @@ func hasVolume(pod *corev1.Pod, name string) bool {
 	return false
 }
 
-// identifiedEvents sees all ways of events work with tokens.
+// identifiedEvents checks that every way of events works with tokens.
 func (s *suite) identifiedEvents(ctx context.Context) error {
 	if err := apply(ctx, newService("identified", "Jhon Snow"), newInstance("identified", "Ygritte", "identified")); err != nil {
 		return err
@@ -139,24 +142,15 @@ func (s *suite) identifiedEvents(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	greeter, err := s.greeter()
-	if err != nil {
-		return err
-	}
-	a, err := greeter.shown(ctx, "/greetings", jsonBody("POST", `{"name": "Identified guest", "hello_to": "Tormund"}`)...)
-	if err := want(http.StatusCreated, a, err); err != nil {
+	if err := s.requested(ctx, "Tormund"); err != nil {
 		return err
 	}
 	if err := s.greets(ctx, "Tormund", "Jhon Snow is saying hello to Tormund"); err != nil {
 		return err
 	}
-	// The publisher is somebody of the namespace with a token for the Broker; the
-	// dead letter comes with the Trigger's, the replay with the function's own.
-	broker, err := get[eventingv1.Broker](ctx, "brokers.eventing.knative.dev", "events")
-	if err != nil {
-		return err
-	}
-	token, err := output(ctx, "", "kubectl", "create", "token", "greeter", "-n", namespace, "--audience="+*broker.Status.Address.Audience)
+	// The publisher is somebody of the namespace with a token for the Broker. The dead
+	// letter comes with the Trigger's token, the replay with that of function deadletter.
+	token, err := brokerToken(ctx, namespace, "greeter")
 	if err != nil {
 		return err
 	}
@@ -166,49 +160,34 @@ func (s *suite) identifiedEvents(ctx context.Context) error {
 	return s.pulled(ctx)
 }
 
-// strangersRefused sends to functions what their Triggers did not send.
+// brokerToken is a token of an account for Broker events of its namespace.
+func brokerToken(ctx context.Context, ns, account string) (string, error) {
+	broker, err := get[eventingv1.Broker](ctx, "brokers.eventing.knative.dev", "events", "-n", ns)
+	if err != nil {
+		return "", err
+	}
+	return output(ctx, "", "kubectl", "create", "token", account, "-n", ns, "--audience="+*broker.Status.Address.Audience)
+}
+
+// strangersRefused sends to functions and to a Broker without a token.
 func (s *suite) strangersRefused(ctx context.Context) error {
-	names, err := functions()
+	all, err := functions()
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if name == "tosca" { // Called by users, with tokens of their own.
+	for _, f := range all {
+		if f.name == "tosca" { // Users call it, with tokens of their own.
 			continue
 		}
-		l, err := s.linkToAddressable(ctx, namespace, "ksvc", name)
+		l, err := s.linkToAddressable(ctx, f.ns, "ksvc", f.name)
 		if err != nil {
 			return err
 		}
 		a, err := l.curl(ctx, "/", nothing...)
 		if err := want(http.StatusUnauthorized, a, err); err != nil {
-			return fmt.Errorf("%s without a token: %w", name, err)
+			return fmt.Errorf("%s without a token: %w", f.name, err)
 		}
-		fmt.Printf("    %s without a token: %d\n", name, a.code)
-	}
-	const audience = "serving.knative.dev/service/" + namespace + "/sync"
-	function, err := s.linkToAddressable(ctx, namespace, "ksvc", "sync")
-	if err != nil {
-		return err
-	}
-	for _, stranger := range []struct {
-		what, account, audience string
-		code                    int
-	}{
-		{"a token for another audience", "sync-oidc-eventing.knative.dev-trigger", "somebody-else", http.StatusUnauthorized},
-		{"another account's token", "policy", audience, http.StatusForbidden},
-		// It gets in, and is told that its event is none.
-		{"the Trigger's token", "sync-oidc-eventing.knative.dev-trigger", audience, http.StatusUnprocessableEntity},
-	} {
-		token, err := output(ctx, "", "kubectl", "create", "token", stranger.account, "-n", namespace, "--audience="+stranger.audience)
-		if err != nil {
-			return err
-		}
-		a, err := function.curl(ctx, "/", append(slices.Clone(nothing), "-H", "Authorization: Bearer "+token)...)
-		if err := want(stranger.code, a, err); err != nil {
-			return fmt.Errorf("%s: %w", stranger.what, err)
-		}
-		fmt.Printf("    %s: %d %s\n", stranger.what, a.code, strings.TrimSpace(a.body))
+		fmt.Printf("    %s without a token: %d\n", f.name, a.code)
 	}
 	broker, err := s.linkToAddressable(ctx, namespace, "brokers.eventing.knative.dev", "events")
 	if err != nil {
@@ -216,4 +195,38 @@ func (s *suite) strangersRefused(ctx context.Context) error {
 	}
 	a, err := broker.shown(ctx, "", event("e2e-3", `{"name": "Nobody", "hello_to": "Night King"}`)...)
 	return want(http.StatusUnauthorized, a, err)
+}
+
+// strangerTokens sends to function sync with tokens that are not its Trigger's, and with
+// the one that is.
+func (s *suite) strangerTokens(ctx context.Context) error {
+	const audience = "serving.knative.dev/service/" + namespace + "/sync"
+	sync, err := s.linkToAddressable(ctx, namespace, "ksvc", "sync")
+	if err != nil {
+		return err
+	}
+	trigger := named{system, "helloworld-sync-oidc-eventing.knative.dev-trigger"}
+	for _, sender := range []struct {
+		what     string
+		account  named
+		audience string
+		code     int
+	}{
+		{"a token for another audience", trigger, "somebody-else", http.StatusUnauthorized},
+		{"another account's token", named{namespace, "policy"}, audience, http.StatusForbidden},
+		{"another Trigger's token", named{system, "helloworld-policy-oidc-eventing.knative.dev-trigger"}, audience, http.StatusForbidden},
+		// It gets in, and is told that its event is not a model event.
+		{"the Trigger's token", trigger, audience, http.StatusUnprocessableEntity},
+	} {
+		token, err := output(ctx, "", "kubectl", "create", "token", sender.account.name, "-n", sender.account.ns, "--audience="+sender.audience)
+		if err != nil {
+			return err
+		}
+		a, err := sync.curl(ctx, "/", append(slices.Clone(nothing), "-H", "Authorization: Bearer "+token)...)
+		if err := want(sender.code, a, err); err != nil {
+			return fmt.Errorf("%s: %w", sender.what, err)
+		}
+		fmt.Printf("    %s: %d %s\n", sender.what, a.code, strings.TrimSpace(a.body))
+	}
+	return nil
 }

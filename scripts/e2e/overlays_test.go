@@ -1,34 +1,35 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"errors"
-	"io"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	eventingconfig "knative.dev/eventing/pkg/apis/config"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
 	"knative.dev/eventing/pkg/apis/feature"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
+	"knative.dev/eventing/pkg/auth"
 	"knative.dev/pkg/apis"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -63,87 +64,83 @@ func build(t *testing.T, folder string) objects {
 
 func (all objects) read(t *testing.T, from string, content []byte) {
 	t.Helper()
-	for documents := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096); ; {
-		u := &unstructured.Unstructured{}
-		err := documents.Decode(u)
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", from, err)
-		}
-		if u.Object != nil {
-			all[keyOf(u)] = u
-		}
+	resources, err := readResources(content)
+	if err != nil {
+		t.Fatalf("%s: %v", from, err)
+	}
+	all.add(resources)
+}
+
+func (all objects) add(resources []*unstructured.Unstructured) {
+	for _, u := range resources {
+		all[keyOf(u)] = u
 	}
 }
 
-// applied is what `ko apply -R -f` reads: .yaml and .json.
-func applied(t *testing.T, folder string) objects {
+// applied is what `ko apply -R -f` applies.
+func applied(t *testing.T, folders ...string) objects {
 	t.Helper()
 	all := objects{}
-	err := filepath.WalkDir(filepath.Join(project, folder), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".json" {
-			return err
+	for _, folder := range folders {
+		resources, err := readFolder(filepath.Join(project, folder))
+		if err != nil {
+			t.Fatal(err)
 		}
-		content, err := os.ReadFile(path)
-		all.read(t, path, content)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+		all.add(resources)
 	}
 	return all
 }
 
-func TestBasesHoldWhatIsApplied(t *testing.T) {
-	for _, folder := range []string{"config", "eventing"} {
-		want := applied(t, folder)
-		if len(want) == 0 {
-			t.Fatalf("%s: no resources", folder)
-		}
-		// An uninstallation and the overlays must know all that an installation makes.
-		if diff := cmp.Diff(want, build(t, folder)); diff != "" {
+// The folders with resources: those of the core, and those of each synchronizer.
+var (
+	coreFolders       = []string{"config/core", "eventing/core"}
+	helloworldFolders = []string{"config/helloworld", "eventing/helloworld"}
+	libraryFolders    = []string{libraryDir + "/config", libraryDir + "/eventing"}
+)
+
+func TestKustomizationsHoldWhatIsApplied(t *testing.T) {
+	for _, folder := range slices.Concat(coreFolders, helloworldFolders, libraryFolders) {
+		// The overlays must know all that an installation makes.
+		if diff := gocmp.Diff(applied(t, folder), build(t, folder)); diff != "" {
 			t.Errorf("%s: ko apply -R (-) and the kustomization (+) differ:\n%s", folder, diff)
 		}
 	}
 }
 
-var overlays = []string{"namespace", "kafka", "rabbitmq", "jetstream", "oidc"}
+// overlays are all of them, with what each one is to render.
+var overlays = map[string][]string{
+	"jetstream": helloworldFolders,
+	"kafka":     slices.Concat(coreFolders, helloworldFolders),
+	"namespace": nil, // See TestOtherNamespace.
+	"oidc":      slices.Concat(coreFolders, helloworldFolders),
+	"rabbitmq":  slices.Concat(coreFolders, helloworldFolders),
+}
 
 func TestOverlaysAreAllTested(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(project, "config/overlays/*/kustomization.yml"))
 	if err != nil || len(found) != len(overlays) {
-		t.Errorf("expected one overlay for each of %v, found %v (%v)", overlays, found, err)
+		t.Errorf("expected one overlay for each of %v, found %v (%v)", slices.Sorted(maps.Keys(overlays)), found, err)
 	}
 }
 
 func TestOverlays(t *testing.T) {
-	base := build(t, "config")
-	for k, o := range build(t, "eventing") {
-		base[k] = o
-	}
 	foreign := loadSchemas(t)
-	for _, name := range overlays {
+	for name, folders := range overlays {
 		t.Run(name, func(t *testing.T) {
 			all := build(t, "config/overlays/"+name)
-			for key, o := range all {
+			for _, o := range all {
 				if f := foreign[o.GroupVersionKind()]; f != nil {
 					f.check(t, o)
 				} else {
 					checkKnown(t, o)
 				}
-				if name != "namespace" && base[key] != nil {
-					keepsVariables(t, key, base[key], o)
-				}
 			}
-			if name == "namespace" {
-				return
-			}
-			for key := range base {
+			for key, base := range applied(t, folders...) {
 				if all[key] == nil {
 					t.Errorf("%s is lost", key)
+					continue
 				}
+				keepsVariables(t, key, base, all[key])
 			}
 		})
 	}
@@ -212,36 +209,68 @@ func keepsVariables(t *testing.T, key string, base, patched *unstructured.Unstru
 
 func variables(t *testing.T, u *unstructured.Unstructured) (names []string) {
 	t.Helper()
-	var service servingv1.Service
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &service); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range service.Spec.Template.Spec.Containers {
-		for _, e := range c.Env {
-			names = append(names, e.Name)
-		}
+	for _, e := range container(t, u).Env {
+		names = append(names, e.Name)
 	}
 	return names
 }
 
+// container is the one container of a function.
+func container(t *testing.T, u *unstructured.Unstructured) corev1.Container {
+	t.Helper()
+	var service servingv1.Service
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &service); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(service.Spec.Template.Spec.Containers); n != 1 {
+		t.Fatalf("%s: expected one container, got %d", keyOf(u), n)
+	}
+	return service.Spec.Template.Spec.Containers[0]
+}
+
+// TestOtherNamespace checks that the second hello-world is the first one under another
+// name, with nothing that they share but the definitions.
 func TestOtherNamespace(t *testing.T) {
-	for key, o := range build(t, "config/overlays/namespace") {
+	first, second := applied(t, helloworldFolders...), build(t, "config/overlays/namespace")
+	shared := 0
+	for key := range first {
+		if second[key] != nil {
+			t.Errorf("%s: both installations have it", key)
+		}
+		if first[key].GetKind() == "CustomResourceDefinition" {
+			shared++
+		}
+	}
+	if len(second) != len(first)-shared {
+		t.Errorf("expected %d resources, all but the %d definitions, got %d", len(first)-shared, shared, len(second))
+	}
+	// What is of the whole cluster: the API group, its kinds, types of events, images.
+	same := strings.NewReplacer("helloworld.xos-knative.dev", "", "helloworldservice", "", "dev.xos-knative.helloworld.", "", "synchronizer/functions/helloworld/", "")
+	for key, o := range second {
 		content, err := yaml.Marshal(o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(content)) {
-			// What is of the whole cluster is shared: the API group, and roles.
-			rest := strings.NewReplacer("helloworld.xos-knative.dev", "", "xos-knative.helloworld", "", "synchronizer-modelsource-helloworld", "",
-				"helloworldservice", "", "dev.xos-knative.helloworld.", "").Replace(line)
-			if strings.Contains(rest, "helloworld") && o.GetKind() != "CustomResourceDefinition" {
-				t.Errorf("%s: still in the old namespace: %s", key, strings.TrimSpace(line))
+			if strings.Contains(same.Replace(line), "helloworld") {
+				t.Errorf("%s: still the first namespace: %s", key, strings.TrimSpace(line))
 			}
 		}
 	}
 }
 
 func TestJetStreamTemplate(t *testing.T) {
+	channel := jetStreamChannel(t)
+	f := loadSchemas(t)[channel.GroupVersionKind()]
+	if f == nil {
+		t.Fatalf("no schema for %s", channel.GroupVersionKind())
+	}
+	f.check(t, channel)
+}
+
+// jetStreamChannel is the template of the Broker's channel.
+func jetStreamChannel(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
 	cm := build(t, "config/overlays/jetstream")["ConfigMap helloworld/jetstream-channel"]
 	template, _, err := unstructured.NestedString(cm.Object, "data", "channel-template-spec")
 	if err != nil {
@@ -251,48 +280,68 @@ func TestJetStreamTemplate(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(template), channel); err != nil {
 		t.Fatal(err)
 	}
-	f := loadSchemas(t)[channel.GroupVersionKind()]
-	if f == nil {
-		t.Fatalf("no schema for %s", channel.GroupVersionKind())
-	}
-	f.check(t, channel)
+	return channel
 }
 
-// TestAudiences checks that what a function expects is what Knative is told to send.
-func TestAudiences(t *testing.T) {
+// TestSenderIdentity checks that the audience and the account that a function expects are
+// those that Knative is told to send.
+func TestSenderIdentity(t *testing.T) {
 	all := build(t, "config/overlays/oidc")
-	audiences := map[string]string{}
-	for _, o := range all {
-		if o.GroupVersionKind().Group != "serving.knative.dev" {
-			continue
-		}
-		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
-		env, _, _ := unstructured.NestedSlice(containers[0].(map[string]any), "env")
-		for _, e := range env {
-			if v := e.(map[string]any); v["name"] == "OIDC_AUDIENCE" {
-				audiences[o.GetName()] = v["value"].(string)
-			}
-		}
-	}
-	checked := 0
+	checked := map[string]int{}
 	for key, o := range all {
 		for _, path := range [][]string{{"spec", "subscriber"}, {"spec", "sink"}, {"spec", "delivery", "deadLetterSink"}} {
 			destination, ok, _ := unstructured.NestedMap(o.Object, path...)
-			kind, _, _ := unstructured.NestedString(destination, "ref", "kind")
-			if !ok || kind != "Service" {
+			if kind, _, _ := unstructured.NestedString(destination, "ref", "kind"); !ok || kind != "Service" {
 				continue
 			}
+			ns, _, _ := unstructured.NestedString(destination, "ref", "namespace")
 			name, _, _ := unstructured.NestedString(destination, "ref", "name")
-			got, _ := destination["audience"].(string)
-			if want := audiences[name]; want == "" || got != want {
+			function := all["Service "+cmp.Or(ns, o.GetNamespace())+"/"+name]
+			if function == nil {
+				t.Errorf("%s: %s: there is no function %s", key, strings.Join(path, "."), name)
+				continue
+			}
+			env := environment(t, function)
+			if want, got := env["OIDC_AUDIENCE"], destination["audience"]; want == "" || got != want {
 				t.Errorf("%s: %s: function %s expects audience %q, got %q", key, strings.Join(path, "."), name, want, got)
 			}
-			checked++
+			checked[path[1]]++
+			// Function deadletter takes dead letters from all accounts of a namespace.
+			if account := accountOf(o); path[1] != "delivery" && !slices.Contains(strings.Split(env["OIDC_SUBJECTS"], ","), account) {
+				t.Errorf("%s: function %s takes events of %s, and not of %s", key, name, env["OIDC_SUBJECTS"], account)
+			}
 		}
 	}
-	if checked < 6 {
-		t.Errorf("only %d destinations were found", checked)
+	if want := (map[string]int{"subscriber": 4, "sink": 1, "delivery": 2}); !maps.Equal(checked, want) {
+		t.Errorf("expected %v destinations, found %v", want, checked)
 	}
+}
+
+// accountOf is the account that Knative makes for a Trigger or a source, in whose name it
+// sends.
+func accountOf(o *unstructured.Unstructured) string {
+	name := auth.GetOIDCServiceAccountNameForResource(o.GroupVersionKind(), metav1.ObjectMeta{Name: o.GetName()})
+	return "system:serviceaccount:" + o.GetNamespace() + ":" + name
+}
+
+// reference is that of a variable to one before it.
+var reference = regexp.MustCompile(`\$\(\w+\)`)
+
+// environment is that of a function's container, with the variables in the place of $(...)
+// as Kubernetes puts them there.
+func environment(t *testing.T, function *unstructured.Unstructured) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for _, e := range container(t, function).Env {
+		values[e.Name] = reference.ReplaceAllStringFunc(e.Value, func(r string) string {
+			value, ok := values[r[len("$("):len(r)-len(")")]]
+			if !ok {
+				return r
+			}
+			return value
+		})
+	}
+	return values
 }
 
 // foreignKind is a kind of another project, known by the schema in testdata.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -10,112 +11,149 @@ import (
 	"text/tabwriter"
 )
 
-// allowed says all that each account may do, beyond what every account of the
-// cluster may: resource to verbs. What is not here must be refused.
-var allowed = map[string]map[string]string{
-	"greeter": {},
-	"modelsource": {
-		"customresourcedefinitions.apiextensions.k8s.io":        "get list watch",
+const (
+	// readDefinitions is what all functions and the model source may do with the
+	// definitions of the models.
+	readDefinitions = "get list watch"
+	// writeStatus is how engines acknowledge.
+	writeStatus = "patch"
+)
+
+// allowed is all that each account may do in the namespace of hello-world, beyond what
+// every account of the cluster may: resource to verbs. Everything else must be refused.
+var allowed = map[named]map[string]string{
+	{system, "modelsource"}: {
+		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":         "get list watch",
 		"helloworldserviceinstances.helloworld.xos-knative.dev": "get list watch",
 		"servicegraphconstraints.core.xos-knative.dev":          "get list watch",
 		"deadletters.core.xos-knative.dev":                      "get list watch",
 	},
-	"sync": {
-		"customresourcedefinitions.apiextensions.k8s.io":               "get list watch",
+	{system, "deadletter"}: {
+		"customresourcedefinitions.apiextensions.k8s.io": readDefinitions,
+		"deadletters.core.xos-knative.dev":               "create delete get list patch",
+		"deadletters.core.xos-knative.dev/status":        writeStatus,
+		"events": "create",
+	},
+	{system, "tosca"}:      {},
+	{namespace, "greeter"}: {},
+	{namespace, "sync"}: {
+		"customresourcedefinitions.apiextensions.k8s.io":               readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":                "get list patch",
 		"helloworldserviceinstances.helloworld.xos-knative.dev":        "get list patch",
-		"helloworldservices.helloworld.xos-knative.dev/status":         "update",
-		"helloworldserviceinstances.helloworld.xos-knative.dev/status": "update",
+		"helloworldservices.helloworld.xos-knative.dev/status":         writeStatus,
+		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
 	},
-	"policy": {
-		"customresourcedefinitions.apiextensions.k8s.io":               "get list watch",
+	{namespace, "policy"}: {
+		"customresourcedefinitions.apiextensions.k8s.io":               readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":                "get list",
 		"helloworldserviceinstances.helloworld.xos-knative.dev":        "delete get list patch",
-		"helloworldserviceinstances.helloworld.xos-knative.dev/status": "update",
+		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
 	},
-	"pull": {
-		"customresourcedefinitions.apiextensions.k8s.io":        "get list watch",
+	{namespace, "pull"}: {
+		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":         "get list",
 		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
 	},
-	"event": {
-		"customresourcedefinitions.apiextensions.k8s.io":        "get list watch",
+	{namespace, "event"}: {
+		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
 		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
 	},
-	"deadletter": {
-		"customresourcedefinitions.apiextensions.k8s.io": "get list watch",
-		"deadletters.core.xos-knative.dev":               "create delete get list patch",
-		"deadletters.core.xos-knative.dev/status":        "update",
-		"events": "create",
-	},
-	"tosca": {},
 }
 
-// forbidden are the classic ways to more rights, each refused to every account.
+// forbidden are well-known ways to more rights, each refused to every account.
 var forbidden = [][]string{
 	{"get", "secrets"},
 	{"create", "pods"},
 	{"create", "serviceaccounts/token"},
 	{"impersonate", "users"},
-	{"list", "helloworldservices.helloworld.xos-knative.dev", "--namespace=default"},
+	{"patch", "triggers.eventing.knative.dev"},
+}
+
+// allowedIn is what an account may do in a namespace: outside of that of hello-world only
+// what holds for the whole cluster.
+func allowedIn(ns string, account named) map[string]string {
+	if ns == namespace || account.name == "modelsource" {
+		return allowed[account]
+	}
+	everywhere := maps.Clone(allowed[account])
+	maps.DeleteFunc(everywhere, func(resource, _ string) bool {
+		return resource != "customresourcedefinitions.apiextensions.k8s.io"
+	})
+	return everywhere
 }
 
 // rights compares what each account may do with what it needs.
 func (s *suite) rights(ctx context.Context) error {
-	names, err := functions()
+	accounts, err := functions()
 	if err != nil {
 		return err
 	}
-	accounts := append(names, "greeter", "modelsource")
-	for _, name := range accounts {
-		if _, ok := allowed[name]; !ok {
-			return fmt.Errorf("account %s: e2e does not know what it may do, add it to the table in rights.go", name)
+	accounts = append(accounts, named{namespace, "greeter"}, named{system, "modelsource"})
+	for _, a := range accounts {
+		if _, ok := allowed[a]; !ok {
+			return fmt.Errorf("account %v: e2e does not know what it may do, add it to the table in rights.go", a)
 		}
 	}
-	// An account that nobody binds shows what all accounts may do.
-	everybody, err := may(ctx, "nobody")
-	if err != nil {
-		return err
-	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "    ACCOUNT\tRESOURCE\tMAY")
+	fmt.Fprintln(w, "    ACCOUNT\tRESOURCE\tMAY, IN "+namespace)
 	var wrong []string
-	for _, account := range slices.Sorted(slices.Values(accounts)) {
-		have, err := may(ctx, account)
+	for _, ns := range []string{namespace, system, "default"} {
+		// An account that nobody binds shows what all accounts may do.
+		everybody, err := may(ctx, ns, named{namespace, "nobody"})
 		if err != nil {
 			return err
 		}
-		maps.DeleteFunc(have, func(resource, verbs string) bool { return everybody[resource] == verbs })
-		if !maps.Equal(have, allowed[account]) {
-			wrong = append(wrong, fmt.Sprintf("%s: expected %v, got %v", account, allowed[account], have))
-		}
-		if len(have) == 0 {
-			fmt.Fprintf(w, "    %s\t-\t-\n", account)
-		}
-		for _, resource := range slices.Sorted(maps.Keys(have)) {
-			fmt.Fprintf(w, "    %s\t%s\t%s\n", account, resource, have[resource])
-		}
-	}
-	w.Flush()
-	for _, account := range accounts {
-		for _, question := range forbidden {
-			if answer, _ := canI(ctx, account, question...); answer != "no" {
-				wrong = append(wrong, fmt.Sprintf("%s: expected no for %v, got %q", account, question, answer))
+		for _, account := range accounts {
+			have, err := may(ctx, ns, account)
+			if err != nil {
+				return err
+			}
+			maps.DeleteFunc(have, func(resource, verbs string) bool { return everybody[resource] == verbs })
+			if want := allowedIn(ns, account); !maps.Equal(have, want) {
+				wrong = append(wrong, fmt.Sprintf("%v in namespace %s: expected %v, got %v", account, ns, want, have))
+			}
+			if ns == namespace {
+				printRights(w, account, have)
 			}
 		}
 	}
+	w.Flush()
+	wrong = append(wrong, escapes(ctx, accounts)...)
 	return expect(len(wrong) == 0, "%s", strings.Join(wrong, "\n"))
 }
 
-func canI(ctx context.Context, account string, question ...string) (string, error) {
-	args := append([]string{"auth", "can-i", "-n", namespace, "--as=system:serviceaccount:" + namespace + ":" + account}, question...)
+func printRights(w io.Writer, account named, have map[string]string) {
+	if len(have) == 0 {
+		fmt.Fprintf(w, "    %s/%s\t-\t-\n", account.ns, account.name)
+	}
+	for _, resource := range slices.Sorted(maps.Keys(have)) {
+		fmt.Fprintf(w, "    %s/%s\t%s\t%s\n", account.ns, account.name, resource, have[resource])
+	}
+}
+
+// escapes lists what is allowed to accounts although it is forbidden to all.
+func escapes(ctx context.Context, accounts []named) (wrong []string) {
+	for _, account := range accounts {
+		for _, ns := range []string{namespace, system} {
+			for _, question := range forbidden {
+				if answer, _ := canI(ctx, ns, account, question...); answer != "no" {
+					wrong = append(wrong, fmt.Sprintf("%v in namespace %s: expected no for %v, got %q", account, ns, question, answer))
+				}
+			}
+		}
+	}
+	return wrong
+}
+
+func canI(ctx context.Context, ns string, account named, question ...string) (string, error) {
+	args := append([]string{"auth", "can-i", "-n", ns, "--as=system:serviceaccount:" + account.ns + ":" + account.name}, question...)
 	return output(ctx, "", "kubectl", args...)
 }
 
-// may lists what an account may do in the namespace: resource to sorted verbs.
-func may(ctx context.Context, account string) (map[string]string, error) {
-	out, err := canI(ctx, account, "--list", "--no-headers")
+// may lists what an account may do in a namespace: resource to sorted verbs.
+func may(ctx context.Context, ns string, account named) (map[string]string, error) {
+	out, err := canI(ctx, ns, account, "--list", "--no-headers")
 	if err != nil {
 		return nil, err
 	}

@@ -13,24 +13,33 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// podSecurity checks that the namespace enforces the standard, and that no pod
-// of ours was refused by it.
+// podSecurity checks that the namespaces enforce the standard, and that no pod of ours was
+// refused by it.
 func (s *suite) podSecurity(ctx context.Context) error {
-	ns, err := get[corev1.Namespace](ctx, "namespace", namespace)
+	for _, ns := range []string{system, namespace} {
+		if err := restricted(ctx, ns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func restricted(ctx context.Context, name string) error {
+	ns, err := get[corev1.Namespace](ctx, "namespace", name)
 	if err != nil {
 		return err
 	}
 	if got := ns.Labels["pod-security.kubernetes.io/enforce"]; got != "restricted" {
-		return fmt.Errorf("namespace %s: expected label pod-security.kubernetes.io/enforce=restricted, got %q", namespace, got)
+		return fmt.Errorf("namespace %s: expected label pod-security.kubernetes.io/enforce=restricted, got %q", name, got)
 	}
 	// The label alone proves nothing: a pod that breaks the rules must be refused.
-	_, err = kubectl(ctx, "run", "root", "--image=example.com/root", "--dry-run=server",
+	_, err = kubectl(ctx, "-n", name, "run", "root", "--image=example.com/root", "--dry-run=server",
 		`--overrides={"spec": {"containers": [{"name": "root", "image": "example.com/root", "securityContext": {"privileged": true}}]}}`)
 	if err == nil || !strings.Contains(err.Error(), "violates PodSecurity") {
 		return fmt.Errorf("expected a privileged pod to be refused by Pod Security, got %v", err)
 	}
 	fmt.Println("    refused, as it has to be")
-	events, err := get[corev1.EventList](ctx, "events")
+	events, err := get[corev1.EventList](ctx, "events", "-n", name)
 	if err != nil {
 		return err
 	}
@@ -42,9 +51,9 @@ func (s *suite) podSecurity(ctx context.Context) error {
 	return nil
 }
 
-// networkPolicy checks that the greeter's policy means the pods it is meant
-// for, whatever labels Knative gives them. Whether it is enforced is up to the
-// cluster's network; many a small cluster does not.
+// networkPolicy checks that the greeter's policy selects the right pods, whatever labels
+// Knative gives them. Whether it is enforced is up to the cluster's network; many small
+// clusters do not.
 func (s *suite) networkPolicy(ctx context.Context) error {
 	policy, err := get[networkingv1.NetworkPolicy](ctx, "networkpolicy", "greeter")
 	if err != nil {
@@ -82,10 +91,10 @@ func (s *suite) networkPolicy(ctx context.Context) error {
 	return expect(slices.Equal(admitted, []string{"pull", "sync"}), "the policy admits %v, expected pull and sync", admitted)
 }
 
-// podsOf are the pods that a selector means, as their Deployments would make
-// them: a function at zero has none.
+// podsOf are the pods that a selector selects, as their Deployments would make them: a
+// function at zero has none.
 func podsOf(ctx context.Context, selector *metav1.LabelSelector) ([]corev1.Pod, error) {
-	means, err := metav1.LabelSelectorAsSelector(selector)
+	selected, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +104,7 @@ func podsOf(ctx context.Context, selector *metav1.LabelSelector) ([]corev1.Pod, 
 	}
 	var pods []corev1.Pod
 	for _, d := range deployments.Items {
-		if template := d.Spec.Template; means.Matches(labels.Set(template.Labels)) {
+		if template := d.Spec.Template; selected.Matches(labels.Set(template.Labels)) {
 			pods = append(pods, corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec})
 		}
 	}

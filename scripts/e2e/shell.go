@@ -13,12 +13,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
+// The namespaces, as in config/.
 const (
-	// namespace of the example, as in config/.
+	// system is that of the core.
+	system = "synchronizer-system"
+	// namespace is that of hello-world.
 	namespace = "helloworld"
 	// second is that of config/overlays/namespace.
 	second = "greetings"
+	// library is that of the small synchronizer in [libraryDir].
+	library = "library"
 )
+
+// libraryDir holds the library's config/ and eventing/.
+const libraryDir = "pkg/testdata/library"
 
 // patience is how long a check waits for anything: a slow cluster is no failure.
 const patience = 4 * time.Minute
@@ -52,14 +60,14 @@ func output(ctx context.Context, stdin, name string, args ...string) (string, er
 	return strings.TrimSpace(stdout.String()), err
 }
 
-// kubectl shows and runs a command, in the namespace of the example unless it
-// names another.
+// kubectl shows and runs a command, in the namespace of hello-world unless it names
+// another.
 func kubectl(ctx context.Context, args ...string) (string, error) {
 	return kubectlStdin(ctx, "", args...)
 }
 
 func kubectlStdin(ctx context.Context, stdin string, args ...string) (string, error) {
-	if !slices.Contains(args, "-n") {
+	if !slices.Contains(args, "-n") && !slices.Contains(args, "-A") {
 		args = append([]string{"-n", namespace}, args...)
 	}
 	show("kubectl", args...)
@@ -70,7 +78,8 @@ func kubectlStdin(ctx context.Context, stdin string, args ...string) (string, er
 	return out, err
 }
 
-// get reads objects into a typed value, without a word: checks poll with it.
+// get reads objects into a typed value and shows nothing: checks poll with it. The
+// namespace is that of hello-world unless the arguments name another.
 func get[T any](ctx context.Context, args ...string) (*T, error) {
 	out, err := output(ctx, "", "kubectl", append([]string{"get", "-o", "json", "-n", namespace}, args...)...)
 	if err != nil {
@@ -83,9 +92,19 @@ func get[T any](ctx context.Context, args ...string) (*T, error) {
 	return into, nil
 }
 
-// until waits until the condition returns no error; what that error says last
-// is why the wait failed.
+// until waits until the condition returns no error. If it never does, the error says
+// what the condition said last.
 func until(ctx context.Context, what string, condition func() error) error {
+	start := time.Now()
+	if err := untilQuietly(ctx, what, condition); err != nil {
+		return err
+	}
+	fmt.Printf("  ok after %.1f s: %s\n", time.Since(start).Seconds(), what)
+	return nil
+}
+
+// untilQuietly is until without a line about success.
+func untilQuietly(ctx context.Context, what string, condition func() error) error {
 	start := time.Now()
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, patience, true, func(context.Context) (bool, error) {
@@ -95,7 +114,6 @@ func until(ctx context.Context, what string, condition func() error) error {
 	if err != nil {
 		return fmt.Errorf("waiting %s until %s: %w", time.Since(start).Round(time.Second), what, last)
 	}
-	fmt.Printf("  ok after %.1f s: %s\n", time.Since(start).Seconds(), what)
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +19,7 @@ type suite struct {
 	measures []measure
 	links    []*link
 
-	// restore undoes, last first, what a check did to things that are not ours.
+	// restore undoes what a check did to things that are not ours, the last one first.
 	restore []func(context.Context) error
 
 	// mu protects following.
@@ -44,36 +42,27 @@ func (s *suite) restoreAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// functions are the names of all functions of the project: one file for each.
-func functions() ([]string, error) {
-	files, err := filepath.Glob("config/functions/*.yaml")
-	if err == nil && len(files) == 0 {
-		err = errors.New("config/functions: no YAML files; e2e runs in the folder of the project")
-	}
-	var names []string
-	for _, f := range files {
-		names = append(names, strings.TrimSuffix(filepath.Base(f), ".yaml"))
-	}
-	return names, err
-}
+// named is an object of a namespace: a function, or an account.
+type named struct{ ns, name string }
 
-// has tells whether the project has the function.
-func has(function string) bool {
-	_, err := os.Stat("config/functions/" + function + ".yaml")
-	return err == nil
-}
-
-// needs is errSkipped, wrapped, if the project lacks one of the functions.
-func needs(names ...string) error {
-	for _, n := range names {
-		if !has(n) {
-			return fmt.Errorf("%w: there is no function %s", errSkipped, n)
+// functions are those of the core and of hello-world, as their files have them.
+func functions() ([]named, error) {
+	var all []named
+	for _, folder := range []string{"config/core", "config/helloworld"} {
+		resources, err := readFolder(folder)
+		if err != nil {
+			return nil, fmt.Errorf("%w; e2e runs in the folder of the project", err)
+		}
+		for _, r := range resources {
+			if r.GroupVersionKind().Group == "serving.knative.dev" {
+				all = append(all, named{r.GetNamespace(), r.GetName()})
+			}
 		}
 	}
-	return nil
+	return all, nil
 }
 
-// programOf says which program a pod runs: the function, or the Deployment's app.
+// programOf is the program that a pod runs: the function, or the Deployment's app.
 func programOf(pod *corev1.Pod) string {
 	for _, label := range []string{"serving.knative.dev/service", "app"} {
 		if name := pod.Labels[label]; name != "" {
@@ -86,17 +75,30 @@ func programOf(pod *corev1.Pod) string {
 	return pod.Name
 }
 
-// running lists the programs that have pods, each once, those of pods that are
-// about to end included.
+// pods are those of the core and of hello-world.
+func pods(ctx context.Context) ([]corev1.Pod, error) {
+	var all []corev1.Pod
+	for _, ns := range []string{system, namespace} {
+		list, err := get[corev1.PodList](ctx, "pods", "-n", ns)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list.Items...)
+	}
+	return all, nil
+}
+
+// running lists the programs that have pods, each once, also those whose pods are about
+// to end.
 func running(ctx context.Context) ([]string, error) {
-	pods, err := get[corev1.PodList](ctx, "pods")
+	all, err := pods(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for i := range pods.Items {
-		if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
-			names = append(names, programOf(&pods.Items[i]))
+	for i := range all {
+		if phase := all[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+			names = append(names, programOf(&all[i]))
 		}
 	}
 	slices.Sort(names)
@@ -121,7 +123,7 @@ func atRest(ctx context.Context) error {
 func (s *suite) diagnose(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for _, ns := range []string{namespace, second} {
+	for _, ns := range []string{system, namespace, second, library} {
 		if found, err := output(ctx, "", "kubectl", "get", "namespace", ns, "--ignore-not-found", "-o", "name"); found != "" || err != nil {
 			diagnoseNamespace(ctx, ns)
 		}

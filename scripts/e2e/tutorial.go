@@ -29,7 +29,7 @@ func (s *suite) rest(ctx context.Context) error {
 // greeted applies the tutorial's models while no policy listens, so that its
 // two special guests live long enough to be looked at.
 func (s *suite) greeted(ctx context.Context) error {
-	if _, err := kubectl(ctx, "delete", "trigger", "policy"); err != nil {
+	if _, err := kubectl(ctx, "delete", "trigger", "helloworld-policy", "-n", system); err != nil {
 		return err
 	}
 	if _, err := kubectl(ctx, "apply", "-f", sample); err != nil {
@@ -133,16 +133,16 @@ func observe(seen []attempt, name string, st *model.StepStatus) []attempt {
 	return append(seen, a)
 }
 
-// policed brings the policy back, and shows it guests that come while it listens.
+// policed brings the policy back, and makes guests that it sees from the beginning.
 func (s *suite) policed(ctx context.Context) error {
-	if _, err := s.koApply(ctx, "eventing"); err != nil {
+	if err := s.koApply(ctx, "eventing/helloworld"); err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "wait", "--for=condition=Ready", "trigger/policy", timeout); err != nil {
+	if _, err := kubectl(ctx, "wait", "-n", system, "--for=condition=Ready", "trigger/helloworld-policy", timeout); err != nil {
 		return err
 	}
-	// What was sent to nobody is sent again after minutes, or by a new source at once.
-	if err := kill(ctx, namespace, sourcePods); err != nil {
+	// An event that no Trigger took is sent again after minutes. A new source sends it at once.
+	if err := kill(ctx, system, sourcePods); err != nil {
 		return err
 	}
 	for _, name := range []string{"tyrion", "joffrey"} {

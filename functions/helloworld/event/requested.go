@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,16 +21,18 @@ import (
 
 const kind = "HelloWorldServiceInstance"
 
-// maxText is the length, in characters, that the model's fields may have.
+type instance = v1alpha1.HelloWorldServiceInstance
+
+// maxText is how many characters the model allows in a field.
 const maxText = 253
 
-// Request is the event's data: who is to be greeted under which name.
+// Request is the event's data: who is to be greeted, and the name of the instance.
 type Request struct {
 	Name    string `json:"name"`
 	HelloTo string `json:"hello_to"`
 }
 
-// Validate says what the model would say of it, in the event's own words.
+// Validate checks what the model requires, so that the error names the fields of the event.
 func (r Request) Validate() error {
 	return errors.Join(text("data.name", r.Name), text("data.hello_to", r.HelloTo))
 }
@@ -44,8 +47,8 @@ func text(field, value string) error {
 	return nil
 }
 
-// Requested makes the instance of a requested greeting, or makes the one that
-// has its name greet whom the event says. It sets no owner: the policy does.
+// Requested makes an instance of a requested greeting, or changes the instance of that name. It sets
+// no owner: the policy does.
 type Requested struct {
 	Models *model.Client
 	// Namespace of the instances.
@@ -54,69 +57,41 @@ type Requested struct {
 
 var _ step.EventHandler[Request] = Requested{}
 
-// HandleEvent is safe to be called for the same event again, also at the same time.
+// HandleEvent may be called several times for one event, also at the same time.
 func (h Requested) HandleEvent(ctx context.Context, _ cloudevents.Event, r Request) (step.EventResult, error) {
-	found, err := h.find(ctx, r.Name)
+	i, err := h.find(ctx, r.Name)
 	if err != nil {
 		return step.EventResult{}, err
 	}
-	var instance *v1alpha1.HelloWorldServiceInstance
 	var op model.Operation
-	if found == nil {
-		instance, op, err = h.create(ctx, r)
+	if i == nil {
+		i, op, err = h.create(ctx, r)
 	} else {
-		instance, op, err = h.instances().Modify(ctx, h.Namespace, found.Name, func(live *v1alpha1.HelloWorldServiceInstance) error {
-			if !called(live, r.Name) {
-				return fmt.Errorf("%s %s/%s is no longer called %q: the event has to look again", kind, h.Namespace, live.Name, r.Name)
-			}
-			return greet(live, r)
-		})
+		i, op, err = h.change(ctx, i.Name, r)
 	}
 	if err != nil {
 		return step.EventResult{}, err
 	}
-	return step.EventResult{Operation: op, Kind: kind, Namespace: instance.Namespace, Name: instance.Name}, nil
+	return step.EventResult{Operation: op, Kind: kind, Namespace: i.Namespace, Name: i.Name}, nil
 }
 
-// called reports whether humans call the instance by this name. A mirror shows
-// what the greeter has of its own, whatever that is called.
-func called(i *v1alpha1.HelloWorldServiceInstance, name string) bool {
-	return i.DisplayName() == name && !hello.Mirrors(i)
-}
-
-// greet makes an instance that is there greet whom the event says.
-func greet(live *v1alpha1.HelloWorldServiceInstance, r Request) error {
-	if !live.DeletionTimestamp.IsZero() {
-		// What is written to it now would go with it.
-		return fmt.Errorf("%s %s/%s is being deleted: the event has to wait until it is gone", kind, live.Namespace, live.Name)
-	}
-	live.Spec.HelloTo = r.HelloTo
-	return nil
-}
-
-// find finds the instance that humans call by this name, nil if there is none.
-func (h Requested) find(ctx context.Context, name string) (*v1alpha1.HelloWorldServiceInstance, error) {
+// find finds the instance of this display name, nil if there is none.
+func (h Requested) find(ctx context.Context, name string) (*instance, error) {
 	named, err := h.instances().List(ctx, h.Namespace, model.Filter{Fields: fields.OneTermEqualSelector("spec.name", name)})
 	if err != nil {
 		return nil, err
 	}
-	var found []*v1alpha1.HelloWorldServiceInstance
-	for _, i := range named {
-		// A mirror shows what the greeter has of its own, whatever that is called.
-		if !hello.Mirrors(i) {
-			found = append(found, i)
-		}
-	}
-	// The name of an object is the name for humans if it has no other.
+	// Without a spec.name the name of the object is the display name.
 	if len(validation.IsDNS1123Subdomain(name)) == 0 {
 		i, err := h.instances().Get(ctx, h.Namespace, name)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, err
 		}
-		if err == nil && i.Spec.Name == "" && !hello.Mirrors(i) {
-			found = append(found, i)
+		if err == nil && i.Spec.Name == "" {
+			named = append(named, i)
 		}
 	}
+	found := slices.DeleteFunc(named, func(i *instance) bool { return !called(i, name) })
 	switch len(found) {
 	case 0:
 		return nil, nil
@@ -127,25 +102,47 @@ func (h Requested) find(ctx context.Context, name string) (*v1alpha1.HelloWorldS
 		kind, len(found), name, found[0].Name, found[1].Name))
 }
 
-// create makes the instance under the object name that always goes with its name.
-func (h Requested) create(ctx context.Context, r Request) (*v1alpha1.HelloWorldServiceInstance, model.Operation, error) {
+// called reports whether an event with this name is about the instance. No event is about a mirror,
+// which only shows what the greeter has.
+func called(i *instance, name string) bool { return i.DisplayName() == name && !hello.Mirrors(i) }
+
+// change makes the instance that was found greet the guest of the event.
+func (h Requested) change(ctx context.Context, objectName string, r Request) (*instance, model.Operation, error) {
+	return h.instances().Modify(ctx, h.Namespace, objectName, func(live *instance) error {
+		if !called(live, r.Name) {
+			return fmt.Errorf("%s %s/%s is no longer called %q: the event has to be handled again", kind, h.Namespace, live.Name, r.Name)
+		}
+		return greet(live, r)
+	})
+}
+
+// create makes the instance. The name of its object depends on the display name alone, so that two
+// events of one name do not make two instances.
+func (h Requested) create(ctx context.Context, r Request) (*instance, model.Operation, error) {
 	objectName, err := model.ObjectName(kind, r.Name)
 	if err != nil {
 		return nil, "", step.Permanent(fmt.Errorf("data.%w", err))
 	}
-	return h.instances().CreateOrModify(ctx, h.Namespace, objectName, func(live *v1alpha1.HelloWorldServiceInstance) error {
+	return h.instances().CreateOrModify(ctx, h.Namespace, objectName, func(live *instance) error {
 		switch {
 		case live.UID == "":
 			live.Spec = v1alpha1.HelloWorldServiceInstanceSpec{Name: r.Name, HelloTo: r.HelloTo}
 			return nil
 		case called(live, r.Name):
-			return greet(live, r) // Another event was faster by a moment.
+			return greet(live, r) // Another event has just created it.
 		}
 		return step.Permanent(fmt.Errorf("data.name: %q would become the object %s, which is there already and is called %q: choose another name",
 			r.Name, objectName, live.DisplayName()))
 	})
 }
 
-func (h Requested) instances() model.Models[*v1alpha1.HelloWorldServiceInstance] {
-	return model.For[*v1alpha1.HelloWorldServiceInstance](h.Models)
+func greet(live *instance, r Request) error {
+	if !live.DeletionTimestamp.IsZero() {
+		// A change would be deleted with it.
+		return fmt.Errorf("%s %s/%s is being deleted: the event has to wait until it is gone", kind, live.Namespace, live.Name)
+	}
+	live.Spec.HelloTo = r.HelloTo
+	return nil
 }
+
+func (h Requested) instances() model.Models[*instance] { return model.For[*instance](h.Models) }

@@ -9,13 +9,13 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// typeKafka is the type of what a KafkaSource makes of a record; the data is the record's value. (XOS
-// gets its events over a Kafka topic only.)
+// typeKafka is the event type of a KafkaSource; the data is the value of the Kafka record. (XOS gets
+// its events from a Kafka topic only.)
 const typeKafka = "dev.knative.kafka.event"
 
 // settings are the environment variables of this function, in config/helloworld/event.yaml.
 type settings struct {
-	// Namespace that the models are made in.
+	// Namespace of the instances.
 	Namespace string `envconfig:"NAMESPACE" required:"true"`
 }
 

@@ -1,6 +1,7 @@
-// The greeter is the micro-service that the hello-world synchronizers manage: an ordinary HTTP service that always runs and has
-// its own store on disk. Synchronizers write greetings into it and read them back; its own users ask it for greetings, and it
-// publishes those as CloudEvents. It knows nothing of Kubernetes.
+// Command greeter is the micro-service that the hello-world synchronizer manages: an ordinary HTTP
+// service that always runs and has its own store on disk. The synchronizer writes greetings into it
+// and reads them back. The greeter's own users ask it for greetings, and it publishes those as
+// CloudEvents. It knows nothing of Kubernetes.
 package main
 
 import (
@@ -21,7 +22,7 @@ type settings struct {
 func main() { function.Main("greeter", build) }
 
 func build(ctx context.Context, env settings) (http.Handler, error) {
-	// The store is not closed: what was answered is on the disk, and requests outlive ctx.
+	// The store is never closed: requests outlive ctx, and what was answered is on the disk already.
 	s, err := store.Open(env.Store)
 	if err != nil {
 		return nil, err

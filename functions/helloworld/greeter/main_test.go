@@ -37,18 +37,18 @@ func goBuild(t *testing.T) (binary string) {
 	return binary
 }
 
-// A process is the real greeter on a store of its own.
+// process is the real greeter.
 type process struct {
 	url    string
 	cmd    *exec.Cmd
-	output *bytes.Buffer // complete once ended is closed
+	output *bytes.Buffer // Complete when ended is closed.
 	ended  chan struct{}
 }
 
 func start(t *testing.T, binary string, env ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(binary), output: &bytes.Buffer{}, ended: make(chan struct{})}
-	// Nothing of this environment: a proxy or a sink that is set here is not for the greeter.
+	// Without the variables of this process: a proxy or a sink that is set here is not for the greeter.
 	p.cmd.Env = append([]string{"PORT=0", "STORE_LOCK_TIMEOUT=500ms"}, env...)
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = w, w
@@ -68,7 +68,7 @@ func start(t *testing.T, binary string, env ...string) *process {
 		}
 	}()
 	go func() {
-		_ = p.cmd.Wait() // the exit code is read from ProcessState
+		_ = p.cmd.Wait() // The exit code is read from ProcessState.
 		_ = w.Close()
 	}()
 	t.Cleanup(func() { p.end(syscall.SIGKILL) })
@@ -87,11 +87,30 @@ func start(t *testing.T, binary string, env ...string) *process {
 	return p
 }
 
-// end the process and return its exit code, -1 after a signal that it does not catch.
+// end ends the process and returns its exit code: -1 after a signal that it does not catch.
 func (p *process) end(s syscall.Signal) int {
-	_ = p.cmd.Process.Signal(s) // it may have ended already
+	_ = p.cmd.Process.Signal(s) // It may have ended already.
 	<-p.ended
 	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) client(t *testing.T) *client.Client {
+	t.Helper()
+	c, err := client.New(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (p *process) outbox() (status api.OutboxStatus, err error) {
+	resp, err := http.Get(p.url + "/outbox")
+	if err != nil {
+		return status, err
+	}
+	defer resp.Body.Close()
+	err = json.NewDecoder(resp.Body).Decode(&status)
+	return status, err
 }
 
 func post(url, name, to string) error {
@@ -113,133 +132,151 @@ func post(url, name, to string) error {
 	return nil
 }
 
-// TestKilled kills the greeter with SIGKILL while it accepts, publishes and writes, again and again. What it answered for is there in
-// the end, and each greeting that it accepted is published.
+// flakySink hangs up when it sees an event for the first time, and while it is away.
+type flakySink struct {
+	url string
+
+	// mu protects following.
+	mu        sync.Mutex
+	away      bool
+	requests  int
+	seen      sets.Set[string]
+	published map[string]sets.Set[string] // The ids of the events, by the name in the data.
+}
+
+func newFlakySink(t *testing.T) *flakySink {
+	s := &flakySink{seen: sets.New[string](), published: map[string]sets.Set[string]{}}
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.Close)
+	s.url = srv.URL
+	return s
+}
+
+func (s *flakySink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	data := api.Request{}
+	err := json.NewDecoder(r.Body).Decode(&data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	id := r.Header.Get("Ce-Id")
+	isNew := !s.seen.Has(id)
+	s.seen.Insert(id)
+	if err != nil || s.away || isNew {
+		panic(http.ErrAbortHandler)
+	}
+	if s.published[data.Name] == nil {
+		s.published[data.Name] = sets.New[string]()
+	}
+	s.published[data.Name].Insert(id)
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (s *flakySink) setAway(away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+}
+
+// users ask the greeter for greetings, and one writes greetings as a synchronizer does.
+type users struct {
+	// accepted and unknown have the names that the greeter has accepted, and those that it may have
+	// accepted: it was killed before it could answer.
+	accepted, unknown sync.Map
+	// generation of the last write that was answered.
+	generation int64
+}
+
+// useAndKill kills the greeter in the middle of its work.
+func (u *users) useAndKill(t *testing.T, p *process, round int) {
+	t.Helper()
+	const posters, each = 8, 25
+	c := p.client(t)
+	model := &api.ModelRef{Namespace: "ns", Name: "m", UID: "u"}
+	halfway := make(chan struct{}, posters)
+	var wg sync.WaitGroup
+	for poster := range posters {
+		wg.Go(func() {
+			for i := range each {
+				name := fmt.Sprintf("%d-%d-%d", round, poster, i)
+				if err := post(p.url, name, "t"); err != nil {
+					u.unknown.Store(name, true)
+					continue
+				}
+				u.accepted.Store(name, true)
+				if i == each/2 {
+					halfway <- struct{}{}
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for {
+			g, err := c.Put(t.Context(), "u", api.PutRequest{Name: "n", HelloFrom: "f", HelloTo: "t", Generation: u.generation + 1, Model: model})
+			if err != nil {
+				return
+			}
+			u.generation = g.Generation
+		}
+	})
+	<-halfway
+	p.end(syscall.SIGKILL)
+	wg.Wait()
+}
+
+// check checks that what was answered is there, and that what was accepted is published.
+func (u *users) check(t *testing.T, p *process, sink *flakySink) {
+	t.Helper()
+	g, err := p.client(t).Get(t.Context(), "u")
+	// The last write may have been stored without an answer.
+	if err != nil || g.Generation != u.generation && g.Generation != u.generation+1 {
+		t.Errorf("every write that was answered is there: got %+v, %v, want generation %d", g, err, u.generation)
+	}
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	count := 0
+	u.accepted.Range(func(name, _ any) bool {
+		count++
+		if n := sink.published[name.(string)].Len(); n != 1 {
+			t.Errorf("greeting %s is published under one id: got %d", name, n)
+		}
+		return true
+	})
+	for name, ids := range sink.published {
+		_, isUnknown := u.unknown.Load(name)
+		_, isAccepted := u.accepted.Load(name)
+		if ids.Len() != 1 || !isUnknown && !isAccepted {
+			t.Errorf("greeting %s: published under %d ids, requested: %t", name, ids.Len(), isUnknown || isAccepted)
+		}
+	}
+	if count == 0 || u.generation == 0 {
+		t.Errorf("the test tests something: got %d greetings and generation %d", count, u.generation)
+	}
+	t.Logf("%d greetings accepted, %d published, %d requests to the sink, %d generations", count, len(sink.published), sink.requests, u.generation)
+}
+
+// TestKilled kills the greeter with SIGKILL several times while it accepts, publishes and writes.
 func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	binary := goBuild(t)
-
-	// The sink hangs up when it sees an event for the first time, and sometimes is away.
-	var mu sync.Mutex // protects what follows
-	published := map[string]sets.Set[string]{}
-	seen := sets.New[string]()
-	requests, away := 0, false
-	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		data := api.Request{}
-		err := json.NewDecoder(r.Body).Decode(&data)
-		mu.Lock()
-		defer mu.Unlock()
-		requests++
-		id := r.Header.Get("Ce-Id")
-		isNew := !seen.Has(id)
-		seen.Insert(id)
-		if err != nil || away || isNew {
-			panic(http.ErrAbortHandler)
-		}
-		if published[data.Name] == nil {
-			published[data.Name] = sets.New[string]()
-		}
-		published[data.Name].Insert(id)
-		w.WriteHeader(http.StatusAccepted)
-	}))
-	t.Cleanup(sink.Close)
-	env := []string{"DATA_DIR=" + t.TempDir(), "K_SINK=" + sink.URL}
-
-	const rounds, posters, each = 4, 8, 25
-	var accepted, unknown sync.Map // names
-	generation := int64(0)
-	model := &api.ModelRef{Namespace: "ns", Name: "m", UID: "u"}
-	for round := range rounds {
-		mu.Lock()
-		away = round%2 == 0
-		mu.Unlock()
-		p := start(t, binary, env...)
-		c, err := client.New(p.url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		halfway := make(chan struct{}, posters)
-		var wg sync.WaitGroup
-		for poster := range posters {
-			wg.Go(func() {
-				for i := range each {
-					name := fmt.Sprintf("%d-%d-%d", round, poster, i)
-					if err := post(p.url, name, "t"); err != nil {
-						unknown.Store(name, true) // killed before the answer: accepted or not
-						continue
-					}
-					accepted.Store(name, true)
-					if i == each/2 {
-						halfway <- struct{}{}
-					}
-				}
-			})
-		}
-		wg.Go(func() {
-			for {
-				g, err := c.Put(t.Context(), "u", api.PutRequest{Name: "n", HelloFrom: "f", HelloTo: "t", Generation: generation + 1, Model: model})
-				if err != nil {
-					return
-				}
-				generation = g.Generation
-			}
-		})
-		<-halfway
-		p.end(syscall.SIGKILL)
-		wg.Wait()
+	binary, sink, u := goBuild(t), newFlakySink(t), &users{}
+	env := []string{"DATA_DIR=" + t.TempDir(), "K_SINK=" + sink.url}
+	for round := range 4 {
+		sink.setAway(round%2 == 0)
+		u.useAndKill(t, start(t, binary, env...), round)
 	}
-
-	mu.Lock()
-	away = false
-	mu.Unlock()
+	sink.setAway(false)
 	p := start(t, binary, env...)
-	c, err := client.New(p.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := c.Get(t.Context(), "u")
-	// The last write may have been stored without its answer having come.
-	if err != nil || g.Generation != generation && g.Generation != generation+1 {
-		t.Errorf("every write that was answered is there: got %+v, %v, want generation %d", g, err, generation)
-	}
-
-	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		resp, err := http.Get(p.url + "/outbox")
-		if err != nil {
-			return false, err
-		}
-		defer resp.Body.Close()
-		status := api.OutboxStatus{}
-		err = json.NewDecoder(resp.Body).Decode(&status)
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		status, err := p.outbox()
 		return status.Pending == 0, err
 	})
 	if err != nil {
 		t.Fatalf("the outbox is emptied: %v", err)
 	}
+	u.check(t, p, sink)
 
-	count := 0
-	accepted.Range(func(name, _ any) bool {
-		count++
-		if n := published[name.(string)].Len(); n != 1 {
-			t.Errorf("greeting %s is published under one id: got %d", name, n)
-		}
-		return true
-	})
-	for name, ids := range published {
-		_, isUnknown := unknown.Load(name)
-		_, isAccepted := accepted.Load(name)
-		if ids.Len() != 1 || !isUnknown && !isAccepted {
-			t.Errorf("greeting %s: published under %d ids, asked for: %t", name, ids.Len(), isUnknown || isAccepted)
-		}
-	}
-	if count == 0 || generation == 0 {
-		t.Errorf("the test tests something: got %d greetings and generation %d", count, generation)
-	}
-	t.Logf("%d greetings accepted, %d published, %d requests to the sink, %d generations", count, len(published), requests, generation)
-
-	// A second greeter on the same store would ruin it.
+	// A second greeter on the same store would destroy it.
 	second := start(t, binary, env...)
 	if code := second.end(0); code != 1 || !strings.Contains(second.output.String(), "only one greeter at a time can run on a store") {
 		t.Errorf("a second process: got exit code %d and %s", code, second.output)
@@ -257,7 +294,7 @@ func TestSettings(t *testing.T) {
 	}{
 		"DataDir": {"a setting of the store", map[string]string{"DATA_DIR": "/dev/null/x"}, "DATA_DIR: cannot make the folder"},
 		"Sink":    {"a setting of the outbox", map[string]string{"K_SINK": "nowhere"}, "K_SINK: expected"},
-		"Type":    {"a setting that is not what it should be", map[string]string{"PUBLISH_WORKERS": "many"}, "PUBLISH_WORKERS"},
+		"Type":    {"a setting of the wrong type", map[string]string{"PUBLISH_WORKERS": "many"}, "PUBLISH_WORKERS"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

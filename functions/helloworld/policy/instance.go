@@ -12,8 +12,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// Instance is the policy for HelloWorldServiceInstances: it deletes those that
-// greet an unwelcome guest, and gives the others a service to belong to.
+// Instance is the policy for HelloWorldServiceInstances: it deletes those that greet an unwelcome
+// guest, and gives the others a service to belong to.
 type Instance struct{ Models *model.Client }
 
 var _ step.Policy[*v1alpha1.HelloWorldServiceInstance] = Instance{}
@@ -30,13 +30,13 @@ func (p Instance) Create(ctx context.Context, instance *v1alpha1.HelloWorldServi
 	return p.adopt(ctx, instance)
 }
 
-// Update does the same: a spec can become what a new one may not be.
+// Update does the same: a change can make a guest unwelcome or remove the owner.
 func (p Instance) Update(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
 	return p.Create(ctx, instance)
 }
 
-// adopt gives the instance to the only service of its namespace, as XOS does
-// for a model with an owner_class_name.
+// adopt gives the instance to the only service of its namespace, as XOS does for a model with an
+// owner_class_name.
 func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
 	var owners []string
 	err := model.For[*v1alpha1.HelloWorldService](p.Models).Each(ctx, instance.Namespace, model.Filter{}, func(s *v1alpha1.HelloWorldService) error {
@@ -52,14 +52,13 @@ func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServic
 		return step.WaitForOne("HelloWorldService", fmt.Sprintf(
 			"spec.owner is not set and cannot be chosen: expected one HelloWorldService in the namespace, found %d", len(owners)))
 	}
-	// Others write to the object at the same time, the sync step its status
-	// for one; only the owner is changed, on whatever is there.
 	instances := model.For[*v1alpha1.HelloWorldServiceInstance](p.Models)
 	_, _, err = instances.Modify(ctx, instance.Namespace, instance.Name, func(live *v1alpha1.HelloWorldServiceInstance) error {
+		// Somebody may have set an owner, or replaced the instance, since it was read.
 		if live.UID == instance.UID && live.OwnerName() == "" {
 			live.Spec.Owner = &v1alpha1.OwnerReference{Name: owners[0]}
 		}
-		return nil // Otherwise the user was faster.
+		return nil
 	})
 	return err
 }

@@ -37,7 +37,7 @@ func TestUnwelcome(t *testing.T) {
 	steptest.Change(w, "arya", func(i *instance) { i.Spec.HelloTo = "Joffrey Baratheon" })
 	w.Settle()
 	if _, ok := steptest.Get[*instance](w, "arya"); ok {
-		t.Error("so is one that becomes unwelcome")
+		t.Error("also one that becomes unwelcome")
 	}
 }
 
@@ -52,14 +52,14 @@ func TestOwner(t *testing.T) {
 	offer(w, "hello")
 	w.Settle()
 	if i, _ = steptest.Get[*instance](w, "arya"); i.OwnerName() != "hello" || i.Status.Policy.State != model.StateOK {
-		t.Errorf("it belongs to the only service: got %q, %+v", i.OwnerName(), i.Status.Policy)
+		t.Errorf("it gets the only service: got %q, %+v", i.OwnerName(), i.Status.Policy)
 	}
 
 	offer(w, "another")
 	given(w, "bran", "Bran")
 	w.Settle()
 	if i, _ = steptest.Get[*instance](w, "bran"); i.OwnerName() != "" || i.Status.Policy.State != model.StateWaiting {
-		t.Errorf("of two it chooses none: got %q, %+v", i.OwnerName(), i.Status.Policy)
+		t.Errorf("it does not choose from two services: got %q, %+v", i.OwnerName(), i.Status.Policy)
 	}
 }
 

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,56 +13,47 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// index is what a round remembers of the instances: some 200 bytes of each, so
-// that any number that the API can hold fits into a small pod.
+type (
+	service  = v1alpha1.HelloWorldService
+	instance = v1alpha1.HelloWorldServiceInstance
+)
+
+// index is what a round remembers of the instances: some 300 bytes of each, so that a small pod can
+// compare 100,000 of them.
 type index struct {
-	// ours is keyed by the instances' UID, which is the id of their greeting.
+	// ours has all instances by their UID, which is the id of their greeting.
 	ours map[types.UID]*declared
-	// mirrors is keyed by the id of the greeting that was pulled.
+	// mirrors has the instances that pull has made, by the id of the greeting that they were made of.
 	mirrors map[string]mirror
 }
 
-// declared is an instance whose greeting is ours to keep.
+// declared is an instance that the greeter may have a greeting of.
 type declared struct {
-	name       string
-	generation int64
-	// says is what its greeting should say; only of one that is settled.
-	says    digest
-	settled bool
-	// seen tells that the greeter listed its greeting.
+	name string
+	// want is the greeting that the greeter must have, nil if that is not settled.
+	want *api.PutRequest
+	// seen is true if the greeter has listed the greeting.
 	seen bool
 }
 
 // mirror is an instance that was made of a greeting.
 type mirror struct {
-	says digest
-	// follows tells that it goes on being made like the greeting.
+	shows text
+	// follows is false if the instance no longer changes with the greeting.
 	follows bool
 }
 
-// digest stands for texts that are only compared.
-type digest [16]byte
+// text is what a mirror takes from its greeting.
+type text struct{ name, helloTo string }
 
-func digestOf(texts ...string) digest {
-	h := sha256.New()
-	for _, t := range texts {
-		h.Write([]byte(t))
-		h.Write([]byte{0xff}) // In no UTF-8 text, so that none can hide a border.
-	}
-	return digest(h.Sum(nil)[:16])
-}
-
-// matches tells whether the greeting is as the instance says. It asks what
-// [difference] asks, of less.
-func (d *declared) matches(g api.Greeting) bool {
-	return g.Model != nil && g.Model.UID == g.ID && g.Generation >= d.generation && d.says == digestOf(g.Name, g.HelloFrom, g.HelloTo)
-}
+func (p Greetings) services() model.Models[*service]   { return model.For[*service](p.Models) }
+func (p Greetings) instances() model.Models[*instance] { return model.For[*instance](p.Models) }
 
 // index reads the instances and their services, page by page.
 func (p Greetings) index(ctx context.Context) (*index, error) {
-	services := map[string]*v1alpha1.HelloWorldService{}
-	err := model.For[*v1alpha1.HelloWorldService](p.Models).Each(ctx, p.Namespace, model.Filter{}, func(s *v1alpha1.HelloWorldService) error {
-		services[s.Name] = &v1alpha1.HelloWorldService{ // Without status and managed fields.
+	services := map[string]*service{}
+	err := p.services().Each(ctx, p.Namespace, model.Filter{}, func(s *service) error {
+		services[s.Name] = &service{ // Without status and managed fields, which take the most memory.
 			ObjectMeta: metav1.ObjectMeta{UID: s.UID, Generation: s.Generation, DeletionTimestamp: s.DeletionTimestamp},
 			Spec:       s.Spec,
 		}
@@ -71,45 +62,39 @@ func (p Greetings) index(ctx context.Context) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := &index{ours: map[types.UID]*declared{}, mirrors: map[string]mirror{}}
-	return all, model.For[*v1alpha1.HelloWorldServiceInstance](p.Models).Each(ctx, p.Namespace, model.Filter{}, func(i *v1alpha1.HelloWorldServiceInstance) error {
-		d := &declared{name: i.Name, generation: i.Generation}
-		if service := services[i.OwnerName()]; settled(i, service) {
-			want := hello.GreetingOf(i, service)
-			d.settled, d.says = true, digestOf(want.Name, want.HelloFrom, want.HelloTo)
-		}
-		all.ours[i.UID] = d
+	known := &index{ours: map[types.UID]*declared{}, mirrors: map[string]mirror{}}
+	err = p.instances().Each(ctx, p.Namespace, model.Filter{}, func(i *instance) error {
+		known.ours[i.UID] = &declared{name: i.Name, want: want(i, services[i.OwnerName()])}
 		if id, ok := i.Annotations[hello.AnnotationGreetingID]; ok && i.Name == hello.MirrorName(id) {
-			all.mirrors[id] = mirror{
-				says:    digestOf(i.Spec.Name, i.Spec.HelloTo),
+			known.mirrors[id] = mirror{
+				shows:   text{i.Spec.Name, i.Spec.HelloTo},
 				follows: hello.Mirrors(i) && i.DeletionTimestamp.IsZero(),
 			}
 		}
 		return nil
 	})
+	return known, err
 }
 
-// settled tells whether the greeter must have what the instance says: it was
-// synced as it is now, from the service as it is now, and nothing is under way.
-// Of any other instance a greeting that differs is no drift.
-func settled(i *v1alpha1.HelloWorldServiceInstance, service *v1alpha1.HelloWorldService) bool {
+// want is the greeting that the greeter must have for an instance. It is nil if that is not settled:
+// if the instance is not synced as it is now, from the service as it is now, or will be synced again.
+// A greeting that differs then is no drift.
+func want(i *instance, s *service) *api.PutRequest {
 	if !i.DeletionTimestamp.IsZero() || model.Paused(i) || model.OptedOut(i, model.StepSync) {
-		return false
+		return nil
 	}
 	status := i.Status.Sync
 	if status == nil || status.State != model.StateOK || status.Generation != i.Generation {
-		return false
+		return nil
 	}
 	if asked := i.Annotations[model.AnnotationRequestedAt]; asked != "" && asked != status.RequestedAt {
-		return false
+		return nil
 	}
-	if service == nil || !service.DeletionTimestamp.IsZero() {
-		return false
+	if s == nil || !s.DeletionTimestamp.IsZero() || !slices.ContainsFunc(status.Dependencies, func(d model.DependencyStatus) bool {
+		return d.UID == string(s.UID) && d.Generation == s.Generation
+	}) {
+		return nil
 	}
-	for _, d := range status.Dependencies {
-		if d.UID == string(service.UID) && d.Generation == service.Generation {
-			return true
-		}
-	}
-	return false
+	greeting := hello.GreetingOf(i, s)
+	return &greeting
 }

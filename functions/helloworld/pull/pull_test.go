@@ -26,20 +26,20 @@ func TestAdopt(t *testing.T) {
 	if _, _, err := w.greeter.Store.Accept(api.Request{Name: "Requested", HelloTo: "Bran"}); err != nil {
 		t.Fatal(err)
 	}
-	w.pull("greetings of the greeter's own are adopted, those that its users requested are left to function event", step.PullCounts{Created: 2})
+	w.pull("greetings of the greeter's own are adopted, but not those that its users requested", step.PullCounts{Created: 2})
 
 	name := hello.MirrorName("foreign")
 	got := w.get(name)
 	if diff := cmp.Diff(v1alpha1.HelloWorldServiceInstanceSpec{Name: "Pulled Record", HelloTo: "Dude"}, got.Spec); diff != "" {
-		t.Errorf("the mirror says what the greeting says: -want +got:\n%s", diff)
+		t.Errorf("the mirror has the texts of the greeting: -want +got:\n%s", diff)
 	}
 	if want := map[string]string{model.AnnotationNoSync: "true", hello.AnnotationGreetingID: "foreign"}; !cmp.Equal(want, got.Annotations) {
 		t.Errorf("the mirror is never synced: want %v, got %v", want, got.Annotations)
 	}
 	if diff := cmp.Diff(v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Arya"}, w.get(hello.MirrorName("blank")).Spec); diff != "" {
-		t.Errorf("a blank name is none: -want +got:\n%s", diff)
+		t.Errorf("a blank name is left out: -want +got:\n%s", diff)
 	}
-	w.run("HelloWorldServiceInstance", name)
+	w.sync(name)
 	if status := w.get(name).Status.Sync; status != nil || len(w.greetings()) != 3 {
 		t.Errorf("a mirror is not pushed: got %+v, greetings %v", status, w.greetings())
 	}
@@ -52,7 +52,7 @@ func TestAdopt(t *testing.T) {
 
 	w.change(name, func(i *instance) { i.Spec.Owner = &v1alpha1.OwnerReference{Name: "hello"} })
 	w.put("foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Nobody"})
-	w.pull("the mirror follows", step.PullCounts{Updated: 1, Unchanged: 1})
+	w.pull("the mirror follows its greeting", step.PullCounts{Updated: 1, Unchanged: 1})
 	if got := w.get(name).Spec; got.HelloTo != "Nobody" || got.Owner == nil {
 		t.Errorf("and keeps what others have set: got %+v", got)
 	}
@@ -60,8 +60,8 @@ func TestAdopt(t *testing.T) {
 	w.change(name, func(i *instance) { delete(i.Annotations, model.AnnotationNoSync) })
 	w.service("hello", "Jon")
 	w.put("foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Somebody"})
-	w.pull("a mirror without no-sync is declared: it follows no more", step.PullCounts{Unchanged: 2})
-	w.run("HelloWorldServiceInstance", name)
+	w.pull("a mirror without no-sync no longer follows", step.PullCounts{Unchanged: 2})
+	w.sync(name)
 	if got := w.greetings()[string(w.get(name).UID)]; got != "Pulled Record: Jon is saying hello to Nobody" {
 		t.Errorf("and is pushed: got %q", got)
 	}
@@ -69,13 +69,13 @@ func TestAdopt(t *testing.T) {
 
 func TestAdoptFailures(t *testing.T) {
 	w := newWorld(t)
-	w.create(&instance{ObjectMeta: w.meta(hello.MirrorName("taken")), Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Sansa"}})
+	steptest.Given(w.World, &instance{ObjectMeta: steptest.Meta(hello.MirrorName("taken")), Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Sansa"}})
 	w.put("taken", api.PutRequest{Name: "Taken", HelloTo: "Arya"})
 	w.put("invalid", api.PutRequest{Name: "Invalid", HelloTo: "  "})
 	w.put("good", api.PutRequest{Name: "Good", HelloTo: "Bran"})
 	w.pull("records that cannot be adopted do not stop the others", step.PullCounts{Created: 1, Failed: 2})
 	if got := w.get(hello.MirrorName("taken")); got.Spec.HelloTo != "Sansa" {
-		t.Errorf("somebody else's instance is left alone: got %+v", got.Spec)
+		t.Errorf("an instance that is no mirror stays as it is: got %+v", got.Spec)
 	}
 }
 
@@ -83,24 +83,24 @@ func TestDrift(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		harm   func(w *world, i *instance)
-		want   string // What pull says of it.
+		want   string // The reason of the sync.
 	}{
-		"Missing": {"A greeting of ours that somebody deleted", func(w *world, i *instance) { w.remove(string(i.UID)) }, "pull: the greeting was missing"},
-		"HelloTo": {"Or changed", func(w *world, i *instance) {
+		"Missing": {"A greeting that somebody has deleted", func(w *world, i *instance) { w.remove(string(i.UID)) }, "pull: the greeting was missing"},
+		"HelloTo": {"A changed hello_to", func(w *world, i *instance) {
 			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "X"})
 		}, `pull: hello_to of the greeting was changed to "X"`},
-		"HelloFrom": {"In any field", func(w *world, i *instance) { w.put(string(i.UID), api.PutRequest{Name: "a", HelloTo: "Arya"}) }, `pull: hello_from of the greeting was changed to ""`},
-		"Name": {"In any field", func(w *world, i *instance) {
+		"HelloFrom": {"A changed hello_from", func(w *world, i *instance) { w.put(string(i.UID), api.PutRequest{Name: "a", HelloTo: "Arya"}) }, `pull: hello_from of the greeting was changed to ""`},
+		"Name": {"A changed name", func(w *world, i *instance) {
 			w.put(string(i.UID), api.PutRequest{Name: "b", HelloFrom: "Jon", HelloTo: "Arya"})
 		}, `pull: name of the greeting was changed to "b"`},
-		"Replaced": {"Or made anew as the greeter's own", func(w *world, i *instance) {
+		"Replaced": {"A greeting that somebody has created again as the greeter's own", func(w *world, i *instance) {
 			w.remove(string(i.UID))
 			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "Arya"})
 		}, "pull: the greeting was no longer marked as that of its model"},
-		"Older": {"Or that came from an old copy of the greeter's disk", func(w *world, i *instance) {
+		"Older": {"A greeting from an old copy of the greeter's disk", func(w *world, i *instance) {
 			w.change("a", func(i *instance) { i.Spec.Name = "b" })
 			w.change("a", func(i *instance) { i.Spec.Name = "" })
-			w.run("HelloWorldServiceInstance", "a")
+			w.sync("a")
 			w.remove(string(i.UID))
 			w.put(string(i.UID), api.PutRequest{Name: "a", HelloFrom: "Jon", HelloTo: "Arya", Generation: 1,
 				Model: &api.ModelRef{Namespace: w.Namespace, Name: "a", UID: string(i.UID)}})
@@ -120,20 +120,20 @@ func TestDrift(t *testing.T) {
 			want := step.PullCounts{Drifted: 1, Unchanged: 1}
 			w.pull(tc.reason+" is counted as drift", want)
 			if got := w.get("a").Annotations; got[model.AnnotationRequestReason] != tc.want || got[model.AnnotationRequestedAt] == "" {
-				t.Errorf("%s: the sync is asked for with reason %q, got %v", tc.reason, tc.want, got)
+				t.Errorf("%s: a sync is requested with reason %q, got %v", tc.reason, tc.want, got)
 			}
-			w.pull("once: then it is under way", step.PullCounts{Unchanged: len(w.greetings())})
+			w.pull("it is requested once", step.PullCounts{Unchanged: len(w.greetings())})
 
-			w.run("HelloWorldServiceInstance", "a")
+			w.sync("a")
 			if diff := cmp.Diff(greetings, w.greetings()); diff != "" {
-				t.Errorf("%s is mended: -want +got:\n%s", tc.reason, diff)
+				t.Errorf("%s is repaired: -want +got:\n%s", tc.reason, diff)
 			}
 			if got, want := w.get("a").Status.Sync.Message, "OK, requested: "+tc.want; got != want {
 				t.Errorf("%s: the status says why: want %q, got %q", tc.reason, want, got)
 			}
-			w.pull("after that all is well", step.PullCounts{Unchanged: 2})
+			w.pull("after that nothing differs", step.PullCounts{Unchanged: 2})
 			if got := w.get("other").ResourceVersion; got != other {
-				t.Errorf("nothing else is touched")
+				t.Errorf("other instances stay as they are")
 			}
 		})
 	}
@@ -145,13 +145,13 @@ func TestNotSettled(t *testing.T) {
 		busy   func(w *world)
 	}{
 		"Changed":   {"A change that is not synced yet", func(w *world) { w.change("a", func(i *instance) { i.Spec.HelloTo = "B" }) }},
-		"Service":   {"A changed service that is not synced yet", func(w *world) { w.changeService("J") }},
-		"Service2":  {"A changed service that the instance has not followed yet", func(w *world) { w.service("hello", "J") }},
-		"Asked":     {"A sync that was asked for", func(w *world) { w.change("a", annotate(model.AnnotationRequestedAt, "now")) }},
+		"Service":   {"A changed service that is not synced yet", func(w *world) { steptest.Change(w.World, "hello", func(s *service) { s.Spec.HelloFrom = "J" }) }},
+		"Service2":  {"An instance that is not synced after a change of its service", func(w *world) { w.service("hello", "J") }},
+		"Requested": {"A sync that was requested", func(w *world) { w.change("a", annotate(model.AnnotationRequestedAt, "now")) }},
 		"NoSync":    {"An instance that opted out", func(w *world) { w.change("a", annotate(model.AnnotationNoSync, "true")) }},
 		"Paused":    {"A paused instance", func(w *world) { w.change("a", annotate(model.AnnotationPaused, "")) }},
-		"Deleting":  {"An instance that is being deleted", func(w *world) { w.delete("a") }},
-		"NoService": {"A service that is being deleted", func(w *world) { w.deleteService() }},
+		"Deleting":  {"An instance that is being deleted", func(w *world) { steptest.Delete[*instance](w.World, "a") }},
+		"NoService": {"A service that is being deleted", func(w *world) { steptest.Delete[*service](w.World, "hello") }},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -176,31 +176,6 @@ func annotate(key, value string) func(*instance) {
 	return func(i *instance) { i.Annotations = map[string]string{key: value} }
 }
 
-func (w *world) changeService(from string) {
-	w.Helper()
-	_, _, err := model.For[*v1alpha1.HelloWorldService](w.Models).Modify(w.Context(), w.Namespace, "hello", func(s *v1alpha1.HelloWorldService) error {
-		s.Spec.HelloFrom = from
-		return nil
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) delete(name string) {
-	w.Helper()
-	if err := w.instances.Delete(w.Context(), &instance{ObjectMeta: w.meta(name)}); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) deleteService() {
-	w.Helper()
-	if err := model.For[*v1alpha1.HelloWorldService](w.Models).Delete(w.Context(), &v1alpha1.HelloWorldService{ObjectMeta: w.meta("hello")}); err != nil {
-		w.Fatal(err)
-	}
-}
-
 func TestOrphans(t *testing.T) {
 	w := newWorld(t)
 	w.service("hello", "Jon")
@@ -213,12 +188,12 @@ func TestOrphans(t *testing.T) {
 	orphan("elsewhere", "elsewhere", "gone", "elsewhere")
 	orphan("foreign", w.Namespace, "gone", "somebody")
 	orphan("bad", w.Namespace, "../kept", "bad")
-	w.pull("greetings of models that are gone are removed; what cannot be looked up is not", step.PullCounts{Orphaned: 2, Unchanged: 1, Failed: 1})
+	w.pull("greetings of models that are gone are removed; one whose model cannot be read is not", step.PullCounts{Orphaned: 2, Unchanged: 1, Failed: 1})
 
 	greetings := w.greetings()
 	for _, id := range []string{"elsewhere", "foreign", "bad"} {
 		if _, ok := greetings[id]; !ok {
-			t.Errorf("what is not a greeting of a model of this namespace is left alone: %s is gone", id)
+			t.Errorf("a greeting that belongs to no model of this namespace stays: %s is gone", id)
 		}
 	}
 	if len(greetings) != 4 {
@@ -226,30 +201,29 @@ func TestOrphans(t *testing.T) {
 	}
 	_, err := w.greeter.Client.Put(t.Context(), "gone", api.PutRequest{Name: "gone", HelloFrom: "Jon", HelloTo: "Bran", Generation: 2, Model: &api.ModelRef{Namespace: w.Namespace, Name: "gone", UID: "gone"}})
 	if err == nil {
-		t.Error("a sync that comes late cannot bring an orphan back")
+		t.Error("a late sync cannot bring an orphan back")
 	}
 }
 
-// TestRaces changes things between the moment at which pull reads the models
-// and the one at which it reads the greetings.
+// TestRaces changes instances after pull has read them and before it reads the greetings.
 func TestRaces(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		change func(w *world)
 		want   step.PullCounts
 	}{
-		"Created": {"A model that came meanwhile is no orphan", func(w *world) { w.synced("b", "Bran") }, step.PullCounts{Unchanged: 2}},
-		"Changed": {"One that was changed and synced meanwhile is no drift", func(w *world) {
+		"Created": {"The greeting of a new instance is no orphan", func(w *world) { w.synced("b", "Bran") }, step.PullCounts{Unchanged: 2}},
+		"Changed": {"An instance that was changed and synced is no drift", func(w *world) {
 			w.change("a", func(i *instance) { i.Spec.HelloTo = "B" })
-			w.run("HelloWorldServiceInstance", "a")
+			w.sync("a")
 		}, step.PullCounts{Unchanged: 1}},
-		"Deleted": {"One that went meanwhile is neither", func(w *world) {
-			w.delete("a")
-			w.run("HelloWorldServiceInstance", "a")
+		"Deleted": {"A deleted instance is no drift", func(w *world) {
+			steptest.Delete[*instance](w.World, "a")
+			w.sync("a")
 		}, step.PullCounts{Unchanged: 1}},
-		"Replaced": {"Nor one that was made anew meanwhile", func(w *world) {
-			w.delete("a")
-			w.run("HelloWorldServiceInstance", "a")
+		"Replaced": {"An instance that was created again is no drift", func(w *world) {
+			steptest.Delete[*instance](w.World, "a")
+			w.sync("a")
 			w.synced("a", "Arya")
 		}, step.PullCounts{Unchanged: 2}},
 	}
@@ -272,26 +246,28 @@ func TestRaces(t *testing.T) {
 			for name := range w.all() {
 				i := w.get(name)
 				if _, ok := greetings[string(i.UID)]; !ok || i.Annotations[model.AnnotationRequestedAt] != "" {
-					t.Errorf("%s: want %s greeted and not asked for, got %v, greetings %v", tc.reason, name, i.Annotations, greetings)
+					t.Errorf("%s: want a greeting of %s and no requested sync, got %v, greetings %v", tc.reason, name, i.Annotations, greetings)
 				}
 			}
 		})
 	}
 }
 
-func TestTrouble(t *testing.T) {
-	secondPage := func(f greetertest.Fault) greetertest.Fault {
-		return func(greeter http.Handler) http.Handler {
-			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Has("continue") {
-					f(greeter).ServeHTTP(rw, r)
-					return
-				}
-				r.URL.RawQuery = "limit=1"
-				greeter.ServeHTTP(rw, r)
-			})
-		}
+// secondPage applies a fault to all pages but the first, which has one greeting.
+func secondPage(f greetertest.Fault) greetertest.Fault {
+	return func(greeter http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Has("continue") {
+				f(greeter).ServeHTTP(rw, r)
+				return
+			}
+			r.URL.RawQuery = "limit=1"
+			greeter.ServeHTTP(rw, r)
+		})
 	}
+}
+
+func TestTrouble(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		fault  greetertest.Fault
@@ -303,7 +279,7 @@ func TestTrouble(t *testing.T) {
 		"Gone":       {"A greeter that breaks the connection", greetertest.AnswerLost(), "EOF"},
 		"Other":      {"Something that is not the greeter", func(http.Handler) http.Handler { return http.NotFoundHandler() }, "something that is not the greeter answered 404"},
 		"Empty":      {"An answer without a list", answering(`{}`), "items: expected a list"},
-		"SecondPage": {"A greeter that breaks off in the middle", secondPage(greetertest.Failing(503)), "answered 503"},
+		"SecondPage": {"A greeter that fails at the second page", secondPage(greetertest.Failing(503)), "answered 503"},
 		"SameAgain":  {"A greeter that sends the same page again", secondPage(answering(`{"items":[{"id":"0"}]}`)), "in the order of ids"},
 	}
 	for name, tc := range cases {
@@ -326,17 +302,17 @@ func TestTrouble(t *testing.T) {
 			}
 			w.greeter.Misbehave(nil)
 			if diff := cmp.Diff(models, w.all()); diff != "" {
-				t.Errorf("%s: no model is touched: -want +got:\n%s", tc.reason, diff)
+				t.Errorf("%s: no model is written: -want +got:\n%s", tc.reason, diff)
 			}
 			if diff := cmp.Diff(greetings, w.greetings()); diff != "" {
-				t.Errorf("%s: no greeting is touched: -want +got:\n%s", tc.reason, diff)
+				t.Errorf("%s: no greeting is written: -want +got:\n%s", tc.reason, diff)
 			}
-			w.pull("when it is back, the next round makes up for it", step.PullCounts{Created: 1, Drifted: 1, Unchanged: 1})
+			w.pull("the next round does the work when the greeter is back", step.PullCounts{Created: 1, Drifted: 1, Unchanged: 1})
 		})
 	}
 }
 
-// answering answers with this and nothing else.
+// answering answers every request with the body.
 func answering(body string) greetertest.Fault {
 	return func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -346,8 +322,7 @@ func answering(body string) greetertest.Fault {
 	}
 }
 
-// TestSingleGreetingInTrouble has a greeter that lists but cannot be asked for
-// one greeting.
+// TestSingleGreetingInTrouble has a greeter that answers lists, but fails for a single greeting.
 func TestSingleGreetingInTrouble(t *testing.T) {
 	w := newWorld(t)
 	w.service("hello", "Jon")
@@ -362,13 +337,13 @@ func TestSingleGreetingInTrouble(t *testing.T) {
 			greeter.ServeHTTP(rw, r)
 		})
 	})
-	w.pull("what cannot be confirmed is no drift, but a failed record", step.PullCounts{Failed: 1})
+	w.pull("without the greeting it is a failed record and no drift", step.PullCounts{Failed: 1})
 	if got := w.get("missing").Annotations; got != nil {
-		t.Errorf("nothing is asked for: got %v", got)
+		t.Errorf("no sync is requested: got %v", got)
 	}
 }
 
-// TestMany pulls more than a page of everything.
+// TestMany pulls more than one page of greetings and of instances.
 func TestMany(t *testing.T) {
 	n := 520
 	w := newWorld(t)

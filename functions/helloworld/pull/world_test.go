@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
@@ -21,21 +20,14 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
-// service and instance are short for what these tests are full of.
-type (
-	service  = v1alpha1.HelloWorldService
-	instance = v1alpha1.HelloWorldServiceInstance
-)
-
 func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
 
-// world is the pull step beside a real greeter, with sync steps in the same function, which push as
-// those of function sync do.
+// world is a function with the pull step, beside a real greeter. It also has sync steps, which do the
+// same as those of function sync.
 type world struct {
 	*steptest.World
 	namespace string
 	greeter   *greetertest.Greeter
-	instances model.Models[*instance]
 }
 
 func newWorld(t *testing.T) *world {
@@ -45,7 +37,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// start starts the function, with a limit for each answer of the greeter.
+// start starts the function, with a timeout for requests to the greeter.
 func (w *world) start(t testing.TB, timeout time.Duration) {
 	t.Helper()
 	w.World = steptest.New(t, func(_ context.Context, models *model.Client) ([]step.Registration, error) {
@@ -55,7 +47,6 @@ func (w *world) start(t testing.TB, timeout time.Duration) {
 			step.Pull(Greetings{Models: models, Greeter: c, Namespace: w.namespace}),
 		}, err
 	}, v1alpha1.AddToScheme)
-	w.instances = model.For[*instance](w.Models)
 }
 
 type serviceSync struct{}
@@ -77,7 +68,7 @@ func (s instanceSync) Delete(ctx context.Context, i *instance) error {
 	return s.greeter.Client.Delete(ctx, hello.GreetingID(i), i.Generation)
 }
 
-// pull ticks and wants these counts.
+// pull runs a round and checks its counts.
 func (w *world) pull(reason string, want step.PullCounts) {
 	w.Helper()
 	got, a := w.Tick()
@@ -89,87 +80,67 @@ func (w *world) pull(reason string, want step.PullCounts) {
 	}
 }
 
-// run lets the sync step have an event about the object.
-func (w *world) run(kind, name string) {
+// sync sends the sync step an event about the instance.
+func (w *world) sync(name string) {
 	w.Helper()
-	wake := steptest.Wake[*instance]
-	if kind == "HelloWorldService" {
-		wake = steptest.Wake[*service]
-	}
-	if a := wake(w.World, model.StepSync, name); a.Code != http.StatusOK {
-		w.Fatalf("sync of %s %s: %d %s", kind, name, a.Code, a.Body)
+	w.wants200(steptest.Wake[*instance](w.World, model.StepSync, name))
+}
+
+func (w *world) wants200(a steptest.Answer) {
+	w.Helper()
+	if a.Code != http.StatusOK {
+		w.Fatalf("want 200, got %d %s", a.Code, a.Body)
 	}
 }
 
-// service makes a synced service, or changes the one that is there.
+// service makes a synced service, or changes it.
 func (w *world) service(name, from string) {
 	w.Helper()
-	services := model.For[*v1alpha1.HelloWorldService](w.Models)
-	_, _, err := services.CreateOrModify(w.Context(), w.Namespace, name, func(s *v1alpha1.HelloWorldService) error {
+	_, _, err := model.For[*service](w.Models).CreateOrModify(w.Context(), w.Namespace, name, func(s *service) error {
 		s.Spec.HelloFrom = from
 		return nil
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.run("HelloWorldService", name)
+	w.wants200(steptest.Wake[*service](w.World, model.StepSync, name))
 }
 
 // synced makes a synced instance of the service "hello".
 func (w *world) synced(name, to string) *instance {
 	w.Helper()
-	i := w.create(&instance{ObjectMeta: w.meta(name), Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: to, Owner: &v1alpha1.OwnerReference{Name: "hello"}}})
-	w.run("HelloWorldServiceInstance", name)
-	return i
-}
-
-func (w *world) meta(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: w.Namespace, Name: name}
-}
-
-func (w *world) create(i *instance) *instance {
-	w.Helper()
-	i, err := w.instances.Create(w.Context(), i)
-	if err != nil {
-		w.Fatal(err)
-	}
+	i := steptest.Given(w.World, &instance{ObjectMeta: steptest.Meta(name), Spec: v1alpha1.HelloWorldServiceInstanceSpec{
+		HelloTo: to, Owner: &v1alpha1.OwnerReference{Name: "hello"}}})
+	w.sync(name)
 	return i
 }
 
 // change changes an instance as a user does.
 func (w *world) change(name string, fn func(*instance)) {
 	w.Helper()
-	i := w.get(name)
-	fn(i)
-	if _, _, err := w.instances.Update(w.Context(), i); err != nil {
-		w.Fatal(err)
-	}
+	steptest.Change(w.World, name, fn)
 }
 
 func (w *world) get(name string) *instance {
 	w.Helper()
-	i, err := w.instances.Get(w.Context(), w.Namespace, name)
-	if err != nil {
-		w.Fatal(err)
+	i, ok := steptest.Get[*instance](w.World, name)
+	if !ok {
+		w.Fatalf("there is no instance %s", name)
 	}
 	return i
 }
 
-// all lists the instances with their versions: nothing was written if it is as before.
+// all lists the resource versions of the instances, which show whether anything was written.
 func (w *world) all() map[string]string {
 	w.Helper()
-	list, err := w.instances.List(w.Context(), w.Namespace, model.Filter{})
-	if err != nil {
-		w.Fatal(err)
-	}
 	all := map[string]string{}
-	for _, i := range list {
+	for _, i := range steptest.List[*instance](w.World) {
 		all[i.Name] = i.ResourceVersion
 	}
 	return all
 }
 
-// put writes a greeting as somebody who knows nothing of models.
+// put writes a greeting.
 func (w *world) put(id string, r api.PutRequest) {
 	w.Helper()
 	if _, err := w.greeter.Client.Put(w.Context(), id, r); err != nil {
@@ -184,7 +155,7 @@ func (w *world) remove(id string) {
 	}
 }
 
-// greetings lists what the greeter has, as "name: message".
+// greetings lists the greetings by id, each as "name: message".
 func (w *world) greetings() map[string]string {
 	w.Helper()
 	all := map[string]string{}

@@ -21,8 +21,8 @@ var (
 	_ step.Deleter[*v1alpha1.HelloWorldServiceInstance] = Instance{}
 )
 
-// Sync has the greeter greet whom the instance names, in the name of its service. The tutorial's two
-// special guests show how a step says "later" and "no".
+// Sync makes the greeter greet the guest of the instance, in the name of its service. The tutorial's
+// two special guests show how a step says "later" and "no".
 func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) (string, error) {
 	switch instance.Spec.HelloTo {
 	case hello.Later:
@@ -47,7 +47,7 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 	return greeting.ID, nil
 }
 
-// Delete takes the greeting back.
+// Delete removes the greeting.
 func (s Instance) Delete(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
 	return s.Greeter.Delete(ctx, hello.GreetingID(instance), instance.Generation)
 }

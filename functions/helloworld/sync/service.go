@@ -7,9 +7,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// Service syncs HelloWorldServices. The greeter has no notion of a service, so there is nothing to
-// push or to delete: what a service says reaches the greeter with its instances, which are synced
-// after it.
+// Service syncs HelloWorldServices. The greeter does not know services, so there is nothing to push
+// or to delete. The instances of a service are synced after it, and carry what it says.
 type Service struct{}
 
 var _ step.Syncer[*v1alpha1.HelloWorldService] = Service{}

@@ -22,7 +22,7 @@ type (
 
 func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
 
-// newWorld starts the function beside a real greeter, with a service that greets in Jon's name.
+// newWorld starts the function beside a real greeter, with the service "hello" of Jon.
 func newWorld(t *testing.T) (*steptest.World, *greetertest.Greeter) {
 	t.Helper()
 	greeter := greetertest.Start(t)
@@ -60,14 +60,14 @@ func TestGreeting(t *testing.T) {
 	}
 	i, _ := steptest.Get[*instance](w, "arya")
 	if i.Status.Sync.Handle != string(i.UID) {
-		t.Errorf("the greeter's id is kept: got %+v", i.Status.Sync)
+		t.Errorf("the status has the id of the greeting: got %+v", i.Status.Sync)
 	}
 
 	steptest.Change(w, "hello", func(s *service) { s.Spec.HelloFrom = "Sansa" })
 	steptest.Change(w, "arya", func(i *instance) { i.Spec.HelloTo = "Bran" })
 	w.Settle()
 	if diff := cmp.Diff([]string{"Sansa is saying hello to Bran"}, says(t, greeter)); diff != "" {
-		t.Errorf("it follows both: -want, +got:\n%s", diff)
+		t.Errorf("it follows the service and the instance: -want, +got:\n%s", diff)
 	}
 
 	steptest.Delete[*service](w, "hello")
@@ -78,14 +78,14 @@ func TestGreeting(t *testing.T) {
 	steptest.Delete[*instance](w, "arya")
 	w.Settle()
 	if got := says(t, greeter); len(got) > 0 {
-		t.Errorf("the greeting is taken back: got %q", got)
+		t.Errorf("the greeting is removed: got %q", got)
 	}
 	if _, ok := steptest.Get[*service](w, "hello"); ok {
 		t.Error("now the service can go")
 	}
 }
 
-// invalid answers as the greeter does what it never takes.
+// invalid answers like the greeter to a request that it never accepts.
 func invalid(http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -105,8 +105,8 @@ func TestOutcomes(t *testing.T) {
 	}{
 		"Tyrion":  {"The tutorial's guest who comes later", "Tyrion Lannister", nil, model.StateDeferred, "Maybe later", true},
 		"Joffrey": {"The tutorial's guest who does not come", "Joffrey Baratheon", nil, model.StateFailed, "Maybe not", true},
-		"Down":    {"A greeter that is down is tried again", "Arya", greetertest.Failing(503), model.StateFailed, "greeting Arya: ", true},
-		"Invalid": {"A greeting that the greeter does not take is not", "Arya", invalid, model.StateFailed, "cannot put greeting", false},
+		"Down":    {"A greeting is tried again when the greeter is down", "Arya", greetertest.Failing(503), model.StateFailed, "greeting Arya: ", true},
+		"Invalid": {"A greeting that the greeter never accepts is not tried again", "Arya", invalid, model.StateFailed, "cannot put greeting", false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

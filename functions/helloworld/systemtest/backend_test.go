@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -85,7 +84,7 @@ func (w *world) called(name string) string {
 }
 
 // TestPulled: what only the greeter has becomes a model that is never synced,
-// and what somebody did to our greetings is mended.
+// and what somebody did to our greetings is put right.
 func TestPulled(t *testing.T) {
 	w := start(t, local.Options{})
 	w.service("helloworld", "Jhon Snow")
@@ -131,74 +130,123 @@ func TestPulled(t *testing.T) {
 	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"), message("Jhon Snow", "Dude"))
 }
 
-// TestEvented: an event makes an instance; a broken one is seen as a dead
-// letter, mended and replayed.
+// publish sends a request for a greeting to the Broker, as the greeter does, and expects that it is dealt with.
+func (w *world) publish(data string) {
+	w.Helper()
+	if code, body := w.Post(w.System.BrokerURL(namespace, "events"), data, localtest.Event(api.TypeRequested)); code != http.StatusAccepted {
+		w.Fatalf("the Broker answered %d %s", code, body)
+	}
+}
+
+// TestEvented: an event makes an instance; the same event again changes nothing.
 func TestEvented(t *testing.T) {
 	w := start(t, local.Options{})
 	w.service("helloworld", "Jhon Snow")
-	publish := func(data string) {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.System.BrokerURL(namespace, "events"), strings.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, value := range localtest.Event(api.TypeRequested) {
-			req.Header.Set(name, value)
-		}
-		resp, err := w.System.Client().Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusAccepted {
-			t.Fatalf("the Broker answered %s", resp.Status)
-		}
-	}
-	publish(`{"name":"Event Record","hello_to":"Bran Stark"}`)
+	w.publish(`{"name":"Event Record","hello_to":"Bran Stark"}`)
 	w.greets(message("Jhon Snow", "Bran Stark"))
 	w.untilReady("event-record")
 	version := w.get("event-record").ResourceVersion
-	publish(`{"name":"Event Record","hello_to":"Bran Stark"}`)
+	w.publish(`{"name":"Event Record","hello_to":"Bran Stark"}`)
 	if got := w.get("event-record").ResourceVersion; got != version {
 		t.Error("the same event again changed the instance")
 	}
 	if code, body := w.post("event", `{"name":"Event Record","hello_to":"Bran Stark"}`, localtest.Event("dev.knative.kafka.event")); code != 200 || !strings.Contains(body, `"operation":"unchanged"`) {
 		t.Errorf("a record says that there is nothing new: got %d %s", code, body)
 	}
-
-	publish(`{"name":"Broken","hello":"Sansa Stark"}`)
-	all := w.listLetters()
-	if len(all) != 1 {
-		t.Fatalf("a broken event is a dead letter when the Broker answers: got %d", len(all))
-	}
-	letter := all[0]
-	if s := letter.Spec; s.Code != 422 || s.Reason != `data: unknown field "hello"` || s.Destination != "http://event.helloworld.svc.cluster.local" {
-		t.Errorf("it says what was wrong: got %+v", s)
-	}
-	replay := func(data string) {
-		t.Helper()
-		w.Until("the letter can be changed", func() bool {
-			live, err := w.letters().Get(t.Context(), namespace, letter.Name)
-			if err != nil {
-				return false
-			}
-			live.Spec.Event.Data.Raw, live.Spec.Replay = []byte(data), true
-			_, _, err = w.letters().Update(t.Context(), live)
-			return err == nil
-		})
-	}
-	replay(`{"name":"","hello_to":"Sansa Stark"}`)
-	w.Until("the letter is kept with the new reason", func() bool {
-		live, err := w.letters().Get(t.Context(), namespace, letter.Name)
-		return err == nil && !live.Spec.Replay && strings.HasPrefix(live.Spec.Reason, "data.name: required")
-	})
-	replay(`{"name":"Mended","hello_to":"Sansa Stark"}`)
-	w.Until("the letter is gone", func() bool { return len(w.listLetters()) == 0 })
+	t.Run("Broken", func(t *testing.T) { w.with(t).broken() })
 	w.greets(message("Jhon Snow", "Bran Stark"), message("Jhon Snow", "Sansa Stark"))
 }
 
-// TestNothingLost counts: each greeting that the greeter has accepted from its
-// users ends as exactly one instance or one dead letter, whatever dies meanwhile.
+// broken: an event that cannot be handled is a dead letter, which is corrected and replayed.
+func (w *world) broken() {
+	w.publish(`{"name":"Broken","hello":"Sansa Stark"}`)
+	all := w.listLetters()
+	if len(all) != 1 {
+		w.Fatalf("a broken event is a dead letter when the Broker answers: got %d", len(all))
+	}
+	letter := all[0]
+	if s := letter.Spec; s.Code != 422 || s.Reason != `data: unknown field "hello"` || s.Destination != "http://event.helloworld.svc.cluster.local" {
+		w.Errorf("it says what was wrong: got %+v", s)
+	}
+	replay := func(data string) {
+		w.Helper()
+		_, _, err := w.letters().Modify(w.Context(), namespace, letter.Name, func(l *v1alpha1.DeadLetter) error {
+			l.Spec.Event.Data.Raw, l.Spec.Replay = []byte(data), true
+			return nil
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+	}
+	replay(`{"name":"","hello_to":"Sansa Stark"}`)
+	w.Until("the letter is kept with the new reason", func() bool {
+		live, err := w.letters().Get(w.Context(), namespace, letter.Name)
+		return err == nil && !live.Spec.Replay && strings.HasPrefix(live.Spec.Reason, "data.name: required")
+	})
+	replay(`{"name":"Corrected","hello_to":"Sansa Stark"}`)
+	w.Until("the letter is gone", func() bool { return len(w.listLetters()) == 0 })
+}
+
+// requests are the greetings that TestNothingLost asks for.
+type requests struct {
+	names   []string
+	want    map[string]bool // the names of instances
+	refused map[string]bool // every tenth: function event refuses it, so that it ends as a dead letter
+}
+
+func newRequests(n int) requests {
+	r := requests{want: map[string]bool{}, refused: map[string]bool{}}
+	for i := range n {
+		name := fmt.Sprintf("Request %d", i)
+		r.names = append(r.names, name)
+		if i%10 == 3 {
+			r.refused[name] = true
+		} else {
+			r.want[objectName(name)] = true
+		}
+	}
+	return r
+}
+
+// objectName is the name of the instance that a request makes.
+func objectName(request string) string {
+	return strings.ToLower(strings.ReplaceAll(request, " ", "-"))
+}
+
+// accept has the greeter accept some requests, with as many users at once as it may have.
+func (w *world) accept(r requests, names []string) {
+	w.Helper()
+	var users errgroup.Group
+	users.SetLimit(16)
+	for _, name := range names {
+		users.Go(func() error {
+			to := "guest"
+			if r.refused[name] {
+				to = "  " // The greeter accepts it, the model does not.
+			}
+			return w.request(name, to)
+		})
+	}
+	if err := users.Wait(); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) untilGreeterIsBack() {
+	w.Helper()
+	w.Until("the greeter is back", func() bool {
+		_, err := w.greeter.List(w.Context(), client.ListOptions{Limit: 1})
+		return err == nil
+	})
+}
+
+func (w *world) untilPublished() {
+	w.Helper()
+	w.Until("the outbox is empty", func() bool { return w.pending() == 0 })
+}
+
+// TestNothingLost counts: each greeting that the greeter has accepted from its users ends as exactly one instance or one
+// dead letter, also if programs die meanwhile.
 func TestNothingLost(t *testing.T) {
 	n := 1000
 	if testing.Short() {
@@ -210,66 +258,24 @@ func TestNothingLost(t *testing.T) {
 		Without: []string{"containersource/modelsource"},
 		Bin:     failing.bin,
 	})
-	// Every tenth is one that function event refuses, and ends as a dead letter.
-	want := map[string]string{}
-	refused := map[string]bool{}
-	names := make([]string, n)
-	for i := range n {
-		names[i] = fmt.Sprintf("Request %d", i)
-		if i%10 == 3 {
-			refused[names[i]] = true
-			continue
-		}
-		want[fmt.Sprintf("request-%d", i)] = "guest"
-	}
-	// accept has the greeter accept some, with as many users at once as it may have.
-	accept := func(names []string) {
-		t.Helper()
-		var users errgroup.Group
-		users.SetLimit(16)
-		for _, name := range names {
-			users.Go(func() error {
-				to := "guest"
-				if refused[name] {
-					to = "  " // The greeter takes it, the model does not.
-				}
-				return w.request(name, to)
-			})
-		}
-		if err := users.Wait(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	greeterIsBack := func() {
-		t.Helper()
-		w.Until("the greeter is back", func() bool {
-			_, err := w.greeter.List(t.Context(), client.ListOptions{Limit: 1})
-			return err == nil
-		})
-	}
+	r := newRequests(n)
 
 	// 1. All goes well.
-	accept(names[:n/4])
-	// 2. The broker is down: what is accepted waits on the greeter's disk, also
-	// when the greeter dies before it can publish.
+	w.accept(r, r.names[:n/4])
+	// 2. The broker is down: what is accepted waits on the greeter's disk, also when the greeter dies before it can publish.
 	w.System.SetBrokerDown(true)
-	accept(names[n/4 : n/2])
+	w.accept(r, r.names[n/4:n/2])
 	if !w.System.Kill(namespace, "greeter") {
 		t.Fatal("no greeter runs")
 	}
-	greeterIsBack()
+	w.untilGreeterIsBack()
 	w.System.SetBrokerDown(false)
-	// 3. Function event does not start for longer than the Broker tries. What it
-	// was at before is waited for: an event that was handled by a process which
-	// could not say so would, after that, be a dead letter too.
-	published := func() {
-		t.Helper()
-		w.Until("the outbox is empty", func() bool { return w.pending() == 0 })
-	}
-	published()
+	// 3. Function event does not start for longer than the Broker tries. First it finishes its work: an event whose process
+	// ends before it can answer becomes a dead letter too.
+	w.untilPublished()
 	failing.set(true)
 	w.System.Kill(namespace, "event")
-	accept(names[n/2 : n*3/4])
+	w.accept(r, r.names[n/2:n*3/4])
 	if !testing.Short() {
 		w.Until("the Broker gives up", func() bool {
 			return slices.ContainsFunc(w.listLetters(), func(l *v1alpha1.DeadLetter) bool { return l.Spec.Code >= 500 })
@@ -277,40 +283,38 @@ func TestNothingLost(t *testing.T) {
 	}
 	failing.set(false)
 	// 4. All of them die in the middle of their work.
-	accept(names[n*3/4:])
+	w.accept(r, r.names[n*3/4:])
 	w.System.Kill(namespace, "greeter")
 	w.System.Kill(namespace, "event")
 	w.System.Kill(core, "deadletter")
-	greeterIsBack()
-	published()
-	have := w.accounts(t)
-	if diff := slices.DeleteFunc(slices.Sorted(maps.Keys(want)), func(name string) bool { return have.instances[name] == "guest" }); len(diff) > 0 {
+	w.untilGreeterIsBack()
+	w.untilPublished()
+	w.check(r)
+}
+
+// check compares what has become of the requests with what should have.
+func (w *world) check(r requests) {
+	have := w.accounts(w.T)
+	for _, name := range r.names {
+		letters := have.letters[name]
+		to, instance := have.instances[objectName(name)]
+		switch {
+		case r.refused[name] && letters != 1:
+			w.Errorf("%s: expected one dead letter, got %d", name, letters)
 		// What failed for too long is a dead letter, as it should be.
-		diff = slices.DeleteFunc(diff, func(name string) bool { return have.letters["Request "+strings.TrimPrefix(name, "request-")] == 1 })
-		if len(diff) > 0 {
-			t.Errorf("%d greetings are neither an instance nor a dead letter: %v", len(diff), diff)
+		case letters > 1, letters == 1 && instance, letters == 0 && to != "guest":
+			w.Errorf("%s: expected one instance or one dead letter, got %d letters, and an instance: %t", name, letters, instance)
 		}
 	}
 	for name := range have.instances {
-		if _, ok := want[name]; !ok {
-			t.Errorf("instance %s was not asked for", name)
+		if !r.want[name] {
+			w.Errorf("instance %s was not asked for", name)
 		}
 	}
-	for name := range refused {
-		if have.letters[name] != 1 {
-			t.Errorf("%s: expected one dead letter, got %d", name, have.letters[name])
-		}
+	if got := len(have.instances) + len(have.letters); got != len(r.names) {
+		w.Errorf("expected %d in all, got %d instances and %d dead letters", len(r.names), len(have.instances), len(have.letters))
 	}
-	for name, count := range have.letters {
-		_, alsoInstance := have.instances[strings.ToLower(strings.ReplaceAll(name, " ", "-"))]
-		if count != 1 || alsoInstance {
-			t.Errorf("%s: expected one instance or one dead letter, got %d letters, and an instance: %t", name, count, alsoInstance)
-		}
-	}
-	if got := len(have.instances) + len(have.letters); got != n {
-		t.Errorf("expected %d in all, got %d instances and %d dead letters", n, len(have.instances), len(have.letters))
-	}
-	t.Logf("%d greetings: %d instances, %d dead letters", n, len(have.instances), len(have.letters))
+	w.Logf("%d greetings: %d instances, %d dead letters", len(r.names), len(have.instances), len(have.letters))
 }
 
 // pending is how many events wait in the greeter's outbox, -1 if it cannot say.

@@ -18,56 +18,8 @@ func TestTutorial(t *testing.T) {
 	t.Run("without policies", func(t *testing.T) {
 		w := start(t, local.Options{Dir: dir, Without: []string{"trigger/helloworld-policy"}})
 		w.service("helloworld", "Jhon Snow")
-
-		// Synced: the greeter greets, XOS's code is 1.
-		w.instance("daenerys", "Daenerys Targaryen", "helloworld")
-		w.greets(message("Jhon Snow", "Daenerys Targaryen"))
-		w.Until("daenerys is OK", func() bool {
-			s := w.sync("daenerys")
-			return s.State == model.StateOK && s.Code == model.CodeOK && s.Message == "OK" && s.Handle != ""
-		})
-
-		// Nothing more happens until the model changes.
-		before := w.Requests()
-		w.UntilIdle()
-		if after := w.Requests(); after != before {
-			t.Errorf("%d requests reached functions although nothing had changed", after-before)
-		}
-
-		// A change of either model is synced again.
-		w.instance("daenerys", "Daenerys Stormborn", "helloworld")
-		w.greets(message("Jhon Snow", "Daenerys Stormborn"))
-		w.service("helloworld", "Arya Stark")
-		w.greets(message("Arya Stark", "Daenerys Stormborn"))
-
-		// Deferred, again and again, at a constant interval.
-		w.instance("tyrion", "Tyrion Lannister", "helloworld")
-		var first model.StepStatus
-		w.Until("tyrion is deferred", func() bool { first = w.sync("tyrion"); return first.State == model.StateDeferred })
-		w.Until("tyrion is deferred again", func() bool {
-			s := w.sync("tyrion")
-			return s.State == model.StateDeferred && s.NextAttempt.After(first.NextAttempt.Time)
-		})
-		if s := w.sync("tyrion"); s.Code != model.CodeInProgress || s.Message != "Maybe later" || s.Failures != 0 {
-			t.Errorf("tyrion: expected code 0, Maybe later, no failures, got %+v", s)
-		}
-
-		// Failed, tried again with growing waits.
-		w.instance("joffrey", "Joffrey Baratheon", "helloworld")
-		waits := map[int32]time.Duration{}
-		w.Until("joffrey has failed three times", func() bool {
-			s := w.sync("joffrey")
-			if s.State == model.StateFailed {
-				waits[s.Failures] = s.NextAttempt.Sub(s.LastFailure.Time)
-			}
-			return s.Failures >= 4
-		})
-		if s := w.sync("joffrey"); s.Code != model.CodeError || s.Message != "Maybe not" {
-			t.Errorf("joffrey: expected code 2, Maybe not, got %+v", s)
-		}
-		if waits[4] < 8*time.Second || waits[1] > 3*time.Second && waits[1] != 0 {
-			t.Errorf("joffrey: expected waits of about 1, 2, 4 and 8 s, got %v", waits)
-		}
+		w.greeted()
+		w.unwelcome()
 
 		// Deleted: the greeting is taken back, then the object is gone.
 		if err := w.instances.Delete(t.Context(), w.get("daenerys")); err != nil {
@@ -90,6 +42,56 @@ func TestTutorial(t *testing.T) {
 		w.Until("sansa is gone", func() bool { return w.get("sansa") == nil })
 		w.greets()
 	})
+}
+
+// greeted: daenerys is synced when she is new and when she or her service changes, and otherwise not.
+func (w *world) greeted() {
+	w.instance("daenerys", "Daenerys Targaryen", "helloworld")
+	w.greets(message("Jhon Snow", "Daenerys Targaryen"))
+	w.Until("daenerys is OK, with the code of XOS", func() bool {
+		s := w.sync("daenerys")
+		return s.State == model.StateOK && s.Code == model.CodeOK && s.Message == "OK" && s.Handle != ""
+	})
+	before := w.Requests()
+	w.UntilIdle()
+	if after := w.Requests(); after != before {
+		w.Errorf("%d requests reached functions although nothing had changed", after-before)
+	}
+	w.instance("daenerys", "Daenerys Stormborn", "helloworld")
+	w.greets(message("Jhon Snow", "Daenerys Stormborn"))
+	w.service("helloworld", "Arya Stark")
+	w.greets(message("Arya Stark", "Daenerys Stormborn"))
+}
+
+// unwelcome: tyrion is deferred, again and again, at a constant interval. Joffrey fails, and is tried again with growing
+// waits.
+func (w *world) unwelcome() {
+	w.instance("joffrey", "Joffrey Baratheon", "helloworld")
+	w.instance("tyrion", "Tyrion Lannister", "helloworld")
+	var first model.StepStatus
+	w.Until("tyrion is deferred", func() bool { first = w.sync("tyrion"); return first.State == model.StateDeferred })
+	w.Until("tyrion is deferred again", func() bool {
+		s := w.sync("tyrion")
+		return s.State == model.StateDeferred && s.NextAttempt.After(first.NextAttempt.Time)
+	})
+	if s := w.sync("tyrion"); s.Code != model.CodeInProgress || s.Message != "Maybe later" || s.Failures != 0 {
+		w.Errorf("tyrion: expected code 0, Maybe later, no failures, got %+v", s)
+	}
+
+	waits := map[int32]time.Duration{}
+	w.Until("joffrey has failed four times", func() bool {
+		s := w.sync("joffrey")
+		if s.State == model.StateFailed {
+			waits[s.Failures] = s.NextAttempt.Sub(s.LastFailure.Time)
+		}
+		return s.Failures >= 4
+	})
+	if s := w.sync("joffrey"); s.Code != model.CodeError || s.Message != "Maybe not" {
+		w.Errorf("joffrey: expected code 2, Maybe not, got %+v", s)
+	}
+	if waits[4] < 8*time.Second || waits[1] > 3*time.Second && waits[1] != 0 {
+		w.Errorf("joffrey: expected waits of about 1, 2, 4 and 8 s, got %v", waits)
+	}
 }
 
 // TestNothingDue counts what reaches functions while nothing is due.

@@ -22,7 +22,11 @@ const (
 	core      = "synchronizer-system"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m, "../../..", "./functions/...", "./scripts/local") }
+func TestMain(m *testing.M) {
+	const root = "../../.."
+	localtest.RaceInProgramsOnly(root)
+	localtest.Main(m, root, "./functions/...", "./scripts/local")
+}
 
 // world is a running project and what the users of hello-world have.
 type world struct {

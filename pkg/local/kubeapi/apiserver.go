@@ -62,12 +62,7 @@ func newAPIServer(etcdURL string, listener net.Listener, id *identity, o Options
 
 	authenticate(config, id, o)
 
-	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
-	namer := openapinamer.NewDefinitionNamer(apiserver.Scheme, scheme.Scheme)
-	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
-	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
-	config.OpenAPIConfig.Info.Title = "Kubernetes"
-	config.OpenAPIV3Config.Info.Title = "Kubernetes"
+	describe(config)
 	// No core API, so nothing for informers to watch; the server only wants to start some.
 	config.SharedInformerFactory = informers.NewSharedInformerFactory(fake.NewClientset(), 0)
 
@@ -96,6 +91,16 @@ func newAPIServer(etcdURL string, listener net.Listener, id *identity, o Options
 	mux.Handle("/apis", groups)
 	mux.Handle("/api", aggregated.NewResourceManager("api"))
 	return generic.PrepareRun(), nil
+}
+
+// describe makes the API's OpenAPI documents.
+func describe(config *genericapiserver.RecommendedConfig) {
+	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(generatedopenapi.GetOpenAPIDefinitions)
+	namer := openapinamer.NewDefinitionNamer(apiserver.Scheme, scheme.Scheme)
+	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
+	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
+	config.OpenAPIConfig.Info.Title = "Kubernetes"
+	config.OpenAPIV3Config.Info.Title = "Kubernetes"
 }
 
 // authenticate lets in the administrator and o.Tokens and nobody else, and always allows what the administrator does:

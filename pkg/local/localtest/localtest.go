@@ -4,14 +4,12 @@ package localtest
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,47 +23,6 @@ const Patience = 3 * time.Minute
 
 // idle is how long functions stay without a request. Tests wait for their end.
 const idle = time.Second
-
-// project is what Main was told.
-var project struct{ root, bin string }
-
-// Main is what a package's TestMain calls whose tests use Start. It builds the programs that match patterns, such as
-// ./functions/..., of the project at root, with the race detector if the tests have it. The programs stay in bin/ below
-// root, so that the next run builds only what has changed.
-func Main(m *testing.M, root string, patterns ...string) {
-	if err := build(root, patterns); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-func build(root string, patterns []string) error {
-	root, err := filepath.Abs(root)
-	if err != nil {
-		return err
-	}
-	project.root, project.bin = root, filepath.Join(root, "bin", binName)
-	if err := os.MkdirAll(project.bin, 0o755); err != nil {
-		return err
-	}
-	// The tests of several packages run at the same time, and have programs in common.
-	lock, err := os.Create(filepath.Join(project.bin, "lock"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return err
-	}
-	return local.Build(context.Background(), project.root, project.bin, buildFlags, patterns...)
-}
-
-// Root is the project that Main was called with, and Bin has its programs, see local.Options.
-func Root() string { return project.root }
-
-// Bin has the programs that Main has built, see local.Options.
-func Bin() string { return project.bin }
 
 // World is a running project and what its users have.
 type World struct {

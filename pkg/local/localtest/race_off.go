@@ -2,7 +2,5 @@
 
 package localtest
 
-// binName is the directory of the programs.
-const binName = "test"
-
-var buildFlags []string
+// raceDetector reports whether the tests have the race detector.
+const raceDetector = false

@@ -2,8 +2,5 @@
 
 package localtest
 
-// binName is the directory of the programs.
-const binName = "test-race"
-
-// buildFlags: programs are built as the tests are.
-var buildFlags = []string{"-race"}
+// raceDetector reports whether the tests have the race detector.
+const raceDetector = true

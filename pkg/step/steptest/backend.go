@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Backend stands for a micro-service that is spoken to over HTTP. It records each request and
-// answers 200 with "{}", if it is not told otherwise.
+// Backend replaces a micro-service that has an HTTP interface. It records each request, and answers 200
+// with "{}" unless [Backend.Answer] or [Backend.Do] says otherwise.
 type Backend struct {
 	// URL of the backend.
 	URL string
@@ -20,7 +20,7 @@ type Backend struct {
 	calls  []string
 }
 
-// NewBackend starts a backend for the length of the test.
+// NewBackend starts a backend. It runs until the test ends.
 func NewBackend(t testing.TB) *Backend {
 	b := &Backend{}
 	b.Answer(http.StatusOK, "{}")
@@ -46,7 +46,7 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
 	answer(w, r)
 }
 
-// Answer has all further requests answered with this status and text.
+// Answer sets the status and the body that answer all further requests.
 func (b *Backend) Answer(code int, body string) {
 	b.Do(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
@@ -54,14 +54,14 @@ func (b *Backend) Answer(code int, body string) {
 	})
 }
 
-// Do has all further requests answered by fn. A fn that panics with http.ErrAbortHandler hangs up.
+// Do sets the handler of all further requests. It can hang up with panic(http.ErrAbortHandler).
 func (b *Backend) Do(fn http.HandlerFunc) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.answer = fn
 }
 
-// Calls lists the requests since it was called last, each as "METHOD path body".
+// Calls lists the requests since the last call of Calls, each as "METHOD path body".
 func (b *Backend) Calls() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,18 +15,18 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// Answer is what a function answers an event with.
+// Answer is a function's answer to an event.
 type Answer struct {
 	// Code is the HTTP status.
 	Code int
 	// Body is the text of an answer that is not 200.
 	Body string
-	// Reply is the event that the function replies, nil if there is none.
+	// Reply is the event in the answer, nil if there is none.
 	Reply *cloudevents.Event
 }
 
-// Send sends an event to the function. The test fails if the answer is one that a broker does not
-// take: 200 with a body that is no valid CloudEvent, or a reply that would wake a step.
+// Send sends an event to the function. The test fails if a broker would not accept the answer (200 with
+// a body that is not a valid CloudEvent), or if the reply would wake a step.
 func (w *World) Send(event cloudevents.Event) Answer {
 	w.Helper()
 	return Post(w, w.URL, event)
@@ -54,25 +54,25 @@ func Post(t testing.TB, url string, event cloudevents.Event) Answer {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if a.Reply, err = cloudevents.NewEventFromHTTPResponse(resp); err != nil {
-		t.Fatalf("200 with a body that is no CloudEvent: %s", body)
+		t.Fatalf("the body of an answer 200: expected a CloudEvent, got %s", body)
 	}
 	if err := a.Reply.Validate(); err != nil || a.Reply.ID() == "" || a.Reply.Time().IsZero() {
-		t.Fatalf("the reply needs an id and a time: %s, %v", a.Reply, err)
+		t.Fatalf("the reply: expected a valid event with an id and a time, got %s, %v", a.Reply, err)
 	}
 	if _, ok := a.Reply.Extensions()[model.ExtensionStep]; ok {
-		t.Fatalf("a reply with a step wakes a function: %s", a.Reply)
+		t.Fatalf("the reply: expected no attribute %s, which wakes a step, got %s", model.ExtensionStep, a.Reply)
 	}
 	a.Body = ""
 	return a
 }
 
-// Wake sends the event that the model source sends when the step is due on the object.
+// Wake sends the event that the model source sends when the step is due for the object.
 func Wake[T model.Object](w *World, s model.Step, name string) Answer {
 	w.Helper()
 	return w.Send(Snapshot[T](w, name).WakeEvent(s, 1, w.Clock.Now()))
 }
 
-// Tick sends what a PingSource sends, and returns what the round came to.
+// Tick sends the event of a PingSource, and returns the counts of the round.
 func (w *World) Tick() (step.PullCounts, Answer) {
 	w.Helper()
 	a := w.Send(Event(step.EventPing, nil))
@@ -85,8 +85,8 @@ func (w *World) Tick() (step.PullCounts, Answer) {
 	return counts, a
 }
 
-// Event makes an event of a micro-service, with any id. The data is JSON text ([]byte, string) or
-// what becomes JSON; nil is no data.
+// Event makes an event of a micro-service, with a new id. The data is JSON ([]byte or string), a value
+// that is encoded as JSON, or nil for none.
 func Event(eventType string, data any) cloudevents.Event {
 	event := cloudevents.NewEvent()
 	event.SetID(uuid.NewString())

@@ -18,10 +18,10 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// CheckWires checks that resources lead all events to the function that it has steps for, and no
-// others: it reads the YAML files of the directories, as a cluster would take them, and looks at the
-// definitions of the models and at the Triggers and PingSources that have the function as subscriber.
-// The function is the Knative Service namespace/service among them.
+// CheckWires checks that the function gets the events that it has steps for, and no others. It reads
+// the YAML files in the directories, strictly, and compares the function with the definitions of the
+// models and with the Triggers and PingSources that send to it. There the function is the Knative
+// Service namespace/service.
 func (w *World) CheckWires(namespace, service string, dirs ...string) {
 	w.Helper()
 	set, err := manifest.Load(manifest.Options{Dirs: dirs})
@@ -38,17 +38,17 @@ func (w *World) CheckWires(namespace, service string, dirs ...string) {
 type wires struct {
 	*World
 	set *manifest.Set
-	// url of the function.
+	// url of the function in a cluster.
 	url       string
 	namespace string
 }
 
-// check looks for who wakes one step.
+// check checks that something wakes a step.
 func (c wires) check(work step.Work) {
 	c.Helper()
 	switch work.Step {
 	case "pull":
-		if !slices.ContainsFunc(c.set.PingSources, func(p *sourcesv1.PingSource) bool { return c.leadsHere(p.Spec.Sink, p.Namespace) }) {
+		if !slices.ContainsFunc(c.set.PingSources, func(p *sourcesv1.PingSource) bool { return c.isFunction(p.Spec.Sink, p.Namespace) }) {
 			c.Errorf("pull: no PingSource has %s as its sink", c.url)
 		}
 	case "event":
@@ -63,15 +63,15 @@ func (c wires) check(work step.Work) {
 			c.Fatal(err)
 		}
 		if !k.Has(model.Step(work.Step)) {
-			c.Errorf("%s: the definition of %s does not have it in annotation %s", work.Step, work.GroupKind, model.AnnotationSteps)
+			c.Errorf("%s: expected it in annotation %s of the definition of %s", work.Step, model.AnnotationSteps, work.GroupKind)
 		}
 		if n := len(c.passing(c.wake(k, model.Step(work.Step), c.namespace))); n != 1 {
-			c.Errorf("%s: expected one Trigger that leads events about %s to %s, got %d", work.Step, work.GroupKind, c.url, n)
+			c.Errorf("%s: expected one Trigger that sends events about %s to %s, got %d", work.Step, work.GroupKind, c.url, n)
 		}
 	}
 }
 
-// checkTriggers looks for events that reach the function for nothing.
+// checkTriggers checks that no Trigger sends events that the function has no step for.
 func (c wires) checkTriggers() {
 	c.Helper()
 	kinds, err := c.Models.Kinds(c.Context())
@@ -88,7 +88,7 @@ func (c wires) checkTriggers() {
 					continue
 				}
 				for _, t := range c.passing(c.wake(k, s, namespace)) {
-					c.Errorf("Trigger %s leads events for %s of %s in namespace %s to %s, which has no such step there", t, s, k.GVK.Kind, namespace, c.url)
+					c.Errorf("Trigger %s sends events for %s of %s in namespace %s to %s, which has no such step there", t, s, k.GVK.Kind, namespace, c.url)
 				}
 			}
 		}
@@ -101,10 +101,10 @@ func (c wires) wake(k *model.Kind, s model.Step, namespace string) cloudevents.E
 	return obj.WakeEvent(s, 1, time.Time{}.Add(time.Hour))
 }
 
-// passing are the Triggers that let an event through to the function.
+// passing lists the Triggers that send the event to the function.
 func (c wires) passing(event cloudevents.Event) (names []string) {
 	for _, t := range c.set.Triggers {
-		if c.leadsHere(t.Spec.Subscriber, t.Namespace) && c.passes(t, event) {
+		if c.isFunction(t.Spec.Subscriber, t.Namespace) && c.passes(t, event) {
 			names = append(names, t.Namespace+"/"+t.Name)
 		}
 	}
@@ -117,7 +117,8 @@ func (c wires) passes(t *eventingv1.Trigger, event cloudevents.Event) bool {
 	return filter.Filter(c.Context(), event) != eventfilter.FailFilter
 }
 
-func (c wires) leadsHere(d duckv1.Destination, namespace string) bool {
+// isFunction reports whether a sink or a subscriber in the namespace is the function.
+func (c wires) isFunction(d duckv1.Destination, namespace string) bool {
 	u, err := c.set.Resolve(d, namespace)
 	if err != nil {
 		c.Fatal(err) // Load has resolved it.

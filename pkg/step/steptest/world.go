@@ -22,25 +22,26 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// Main is what a package's TestMain calls. Its tests share one Kubernetes API, which starts with the
-// first test that needs it. The arguments are YAML files, or directories of them, with the
+// Main is what TestMain calls. The tests of the package share one Kubernetes API, which starts with the
+// first test that needs it. The definitions are YAML files, or directories of YAML files, with the
 // CustomResourceDefinitions of the models.
 func Main(m *testing.M, definitions ...string) {
 	kubeapitest.Main(m, kubeapi.Options{CRDs: definitions})
 }
 
-// World is a function, a Kubernetes API, and a namespace of its own in that.
+// World is a function beside a Kubernetes API, with a namespace of its own.
 type World struct {
 	testing.TB
 	// Namespace of the test's objects. No other test uses it.
 	Namespace string
-	// Models is the test's own way to the API.
+	// Models is the test's own client.
 	Models *model.Client
-	// Clock of the function. It starts at [Start] and moves only when the test moves it.
+	// Clock of the function. It is at [Start] until the test moves it.
 	Clock *clocktesting.FakePassiveClock
-	// Function is what the steps became; it is served at URL.
+	// Function under test.
 	Function *step.Function
-	URL      string
+	// URL that the function is served at.
+	URL string
 
 	api *requests
 }
@@ -48,8 +49,8 @@ type World struct {
 // Start is the time at which every world starts.
 var Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// New starts a function; its arguments are those of [step.Main]. Environment variables that the
-// steps read are set before, with t.Setenv and [Namespace].
+// New starts a function, with the arguments of [step.Main]. The test sets the environment variables
+// that the steps read before, with t.Setenv and [Namespace].
 func New(t testing.TB, steps step.Steps, addToScheme ...func(*runtime.Scheme) error) *World {
 	t.Helper()
 	return NewWith(t, nil, steps, addToScheme...)
@@ -96,8 +97,8 @@ func client(t testing.TB, wrap func(http.RoundTripper) http.RoundTripper, addToS
 
 const envNamespace = "NAMESPACE"
 
-// Namespace names a namespace of the test's own and sets $NAMESPACE to it, which pull and event steps
-// read. The worlds of the test are in it. Such a test cannot be parallel to others.
+// Namespace sets $NAMESPACE, which pull and event steps read, to a namespace of the test's own, and
+// returns it. All worlds of the test then have this namespace. The test cannot run in parallel.
 func Namespace(t testing.TB) string {
 	namespace := kubeapitest.Namespace(t)
 	t.Setenv(envNamespace, namespace)
@@ -107,17 +108,16 @@ func Namespace(t testing.TB) string {
 // After moves the clock.
 func (w *World) After(d time.Duration) { w.Clock.SetTime(w.Clock.Now().Add(d)) }
 
-// Intercept has fn called before each request of the function to the API. An error of fn is what the
-// function gets instead of an answer. Nil ends that.
+// Intercept calls fn before each request of the function to the API. If fn returns an error, the
+// function gets that instead of an answer. Intercept(nil) ends it.
 func (w *World) Intercept(fn func(*http.Request) error) {
 	w.api.mu.Lock()
 	defer w.api.mu.Unlock()
 	w.api.before = fn
 }
 
-// Requests lists what the function has asked the API about objects of its namespace since it was
-// called last, each as "VERB path", with the path below the namespace: "GET books/one",
-// "PATCH books/one/status".
+// Requests lists the requests of the function about objects in its namespace since the last call of
+// Requests, each with the path below the namespace: "GET books/one", "PATCH books/one/status".
 func (w *World) Requests() []string {
 	w.api.mu.Lock()
 	defer w.api.mu.Unlock()
@@ -133,7 +133,7 @@ func (w *World) Requests() []string {
 	return all
 }
 
-// requests sees the function's requests to the API.
+// requests records the function's requests to the API.
 type requests struct {
 	// mu protects following.
 	mu     sync.Mutex
@@ -160,7 +160,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Given makes the objects, in the world's namespace, as a user does.
+// Given creates an object in the world's namespace, as a user does.
 func Given[T model.Object](w *World, obj T) T {
 	w.Helper()
 	obj.SetNamespace(w.Namespace)
@@ -219,7 +219,7 @@ func List[T model.Object](w *World) []T {
 	return all
 }
 
-// Snapshot is what Due looks at of an object.
+// Snapshot reads what [model.Due] looks at.
 func Snapshot[T model.Object](w *World, name string) *model.Snapshot {
 	w.Helper()
 	k, err := model.For[T](w.Models).Kind(w.Context())
@@ -237,15 +237,15 @@ func Snapshot[T model.Object](w *World, name string) *model.Snapshot {
 	return s
 }
 
-// Meta names an object of a test.
+// Meta is the metadata of an object with this name.
 func Meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
 
-// settling bounds how many events Settle sends: steps that wake each other forever are a defect.
-const settling = 1000
+// maxEvents is how many events [World.Settle] sends. More mean that steps wake each other forever.
+const maxEvents = 1000
 
-// Settle does what the model source does, at the time of the world's clock: it looks for objects that
-// are due for a step of this function and sends an event for each, until there is none. It returns how
-// many it sent. A step of another function, such as the policy in a test of function sync, is not run.
+// Settle does what the model source does at the time of the world's clock: it sends an event for each
+// object for which a step of the function is due, until there is none. It returns the number of events.
+// Steps of other functions, such as the policy in a test of function sync, are not called.
 func (w *World) Settle() (sent int) {
 	w.Helper()
 	for {
@@ -254,8 +254,8 @@ func (w *World) Settle() (sent int) {
 			if a := w.Send(d.object.WakeEvent(d.step, 1, w.Clock.Now())); a.Code != http.StatusOK {
 				w.Fatalf("%s of %s %s: the function answered %d: %s", d.step, d.object.Kind.GVK.Kind, d.object.Name, a.Code, a.Body)
 			}
-			if sent++; sent > settling {
-				w.Fatalf("still due after %d events: %s of %s %s", settling, d.step, d.object.Kind.GVK.Kind, d.object.Name)
+			if sent++; sent > maxEvents {
+				w.Fatalf("still due after %d events: %s of %s %s", maxEvents, d.step, d.object.Kind.GVK.Kind, d.object.Name)
 			}
 		}
 		if len(due) == 0 {

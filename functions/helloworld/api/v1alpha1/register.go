@@ -6,10 +6,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupVersion is the API group and version of this package's models.
+// GroupVersion is the API group and version of the models.
 var GroupVersion = schema.GroupVersion{Group: "helloworld.xos-knative.dev", Version: "v1alpha1"}
 
-// AddToScheme registers this package's types.
+// AddToScheme registers the models and their lists.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&HelloWorldService{}, &HelloWorldServiceList{},

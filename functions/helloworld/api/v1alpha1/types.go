@@ -6,7 +6,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// HelloWorldService is a service that greets in somebody's name.
+// HelloWorldService greets in somebody's name.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -39,8 +39,8 @@ type HelloWorldServiceSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
-	// In whose name the service greets: text that is not blank, at most 253
-	// characters. A change is greeted anew by all instances of the service.
+	// Who says hello: text that is not blank, at most 253 characters. After a change all instances
+	// of the service greet again.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -101,8 +101,8 @@ type HelloWorldServiceInstanceSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.trim() != ''",message="must not be blank"
 	HelloTo string `json:"helloTo"`
-	// The HelloWorldService in whose name is greeted. An instance without one
-	// gets the only service of its namespace; with none or several it waits.
+	// The HelloWorldService that the instance belongs to. An instance without one gets the only
+	// service of its namespace; if there is none, or several, it waits.
 	// +optional
 	Owner *OwnerReference `json:"owner,omitempty"`
 }

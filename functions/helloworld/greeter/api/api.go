@@ -1,5 +1,5 @@
-// Package api holds what the greeter and its clients say to each other on the wire. It is a package of its own so that a
-// function that calls the greeter links neither its store nor its server.
+// Package api holds what the greeter and its clients send to each other. It is a package of its own so
+// that a function that calls the greeter links neither its store nor its server.
 package api
 
 import (
@@ -11,37 +11,38 @@ import (
 )
 
 const (
-	// MaxText is the length, in characters, that a name, hello_from or hello_to may have. Characters, not bytes, because
-	// maxLength of a CRD's schema counts them too: what the model accepts, the greeter accepts.
+	// MaxText is how many characters a name, hello_from or hello_to may have. Characters, not bytes,
+	// as in maxLength of a CRD's schema: what the model accepts, the greeter accepts.
 	MaxText = 253
 
-	// MaxBody is the size, in bytes, that the body of a request may have. The largest valid request is far below it.
+	// MaxBody is how many bytes the body of a request may have. Valid requests are much smaller.
 	MaxBody = 64 << 10
 
-	// DefaultLimit is the number of greetings on a page when the caller does not say.
+	// DefaultLimit is the number of greetings on a page if the caller does not set one.
 	DefaultLimit = 500
 
-	// MaxLimit is the largest page. A full page of the longest greetings stays below MaxPage.
+	// MaxLimit is the largest number of greetings on a page.
 	MaxLimit = 1000
 
-	// MaxPage is more, in bytes, than any answer of the greeter has. A client need not read further.
+	// MaxPage is how many bytes of an answer a client reads: more than a full page of the longest
+	// greetings has.
 	MaxPage = 16 << 20
 
-	// TypeRequested is the CloudEvents type of what the greeter publishes for each greeting that it accepts from its own
-	// users. The data is a Request.
+	// TypeRequested is the CloudEvents type of what the greeter publishes for each greeting that its
+	// own users ask for. The data is a [Request].
 	TypeRequested = "dev.xos-knative.helloworld.greeting.requested"
 )
 
-// A Greeting as the greeter keeps and shows it.
+// Greeting is what the greeter stores and answers.
 type Greeting struct {
-	// ID is what ValidateID accepts. A synchronizer uses the UID of the model, so that a name that is used again is
-	// another greeting.
+	// ID is what [ValidateID] accepts. A synchronizer uses the UID of the model, so that a model that
+	// is created again under the same name has another greeting.
 	ID string `json:"id"`
 
-	// Name is for display. It need not be unique.
+	// Name is a display name. Several greetings can have the same.
 	Name string `json:"name"`
 
-	// HelloFrom is who greets. It is empty only when the greeting is the greeter's own.
+	// HelloFrom is who greets. Only a greeting of the greeter's own can have none.
 	HelloFrom string `json:"hello_from,omitempty"`
 
 	// HelloTo is who is greeted.
@@ -50,20 +51,21 @@ type Greeting struct {
 	// Message is what the greeter says: "<hello_from> is saying hello to <hello_to>".
 	Message string `json:"message"`
 
-	// Generation of the model that the greeting was written from, 0 if it is the greeter's own.
+	// Generation of the model when the greeting was written, 0 if it is the greeter's own.
 	Generation int64 `json:"generation,omitempty"`
 
-	// Model that the greeting is kept in step with by a synchronizer, nil if it is the greeter's own.
+	// Model that a synchronizer writes the greeting from, nil if it is the greeter's own.
 	Model *ModelRef `json:"model,omitempty"`
 
-	// Requested says that a user of the greeter asked for the greeting (POST /greetings), so that it was or will be published:
-	// who hears of it by the event need not find it in the list too.
+	// Requested is true if a user of the greeter asked for the greeting (POST /greetings). Such a
+	// greeting is also published, so whoever receives the event can leave it out of the list.
 	Requested bool `json:"requested,omitempty"`
 
-	// CreatedAt is when the greeter first had the greeting, in UTC.
+	// CreatedAt is when the greeting was created, in UTC.
 	CreatedAt time.Time `json:"created_at"`
 
-	// UpdatedAt is when what the greeting says last changed, in UTC. A new generation that says the same leaves it alone.
+	// UpdatedAt is when a text of the greeting last changed, in UTC. A new generation with the same
+	// texts does not change it.
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
@@ -80,13 +82,13 @@ type PutRequest struct {
 	HelloFrom string `json:"hello_from,omitempty"`
 	HelloTo   string `json:"hello_to"`
 
-	// Generation and Model come together: a synchronizer sends both, everybody else neither.
+	// Generation and Model are both set by a synchronizer, and by nobody else.
 	Generation int64     `json:"generation,omitempty"`
 	Model      *ModelRef `json:"model,omitempty"`
 }
 
-// Request is what a user of the greeter asks for (the body of POST /greetings) and, word for word, what the greeter then
-// publishes as the data of a CloudEvent.
+// Request is what a user of the greeter asks for: the body of POST /greetings, and the data of the
+// CloudEvent that the greeter then publishes.
 type Request struct {
 	Name    string `json:"name"`
 	HelloTo string `json:"hello_to"`
@@ -94,10 +96,10 @@ type Request struct {
 
 // GreetingList is one page of GET /greetings, ordered by id.
 type GreetingList struct {
-	// Items is never null.
+	// Items of the page, never null.
 	Items []Greeting `json:"items"`
 
-	// Continue asks for the next page. It is empty on the last one.
+	// Continue is the parameter that asks for the next page. It is empty on the last one.
 	Continue string `json:"continue,omitempty"`
 }
 
@@ -106,19 +108,20 @@ type OutboxStatus struct {
 	// Pending is the number of events that the sink has not accepted yet.
 	Pending int `json:"pending"`
 
-	// Oldest is when the longest waiting of them was accepted from a user, nil if there is none.
+	// Oldest is when a user asked for the oldest of them, nil if there is none.
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
 // Error is the body of every answer that is not 2xx.
 type Error struct {
+	// Error names the field that is wrong, and what was expected.
 	Error string `json:"error"`
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,128}$`)
 
-// ValidateID returns an error that says what an id looks like if id does not: 1 to 128 of the characters that need no escape in
-// a URL, and neither "." nor "..", which a path cannot hold.
+// ValidateID checks that an id can be part of a path: 1 to 128 of the characters that need no escape
+// in a URL, and neither "." nor "..".
 func ValidateID(id string) error {
 	if !validID.MatchString(id) || id == "." || id == ".." {
 		return fmt.Errorf("id: expected 1 to 128 of the characters A-Z a-z 0-9 . _ ~ - (and not . or .. alone), got %.150q", id)
@@ -126,12 +129,12 @@ func ValidateID(id string) error {
 	return nil
 }
 
-// Validate returns an error that names every field that is wrong, and what was expected of it.
+// Validate returns an error that names every field that is wrong, and what was expected.
 func (r Request) Validate() error {
 	return errors.Join(text("name", r.Name, true), text("hello_to", r.HelloTo, true))
 }
 
-// Validate returns an error that names every field that is wrong, and what was expected of it.
+// Validate returns an error that names every field that is wrong, and what was expected.
 func (r PutRequest) Validate() error {
 	errs := []error{
 		text("name", r.Name, true),
@@ -139,7 +142,8 @@ func (r PutRequest) Validate() error {
 		text("hello_to", r.HelloTo, true),
 	}
 
-	// A generation alone would be compared with those of some other model, a model alone could be overwritten by its own past.
+	// Without its model a generation could be compared with those of another model. Without a
+	// generation an older write could replace a newer one.
 	switch {
 	case r.Model == nil && r.Generation != 0:
 		errs = append(errs, errors.New("model: expected with generation, got none"))

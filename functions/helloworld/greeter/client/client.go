@@ -1,5 +1,5 @@
-// Package client speaks to the greeter. Its errors say whether to try again: IsConflict and IsInvalid will not get better by
-// themselves, IsNotFound is an answer, and everything else is trouble that passes.
+// Package client calls the greeter. Its errors say whether to try again: [IsConflict] and [IsInvalid]
+// stay, [IsNotFound] is an answer, and all others can pass.
 package client
 
 import (
@@ -20,19 +20,19 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 )
 
-// DefaultTimeout is how long a request may take if neither the context nor WithHTTPClient says less.
+// DefaultTimeout is how long a request may take. The context, or [WithHTTPClient], can set less.
 const DefaultTimeout = 30 * time.Second
 
-// maxReason is how much of a refusal, in bytes, is read when it is not what the greeter says.
+// maxReason is how much of the body of a refusal is read, in bytes.
 const maxReason = 4 << 10
 
-// Settings say where the greeter is; a function embeds them in its own.
+// Settings say where the greeter is. A function has them among its own settings.
 type Settings struct {
 	// URL of the greeter, e.g. http://greeter.helloworld.svc.cluster.local.
 	URL string `envconfig:"GREETER_URL" required:"true"`
 }
 
-// Client makes a client of that greeter.
+// Client makes a client of the greeter.
 func (s Settings) Client() (*Client, error) {
 	c, err := New(s.URL)
 	if err != nil {
@@ -41,16 +41,17 @@ func (s Settings) Client() (*Client, error) {
 	return c, nil
 }
 
-// A Client of one greeter. It is safe for concurrent use.
+// Client calls one greeter. It is safe for concurrent use.
 type Client struct {
 	base *url.URL
 	http *http.Client
 }
 
-// An Option of New.
+// Option is an option of [New].
 type Option func(*Client)
 
-// WithHTTPClient sends requests with c. The default is one that has DefaultTimeout and uses the proxy of the environment.
+// WithHTTPClient sends the requests with c. Default: a client with [DefaultTimeout] that uses the
+// proxy of the environment.
 func WithHTTPClient(c *http.Client) Option {
 	return func(client *Client) {
 		clone := *c
@@ -58,7 +59,7 @@ func WithHTTPClient(c *http.Client) Option {
 	}
 }
 
-// New returns a client of the greeter at baseURL, e.g. "http://greeter.helloworld.svc.cluster.local".
+// New makes a client of the greeter at baseURL, e.g. "http://greeter.helloworld.svc.cluster.local".
 func New(baseURL string, opts ...Option) (*Client, error) {
 	base, err := url.Parse(baseURL)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" {
@@ -68,45 +69,40 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	for _, o := range opts {
 		o(c)
 	}
-	// The greeter never redirects; who does is not the greeter.
+	// The greeter never redirects: a redirect comes from something else.
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c, nil
 }
 
-// Put creates or updates the greeting with this id and returns what the greeter has then. An error for which IsConflict holds
-// means that the greeter has, or had and deleted, the greeting of a newer generation.
+// Put creates or updates the greeting with this id and returns what the greeter has then. [IsConflict]
+// is true for the error if the greeter has, or has deleted, a newer generation of the greeting.
 func (c *Client) Put(ctx context.Context, id string, r api.PutRequest) (*api.Greeting, error) {
-	if err := api.ValidateID(id); err != nil {
-		return nil, fmt.Errorf("cannot put greeting: %w", err)
-	}
-	g := &api.Greeting{}
-	if err := c.call(ctx, http.MethodPut, []string{"greetings", id}, nil, r, g); err != nil {
-		return nil, fmt.Errorf("cannot put greeting %s: %w", id, err)
-	}
-	if g.ID != id {
-		return nil, fmt.Errorf("cannot put greeting %s: the answer is not the greeting but has id %.150q", id, g.ID)
-	}
-	return g, nil
+	return c.greeting(ctx, "put", http.MethodPut, id, r)
 }
 
-// Get returns the greeting. IsNotFound holds for the error if there is none.
+// Get returns the greeting. [IsNotFound] is true for the error if there is none.
 func (c *Client) Get(ctx context.Context, id string) (*api.Greeting, error) {
+	return c.greeting(ctx, "get", http.MethodGet, id, nil)
+}
+
+// greeting makes a call that is answered with a greeting.
+func (c *Client) greeting(ctx context.Context, verb, method, id string, in any) (*api.Greeting, error) {
 	if err := api.ValidateID(id); err != nil {
-		return nil, fmt.Errorf("cannot get greeting: %w", err)
+		return nil, fmt.Errorf("cannot %s greeting: %w", verb, err)
 	}
 	g := &api.Greeting{}
-	if err := c.call(ctx, http.MethodGet, []string{"greetings", id}, nil, nil, g); err != nil {
-		return nil, fmt.Errorf("cannot get greeting %s: %w", id, err)
+	if err := c.call(ctx, method, []string{"greetings", id}, nil, in, g); err != nil {
+		return nil, fmt.Errorf("cannot %s greeting %s: %w", verb, id, err)
 	}
 	if g.ID != id {
-		return nil, fmt.Errorf("cannot get greeting %s: the answer is not the greeting but has id %.150q", id, g.ID)
+		return nil, fmt.Errorf("cannot %s greeting %s: the answer is not the greeting but has id %.150q", verb, id, g.ID)
 	}
 	return g, nil
 }
 
-// Delete makes sure that the greeting is not there; that it was not is no error. With a generation of 1 or more, writes of that
-// and of older generations that arrive later are refused, and IsConflict holds for the error if the greeter has a newer one.
-// Generation 0 deletes whatever is there.
+// Delete deletes the greeting, if there is one. After a deletion with a generation of 1 or more the
+// greeter refuses late writes of that generation and of older ones; [IsConflict] is true for the
+// error if it has a newer one. Generation 0 deletes whatever is there.
 func (c *Client) Delete(ctx context.Context, id string, generation int64) error {
 	if err := api.ValidateID(id); err != nil {
 		return fmt.Errorf("cannot delete greeting: %w", err)
@@ -123,13 +119,14 @@ func (c *Client) Delete(ctx context.Context, id string, generation int64) error 
 
 // ListOptions say which greetings to list.
 type ListOptions struct {
-	// Limit is the size of a page, from 1 to api.MaxLimit. 0 leaves it to the greeter (api.DefaultLimit).
+	// Limit is the size of a page, from 1 to [api.MaxLimit]. Default: [api.DefaultLimit].
 	Limit int
 
-	// Continue is what the page before answered, "" for the first page.
+	// Continue is from the page before. Default: the first page.
 	Continue string
 
-	// Managed lists only greetings that belong to a model (true) or only those that do not (false). Nil lists both.
+	// Managed lists only greetings that belong to a model (true), or only others (false). Default:
+	// all.
 	Managed *bool
 }
 
@@ -149,7 +146,7 @@ func (c *Client) List(ctx context.Context, o ListOptions) (*api.GreetingList, er
 	if err := c.call(ctx, http.MethodGet, []string{"greetings"}, query, nil, page); err != nil {
 		return nil, fmt.Errorf("cannot list greetings: %w", err)
 	}
-	// To a synchronizer, a list that is not there and an empty list are the difference between "ask again" and "all are gone".
+	// An empty list means that all greetings are gone; an answer without a list must not.
 	if page.Items == nil {
 		return nil, errors.New("cannot list greetings: items: expected a list in the answer, got none")
 	}
@@ -161,8 +158,9 @@ func (c *Client) List(ctx context.Context, o ListOptions) (*api.GreetingList, er
 	return page, nil
 }
 
-// All lists page by page until there is no more, and holds no more than one page at a time. It ends after the first error, which comes
-// with an empty greeting: without an error, and only then, all greetings were seen that were there the whole time.
+// All lists all greetings, page by page, with one page in memory. It ends after the first error, which
+// comes with an empty greeting. If there is no error, each greeting that was there the whole time was
+// listed.
 func (c *Client) All(ctx context.Context, o ListOptions) iter.Seq2[api.Greeting, error] {
 	return func(yield func(api.Greeting, error) bool) {
 		last := ""
@@ -173,7 +171,7 @@ func (c *Client) All(ctx context.Context, o ListOptions) iter.Seq2[api.Greeting,
 				return
 			}
 			for _, g := range page.Items {
-				// Also keeps a greeter that repeats itself from being listed for ever.
+				// This also ends the list of a greeter that sends the same pages again and again.
 				if g.ID <= last {
 					yield(api.Greeting{}, fmt.Errorf("cannot list greetings: expected them in the order of ids, got %s after %s", g.ID, last))
 					return
@@ -195,16 +193,16 @@ func (c *Client) All(ctx context.Context, o ListOptions) iter.Seq2[api.Greeting,
 	}
 }
 
-// StatusError is an answer of the greeter, or of something in front of it, that is not 2xx.
+// StatusError is an answer that is not 2xx.
 type StatusError struct {
 	// StatusCode of the answer.
 	StatusCode int
 
-	// Reason in the greeter's words, or the beginning of the body if it is not the greeter's.
+	// Reason is the greeter's error, or the beginning of a foreign body.
 	Reason string
 
-	// Foreign is set if the body is not what the greeter writes: something in front of it answered, and a 404, say, means that
-	// the greeter was not found, not that it has no such greeting.
+	// Foreign is set if something in front of the greeter answered. Its 404, for example, does not
+	// mean that the greeter has no such greeting.
 	Foreign bool
 }
 
@@ -220,13 +218,13 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s answered %d %s: %s", who, e.StatusCode, text, e.Reason)
 }
 
-// IsConflict says that the greeter refused a generation that is behind what it has.
+// IsConflict reports whether the greeter has a newer generation than the request.
 func IsConflict(err error) bool { return hasStatus(err, http.StatusConflict) }
 
-// IsNotFound says that the greeter has no such greeting.
+// IsNotFound reports whether the greeter has no such greeting.
 func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
 
-// IsInvalid says that the greeter will never take this request.
+// IsInvalid reports whether the greeter will never accept the request.
 func IsInvalid(err error) bool {
 	return hasStatus(err, http.StatusBadRequest) || hasStatus(err, http.StatusRequestEntityTooLarge)
 }
@@ -236,7 +234,7 @@ func hasStatus(err error, code int) bool {
 	return errors.As(err, &status) && !status.Foreign && status.StatusCode == code
 }
 
-// call sends in, if it is not nil, and decodes the answer into out, if it is not nil.
+// call sends a request with in as its body and decodes the answer into out. Both can be nil.
 func (c *Client) call(ctx context.Context, method string, path []string, query url.Values, in, out any) error {
 	u := c.base.JoinPath(path...)
 	u.RawQuery = query.Encode()
@@ -283,7 +281,7 @@ func answer(resp *http.Response, out any) error {
 	if len(raw) > api.MaxPage {
 		return fmt.Errorf("answer: expected at most %d bytes", api.MaxPage)
 	}
-	// Unknown fields are let through, so that a newer greeter can say more.
+	// Unknown fields are ignored, so that a newer greeter can have more.
 	if err := json.Unmarshal(raw, out); err != nil {
 		return fmt.Errorf("answer: cannot be decoded: %w", err)
 	}
@@ -291,7 +289,7 @@ func answer(resp *http.Response, out any) error {
 }
 
 func refusal(resp *http.Response) error {
-	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // the status says enough if the reason breaks off
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // A part of the reason is better than none.
 	e := api.Error{}
 	if err := json.Unmarshal(raw, &e); err == nil && e.Error != "" {
 		return &StatusError{StatusCode: resp.StatusCode, Reason: e.Error}

@@ -26,10 +26,10 @@ func TestNew(t *testing.T) {
 		"Cluster":  {"as in a cluster", "http://greeter.helloworld.svc.cluster.local", true},
 		"Path":     {"behind a prefix", "https://example.com/greeter/", true},
 		"Empty":    {"not set", "", false},
-		"NoScheme": {"an address is no URL", "greeter:8080", false},
+		"NoScheme": {"an address is not a URL", "greeter:8080", false},
 		"Scheme":   {"only HTTP", "unix:///run/greeter", false},
 		"Query":    {"a query would be lost", "http://greeter/?a=b", false},
-		"Broken":   {"no URL at all", "http://[", false},
+		"Broken":   {"not a URL", "http://[", false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	got, err := g.Client.Get(ctx, "u")
 	if diff := cmp.Diff(first, got); err != nil || diff != "" {
-		t.Errorf("what is put is got: %v, -want, +got:\n%s", err, diff)
+		t.Errorf("get returns what was put: %v, -want, +got:\n%s", err, diff)
 	}
 
 	put.Generation = 1
@@ -127,24 +127,24 @@ func TestTrouble(t *testing.T) {
 		call   func(context.Context, *client.Client) error
 		want   string
 	}{
-		"Failing":       {"the status and what was said", greetertest.Failing(500), get, "something that is not the greeter answered 500 Internal Server Error: the greeter is out of order"},
-		"FailingDelete": {"a deletion that failed is not done", greetertest.Failing(503), remove, "503 Service Unavailable"},
-		"FailingList":   {"a list that failed is not empty", greetertest.Failing(502), list, "502 Bad Gateway"},
+		"Failing":       {"the status and the reason", greetertest.Failing(500), get, "something that is not the greeter answered 500 Internal Server Error: the greeter is out of order"},
+		"FailingDelete": {"a failed deletion is an error", greetertest.Failing(503), remove, "503 Service Unavailable"},
+		"FailingList":   {"a failed list is not an empty list", greetertest.Failing(502), list, "502 Bad Gateway"},
 		"NotTheGreeter": {"a 404 of something in front does not mean that the greeting is missing", greetertest.Failing(404), get, "something that is not the greeter answered 404"},
 		"Broken":        {"half an answer", greetertest.BrokenJSON(), put, "answer: cannot be decoded"},
 		"BrokenList":    {"half a list", greetertest.BrokenJSON(), list, "answer: cannot be decoded"},
 		"Lost":          {"no answer", greetertest.AnswerLost(), put, "EOF"},
 		"Slow":          {"the deadline is the caller's", greetertest.Slow(time.Hour), get, "context deadline exceeded"},
-		"HTML":          {"a page is no answer", answering("text/html", "<html>"), get, "expected Content-Type application/json, got \"text/html\""},
+		"HTML":          {"a web page is no answer", answering("text/html", "<html>"), get, "expected Content-Type application/json, got \"text/html\""},
 		"OtherGreeting": {"the wrong greeting", answering(appJSON, `{"id":"b"}`), get, `the answer is not the greeting but has id "b"`},
 		"OtherShape":    {"the wrong shape", answering(appJSON, `{"items":[]}`), put, `the answer is not the greeting but has id ""`},
 		"WrongType":     {"the wrong shape", answering(appJSON, `[]`), get, "answer: cannot be decoded"},
 		"NoItems":       {"no list is not an empty list: that would mean that all greetings are gone", answering(appJSON, `{}`), list, "items: expected a list in the answer, got none"},
-		"NullItems":     {"nor is null", answering(appJSON, `{"items":null}`), list, "items: expected a list in the answer, got none"},
+		"NullItems":     {"null is not an empty list either", answering(appJSON, `{"items":null}`), list, "items: expected a list in the answer, got none"},
 		"BadItem":       {"an item without an id", answering(appJSON, `{"items":[{"name":"x"}]}`), list, "items[0].id: expected 1 to 128"},
-		"Loop":          {"a page that comes again and again", answering(appJSON, `{"items":[{"id":"a"}],"continue":"x"}`), list, "expected them in the order of ids, got a after a"},
-		"EmptyLoop":     {"an empty page that comes again and again", answering(appJSON, `{"items":[],"continue":"x"}`), list, "the next page starts where this one does"},
-		"Large":         {"an answer without an end", answering(appJSON, `{"items":[`+strings.Repeat(" ", api.MaxPage)+`]}`), list, "answer: expected at most 16777216 bytes"},
+		"Loop":          {"the same page again and again", answering(appJSON, `{"items":[{"id":"a"}],"continue":"x"}`), list, "expected them in the order of ids, got a after a"},
+		"EmptyLoop":     {"an empty page again and again", answering(appJSON, `{"items":[],"continue":"x"}`), list, "the next page starts where this one does"},
+		"Large":         {"an answer that does not end", answering(appJSON, `{"items":[`+strings.Repeat(" ", api.MaxPage)+`]}`), list, "answer: expected at most 16777216 bytes"},
 		"Redirect": {"the greeter never redirects", func(http.Handler) http.Handler { return http.RedirectHandler("/elsewhere", http.StatusFound) }, put,
 			"something that is not the greeter answered 302 Found"},
 	}
@@ -163,7 +163,7 @@ func TestTrouble(t *testing.T) {
 				t.Fatalf("%s: got %v, want %q in it", tc.reason, err, tc.want)
 			}
 			if client.IsNotFound(err) || client.IsConflict(err) || client.IsInvalid(err) {
-				t.Errorf("%s: %v is not an answer of the greeter", tc.reason, err)
+				t.Errorf("%s: %v is not the greeter's answer", tc.reason, err)
 			}
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("an error is one line: %q", err)
@@ -200,7 +200,7 @@ func TestAllStops(t *testing.T) {
 		}
 	}
 	if requests != 2 {
-		t.Errorf("pages are fetched when they are needed: got %d, want 2", requests)
+		t.Errorf("a page is fetched only when it is needed: got %d, want 2", requests)
 	}
 
 	// The second page fails.
@@ -222,7 +222,7 @@ func TestAllStops(t *testing.T) {
 	}
 	var status *client.StatusError
 	if seen != 2 || !errors.As(last, &status) || status.StatusCode != 500 {
-		t.Errorf("a page that fails ends the list with its error: got %d and %v", seen, last)
+		t.Errorf("the list ends with the error of the page that fails: got %d and %v", seen, last)
 	}
 }
 

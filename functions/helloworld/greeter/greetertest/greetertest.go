@@ -1,4 +1,5 @@
-// Package greetertest starts a real greeter, with its store in a temporary folder, for the tests of what calls it.
+// Package greetertest starts a real greeter for the tests of programs that call it. Its store is in a
+// temporary folder.
 package greetertest
 
 import (
@@ -18,38 +19,39 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/store"
 )
 
-// A Greeter that runs until the test ends. It does not publish: what its users ask for stays in its outbox.
+// Greeter runs until the test ends. It publishes nothing: what its users ask for stays in its outbox.
 type Greeter struct {
-	// URL to reach it at, on the loopback interface.
+	// URL of the greeter, on the loopback interface.
 	URL string
 
-	// Client of it.
+	// Client of the greeter.
 	Client *client.Client
 
-	// Store behind it, to look at or to change behind everybody's back.
+	// Store of the greeter, to read or to change without a request.
 	Store *store.Store
 
-	mu    sync.RWMutex // protects fault
+	// mu protects following.
+	mu    sync.RWMutex
 	fault Fault
 }
 
-// A Fault wraps the greeter's handler in one that misbehaves.
+// Fault wraps the greeter's handler in one that misbehaves.
 type Fault func(greeter http.Handler) http.Handler
 
-// An Option of Start.
+// Option is an option of [Start].
 type Option func(*store.Config)
 
-// WithClock replaces the real clock.
+// WithClock replaces the clock. Default: the real one.
 func WithClock(c clock.PassiveClock) Option {
 	return func(config *store.Config) { config.Clock = c }
 }
 
-// WithOutboxLimit replaces the default number of greetings that may wait to be published.
+// WithOutboxLimit sets how many greetings may wait to be published. Default: 100,000.
 func WithOutboxLimit(n int) Option {
 	return func(config *store.Config) { config.OutboxLimit = n }
 }
 
-// OpenStore opens an empty store that is closed when the test ends. It does not wait for the disk.
+// OpenStore opens an empty store until the test ends. It does not wait for the disk.
 func OpenStore(t testing.TB, opts ...Option) *store.Store {
 	t.Helper()
 	config := store.Config{DataDir: t.TempDir(), LockTimeout: time.Second, TombstoneTTL: 24 * time.Hour, OutboxLimit: 100_000, NoSync: true}
@@ -64,7 +66,7 @@ func OpenStore(t testing.TB, opts ...Option) *store.Store {
 	return s
 }
 
-// Start a greeter with an empty store.
+// Start starts a greeter with an empty store.
 func Start(t testing.TB, opts ...Option) *Greeter {
 	t.Helper()
 	g := &Greeter{Store: OpenStore(t, opts...)}
@@ -89,14 +91,15 @@ func Start(t testing.TB, opts ...Option) *Greeter {
 	return g
 }
 
-// Misbehave puts f between callers and the greeter, from the next request on. It replaces what was there; nil mends the greeter.
+// Misbehave applies the fault to all further requests, in place of the one before. Nil repairs the
+// greeter.
 func (g *Greeter) Misbehave(f Fault) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.fault = f
 }
 
-// Failing answers with this status instead of doing anything.
+// Failing answers with the status and does nothing.
 func Failing(status int) Fault {
 	return func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -105,7 +108,8 @@ func Failing(status int) Fault {
 	}
 }
 
-// AnswerLost does what is asked for and then breaks the connection, as a greeter that dies before it can answer.
+// AnswerLost does what is requested and then breaks the connection, like a greeter that dies before it
+// can answer.
 func AnswerLost() Fault {
 	return func(greeter http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -115,7 +119,7 @@ func AnswerLost() Fault {
 	}
 }
 
-// BrokenJSON does what is asked for and answers with the first half of the body.
+// BrokenJSON does what is requested and answers with the first half of the body.
 func BrokenJSON() Fault {
 	return func(greeter http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,7 +135,7 @@ func BrokenJSON() Fault {
 	}
 }
 
-// Slow waits before it does anything, until the caller gives up or the time is over.
+// Slow waits first. It does what is requested unless the caller gives up before the time is over.
 func Slow(d time.Duration) Fault {
 	return func(greeter http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

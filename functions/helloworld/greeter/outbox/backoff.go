@@ -12,36 +12,37 @@ import (
 )
 
 const (
-	// The waits of a line that fails again and again grow from minBackoff to maxBackoff.
+	// A line that fails again and again waits from minBackoff up to maxBackoff.
 	minBackoff = 200 * time.Millisecond
 	maxBackoff = 30 * time.Second
 
-	// All lines together are tried again at most retryRate times per second, after the first retryBurst: a sink that is away gets as
-	// many requests whether a hundred or a hundred thousand events wait for it.
+	// All lines together are tried again at most retryRate times per second, after the first
+	// retryBurst. So a sink that is down gets no more requests if more events wait for it.
 	retryRate  = rate.Limit(10)
 	retryBurst = 100
 )
 
-// A backoff says how long a line waits after a failure. Lines that did not fail never wait.
+// backoff says how long a line waits after a failure. Lines that did not fail do not wait.
 type backoff struct {
-	workqueue.TypedRateLimiter[store.Line] // of each line by itself
-
+	// TypedRateLimiter is for each line by itself.
+	workqueue.TypedRateLimiter[store.Line]
+	// all is for all lines together.
 	all atomic.Pointer[rate.Limiter]
 }
 
 func newBackoff() *backoff {
 	b := &backoff{TypedRateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[store.Line](minBackoff, maxBackoff)}
-	b.forgetDebt()
+	b.reset()
 	return b
 }
 
 // When implements workqueue.TypedRateLimiter.
 func (b *backoff) When(line store.Line) time.Duration {
 	own := b.TypedRateLimiter.When(line)
-	// Shortened by up to a half, so that lines that failed together do not come back together.
+	// Up to a half less, so that lines that failed together are not tried again together.
 	own -= rand.N(own/2 + 1)
 	return max(own, b.all.Load().Reserve().Delay())
 }
 
-// forgetDebt lets lines come back as if none had failed lately.
-func (b *backoff) forgetDebt() { b.all.Store(rate.NewLimiter(retryRate, retryBurst)) }
+// reset forgets how many lines have failed.
+func (b *backoff) reset() { b.all.Store(rate.NewLimiter(retryRate, retryBurst)) }

@@ -1,8 +1,9 @@
-// Package outbox publishes what the greeter accepted from its own users as CloudEvents. The store holds an event until the sink
-// has answered 2xx, so none is lost when the sink, the network or the greeter dies; some may be sent twice, with the same id.
+// Package outbox publishes the greetings that the greeter's own users ask for as CloudEvents. The store
+// keeps an event until the sink has answered 2xx, so no event is lost if the sink, the network or the
+// greeter fails. An event can be sent twice, with the same id.
 //
-// Events of one name leave in the order in which the greetings were accepted, one at a time. Names do not wait for each other: an
-// event that the sink refuses holds up nothing but its own name.
+// Events of one name leave one at a time, in the order in which the greetings were accepted. Names do
+// not wait for each other: an event that the sink refuses holds up its own name only.
 package outbox
 
 import (
@@ -20,49 +21,51 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
-// Config of a Publisher, read from the environment by envconfig.
+// Config of a [Publisher], read from the environment by envconfig.
 type Config struct {
-	// Sink is where events are sent to, as a SinkBinding sets it. Without one they stay in the outbox.
+	// Sink is where events are sent to, as a SinkBinding sets it. Without one they stay in the
+	// outbox.
 	Sink function.SinkSettings
 
 	// Source is the source attribute of the events.
 	Source string `envconfig:"EVENT_SOURCE" default:"/greeter"`
 
-	// Workers is the number of events that are under way at once.
+	// Workers is how many events are sent at once.
 	Workers int `envconfig:"PUBLISH_WORKERS" default:"8"`
 
-	// Timeout is how long the sink may take to answer. A synchronous Broker answers after its subscribers did, or after
-	// it has given up on them and has kept the event as a dead letter: with the retries of eventing/events-broker.yaml
-	// that is 6 times 30 s, 15.5 s of waits between them, and the dead letter. Who hangs up before cancels all of it.
+	// Timeout is how long the sink may take to answer. A synchronous Broker answers after its
+	// subscribers have answered, or after the event has become a dead letter: with the retries of
+	// eventing/helloworld/events-broker.yaml after 6 times 30 s, 15.5 s between them, and the time
+	// for the dead letter. A sender that hangs up earlier cancels all of it.
 	Timeout time.Duration `envconfig:"PUBLISH_TIMEOUT" default:"4m"`
 }
 
 const (
-	// downAfter failures without a success between them the sink counts as down.
+	// downAfter is how many failures in a row mean that the sink is down.
 	downAfter = 8
 
 	// reminder is how often the log says that the sink is still down.
 	reminder = time.Minute
 )
 
-// A Publisher empties the outbox of a store.
+// Publisher empties the outbox of a store.
 type Publisher struct {
 	store  *store.Store
-	sink   *function.Sink // nil if there is none
+	sink   *function.Sink // Nil if there is none.
 	config Config
 	log    *zap.SugaredLogger
 	waits  *backoff
 	queue  workqueue.TypedRateLimitingInterface[store.Line]
 
-	mu sync.Mutex // protects what follows
-
-	failures int       // since the last success
-	wasDown  bool      // since the last recovery
-	reported time.Time // when the log last said that the sink is down
+	// mu protects following.
+	mu       sync.Mutex
+	failures int       // Since the last success.
+	wasDown  bool      // Since the last recovery.
+	reported time.Time // When the log last said that the sink is down.
 	recovery time.Time
 }
 
-// New returns a Publisher that does nothing until Run. The logger is taken from ctx.
+// New makes a Publisher. It does nothing before [Publisher.Run]. The logger is that of ctx.
 func New(ctx context.Context, s *store.Store, c Config) (*Publisher, error) {
 	waits := newBackoff()
 	p := &Publisher{
@@ -83,7 +86,7 @@ func New(ctx context.Context, s *store.Store, c Config) (*Publisher, error) {
 		p.sink = sink
 	}
 
-	// What every event has in common is checked now: found out later, it would hold up all of them for ever.
+	// A source that is not valid would hold up all events forever.
 	if _, err := p.event(store.Entry{GreetingID: "check", AcceptedAt: time.Unix(0, 0)}); err != nil {
 		return nil, fmt.Errorf("EVENT_SOURCE: does not make a valid event: %w", err)
 	}
@@ -101,15 +104,15 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// Notify that a line has a new entry. It does not block.
+// Notify says that a line has a new entry. It does not block.
 func (p *Publisher) Notify(line store.Line) {
 	if p.sink != nil {
 		p.queue.Add(line)
 	}
 }
 
-// Run publishes what is in the outbox and what comes into it until ctx is done. Events that are under way then are sent again by
-// the next Run.
+// Run publishes what is in the outbox, and what comes, until ctx ends. The next Run sends events again
+// that are under way then.
 func (p *Publisher) Run(ctx context.Context) {
 	if p.sink == nil {
 		p.log.Warnw("K_SINK is not set: greetings that users ask for stay in the outbox until the greeter is started with a sink")
@@ -119,7 +122,7 @@ func (p *Publisher) Run(ctx context.Context) {
 	defer stop()
 
 	if err := p.addAll(); err != nil {
-		// Lines that get a new entry are found all the same; the others at the next recovery or start.
+		// A line is also found when it gets a new entry, and at the next recovery or start.
 		p.log.Errorw("Cannot read what waits in the outbox", "error", err)
 	}
 
@@ -133,7 +136,7 @@ func (p *Publisher) Run(ctx context.Context) {
 	workers.Wait()
 }
 
-// addAll makes every line that is not empty due at once.
+// addAll makes every line that is not empty due now.
 func (p *Publisher) addAll() error {
 	lines, err := p.store.Lines()
 	for _, line := range lines {
@@ -142,7 +145,8 @@ func (p *Publisher) addAll() error {
 	return err
 }
 
-// next publishes the head of the next line that is due. The queue gives a line to one worker at a time, which keeps its order.
+// next publishes the head of the next line that is due. It reports whether to go on. The queue gives a
+// line to one worker at a time, so its order is kept.
 func (p *Publisher) next(ctx context.Context) bool {
 	line, shutdown := p.queue.Get()
 	if shutdown {
@@ -165,7 +169,7 @@ func (p *Publisher) next(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		// Also what looks final (a 4xx) is tried again: the sink may be mended, and an event that was accepted is never dropped.
+		// Also after a 4xx: somebody may fix the sink, and an accepted event is never dropped.
 		p.failed(*entry, err)
 		p.queue.AddRateLimited(line)
 		return true
@@ -178,7 +182,7 @@ func (p *Publisher) next(ctx context.Context) bool {
 		return true
 	}
 	p.queue.Forget(line)
-	p.queue.Add(line) // for what stands behind it
+	p.queue.Add(line) // It may have more entries.
 	return true
 }
 
@@ -187,7 +191,7 @@ func (p *Publisher) failed(e store.Entry, err error) {
 	defer p.mu.Unlock()
 	p.failures++
 	p.wasDown = p.wasDown || p.failures >= downAfter
-	// One line for each of thousands of events would hide everything else while the sink is down.
+	// While the sink is down, a message for each of thousands of events would hide all others.
 	if p.failures > downAfter && time.Since(p.reported) < reminder {
 		return
 	}
@@ -200,16 +204,16 @@ func (p *Publisher) succeeded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures = 0
-	// Many events that are refused for reasons of their own look like a sink that is down, too. They may be tried out of turn now and
-	// then, but not each time that the sink accepts another one.
+	// A sink that refuses many events for good looks as if it were down. These events may be tried
+	// early now and then, but not whenever the sink accepts another one.
 	if !p.wasDown || time.Since(p.recovery) < maxBackoff {
 		return
 	}
 	p.wasDown, p.recovery = false, time.Now()
 	p.log.Infow("The sink accepts events again", "sink", p.config.Sink.URL)
 
-	// What waits does so because of the sink, most of it for no reason of its own: no need to sit that out.
-	p.waits.forgetDebt()
+	// Most lines wait because the sink was down: they need not wait any longer.
+	p.waits.reset()
 	if err := p.addAll(); err != nil {
 		p.log.Errorw("Cannot read what waits in the outbox", "error", err)
 	}

@@ -26,11 +26,13 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
-// A sink records what it accepts. It refuses what refuse says, with a status that is not 0.
+// sink records what it accepts.
 type sink struct {
 	URL string
 
-	mu       sync.Mutex // protects what follows
+	// mu protects following.
+	mu sync.Mutex
+	// refuse, if set, returns the status to refuse an event with, 0 to accept it.
 	refuse   func(data api.Request) int
 	accepted []cloudevents.Event
 	refused  int
@@ -46,7 +48,7 @@ func startSink(t *testing.T) *sink {
 			err = event.DataAs(&data)
 		}
 		if err != nil {
-			t.Errorf("no CloudEvent: %v", err)
+			t.Errorf("expected a CloudEvent: %v", err)
 			return
 		}
 
@@ -74,7 +76,7 @@ func (s *sink) refusing(f func(api.Request) int) {
 	s.refuse = f
 }
 
-// state returns "name to" of what was accepted so far and the number of refusals.
+// state returns what was accepted so far, each as "name to", and the number of refusals.
 func (s *sink) state(t *testing.T) (accepted []string, refused int) {
 	t.Helper()
 	s.mu.Lock()
@@ -111,7 +113,7 @@ func config(url string) outbox.Config {
 	return outbox.Config{Sink: function.SinkSettings{URL: url}, Source: "/greeter", Workers: 8, Timeout: 10 * time.Second}
 }
 
-// run a publisher until stop is called or the test ends.
+// run runs a publisher until stop is called or the test ends.
 func run(t *testing.T, s *store.Store, c outbox.Config) (p *outbox.Publisher, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(logging.WithLogger(t.Context(), zap.NewNop().Sugar()))
@@ -175,7 +177,7 @@ func TestEvent(t *testing.T) {
 			"Ce-Id":           {g.ID + "/1"},
 			"Ce-Subject":      {g.ID},
 			"Ce-Time":         {g.CreatedAt.Format(time.RFC3339Nano)},
-			"Ce-Partitionkey": {fmt.Sprintf("%x", sha256.Sum256([]byte("Greeting of Arya")))}, // the same for all of this name
+			"Ce-Partitionkey": {fmt.Sprintf("%x", sha256.Sum256([]byte("Greeting of Arya")))}, // The same for all events of this name.
 			"Ce-Cluster":      {"north"},
 			"Ce-Tier":         {"1"},
 		},
@@ -209,14 +211,14 @@ func TestRefused(t *testing.T) {
 			_, e = accept(t, s, "bad", "3")
 			p.Notify(e.Line())
 
-			eventually(t, "it is tried again and again, and others do not wait for it", func() bool {
+			eventually(t, "it is tried again and again, and other names do not wait for it", func() bool {
 				accepted, refused := to.state(t)
 				return len(accepted) == 2 && refused >= 3
 			})
 			if accepted, _ := to.state(t); !cmp.Equal(accepted, []string{"good 1", "good 2"}) {
-				t.Errorf("those of its own name wait behind it: got %v", accepted)
+				t.Errorf("events of its own name wait for it: got %v", accepted)
 			}
-			eventually(t, "three wait: nothing is lost", func() bool { return pending(t, s) == 3 })
+			eventually(t, "three wait, nothing is lost", func() bool { return pending(t, s) == 3 })
 
 			to.refusing(nil)
 			eventually(t, "all is published in the end", func() bool { return pending(t, s) == 0 })
@@ -227,7 +229,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestManyRefused has hundreds of events that the sink will not have, and one that comes later.
+// TestManyRefused has hundreds of events that the sink refuses, and one later that it accepts.
 func TestManyRefused(t *testing.T) {
 	const bad = 300
 	to := startSink(t)
@@ -249,13 +251,13 @@ func TestManyRefused(t *testing.T) {
 	_, before := to.state(t)
 	_, e := accept(t, s, "good", "t")
 	p.Notify(e.Line())
-	eventually(t, "the one is published", func() bool { return pending(t, s) == bad })
+	eventually(t, "the good one is published", func() bool { return pending(t, s) == bad })
 	if _, after := to.state(t); after-before > bad {
-		t.Errorf("it does not wait for all the others: %d were refused meanwhile", after-before)
+		t.Errorf("it does not wait for all others: %d were refused meanwhile", after-before)
 	}
 }
 
-// TestOutage has a thousand greetings come in while the sink is away.
+// TestOutage accepts a thousand greetings while the sink is down.
 func TestOutage(t *testing.T) {
 	const greetings, names = 1000, 100
 	to := startSink(t)
@@ -266,7 +268,7 @@ func TestOutage(t *testing.T) {
 		_, e := accept(t, s, fmt.Sprint(i%names), fmt.Sprint(i/names))
 		p.Notify(e.Line())
 	}
-	eventually(t, "the publisher knows that the sink is away", func() bool {
+	eventually(t, "the publisher notices that the sink is down", func() bool {
 		_, refused := to.state(t)
 		return refused >= 10
 	})
@@ -295,7 +297,7 @@ func TestStop(t *testing.T) {
 	s := greetertest.OpenStore(t)
 	arrived, gone := make(chan string, 1), make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // the server sees that the caller is gone only when the body is read
+		_, _ = io.Copy(io.Discard, r.Body) // Only after the body the server notices that the caller hangs up.
 		arrived <- r.Header.Get("Ce-Id")
 		<-r.Context().Done()
 		close(gone)
@@ -307,7 +309,7 @@ func TestStop(t *testing.T) {
 	stop()
 	<-gone
 	if n := pending(t, s); n != 1 {
-		t.Fatalf("an event that was not answered stays: got %d that wait, want 1", n)
+		t.Fatalf("an event that was not answered stays in the outbox: got %d that wait, want 1", n)
 	}
 
 	to := startSink(t)
@@ -332,7 +334,7 @@ func TestTimeout(t *testing.T) {
 	accept(t, s, "n", "t")
 	run(t, s, c)
 	for range 2 {
-		<-tries // a sink that never answers is given up and tried again
+		<-tries // After the timeout it is tried again.
 	}
 }
 
@@ -348,16 +350,16 @@ func TestNoSink(t *testing.T) {
 		_, e := accept(t, s, "n", "t")
 		p.Notify(e.Line())
 	}
-	p.Run(ctx) // returns at once
+	p.Run(ctx) // It returns at once.
 	if n := pending(t, s); n != 3 {
-		t.Errorf("what is accepted stays: got %d, want 3", n)
+		t.Errorf("what is accepted stays in the outbox: got %d, want 3", n)
 	}
 	if entries := logs.All(); len(entries) != 1 || !strings.Contains(entries[0].Message, "K_SINK is not set") {
 		t.Errorf("one warning: got %v", entries)
 	}
 }
 
-// TestQuiet counts log lines while the sink is away.
+// TestQuiet counts the log messages while the sink is down.
 func TestQuiet(t *testing.T) {
 	to := startSink(t)
 	to.refusing(func(api.Request) int { return 500 })
@@ -383,10 +385,10 @@ func TestQuiet(t *testing.T) {
 	running.Wait()
 
 	if n := logs.FilterMessageSnippet("does not accept").Len(); n < 1 || n > 30 {
-		t.Errorf("the log says that the sink is away, not for each event: got %d lines", n)
+		t.Errorf("the log says that the sink is down, but not for each event: got %d messages", n)
 	}
 	if n := logs.FilterMessageSnippet("accepts events again").Len(); n != 1 {
-		t.Errorf("and once that it is back: got %d lines", n)
+		t.Errorf("and once that it accepts events again: got %d messages", n)
 	}
 }
 
@@ -396,7 +398,7 @@ func TestConfig(t *testing.T) {
 		change func(*outbox.Config)
 		want   string
 	}{
-		"Sink":    {"an address is no URL", func(c *outbox.Config) { c.Sink.URL = "broker:80" }, "K_SINK: expected an http or https URL"},
+		"Sink":    {"an address is not a URL", func(c *outbox.Config) { c.Sink.URL = "broker:80" }, "K_SINK: expected an http or https URL"},
 		"Source":  {"required by CloudEvents", func(c *outbox.Config) { c.Source = "" }, "EVENT_SOURCE: does not make a valid event"},
 		"Workers": {"nothing would ever be published", func(c *outbox.Config) { c.Workers = 0 }, "PUBLISH_WORKERS: expected 1 or more"},
 		"Timeout": {"nothing could ever be published", func(c *outbox.Config) { c.Timeout = 0 }, "PUBLISH_TIMEOUT: expected more than 0"},

@@ -11,11 +11,12 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/store"
 )
 
-// partitionKey is the CloudEvents extension by which an ordered broker keeps the order of events: here of those of a
-// line, as the outbox does.
+// partitionKey is the CloudEvents extension by which an ordered broker keeps events in order. Its value
+// is the line, so that the broker keeps the same order as the outbox.
 const partitionKey = "partitionkey"
 
-// event that tells of the entry. The same entry always gives the same event, so that who gets it twice can see that.
+// event makes the event of an entry. It is the same each time, so that a receiver can recognize an
+// event that is sent twice.
 func (p *Publisher) event(e store.Entry) (cloudevents.Event, error) {
 	event := cloudevents.NewEvent()
 	event.SetID(fmt.Sprintf("%s/%d", e.GreetingID, e.Seq))
@@ -31,7 +32,7 @@ func (p *Publisher) event(e store.Entry) (cloudevents.Event, error) {
 	return event, event.Validate()
 }
 
-// send returns nil if the sink answered 2xx.
+// send sends the event of an entry. It returns nil if the sink has answered 2xx.
 func (p *Publisher) send(ctx context.Context, e store.Entry) error {
 	event, err := p.event(e)
 	if err != nil {

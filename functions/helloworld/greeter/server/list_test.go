@@ -21,7 +21,7 @@ var listAll = client.ListOptions{}
 func fill(t testing.TB, g *greetertest.Greeter, n int) {
 	t.Helper()
 	var writers errgroup.Group
-	writers.SetLimit(64) // they share the store's writes
+	writers.SetLimit(64) // They share the store's writes.
 	for i := range n {
 		writers.Go(func() error {
 			r := api.PutRequest{Name: "n", HelloFrom: "f", HelloTo: "t"}
@@ -50,9 +50,9 @@ func TestList(t *testing.T) {
 	}{
 		"Default":   {"all fit on the default page", nil, 0, [][]string{{id(0), id(1), id(2), id(3), id(4), id(5), id(6), id(7), id(8), id(9)}}},
 		"Pages":     {"pages follow each other without a gap", nil, 4, [][]string{{id(0), id(1), id(2), id(3)}, {id(4), id(5), id(6), id(7)}, {id(8), id(9)}}},
-		"LastFull":  {"a last page that is full is the last", nil, 5, [][]string{{id(0), id(1), id(2), id(3), id(4)}, {id(5), id(6), id(7), id(8), id(9)}}},
-		"Own":       {"a page is full of what was asked for", ptr.To(false), 3, [][]string{{id(0), id(3), id(6)}, {id(9)}}},
-		"Managed":   {"a page is full of what was asked for", ptr.To(true), 4, [][]string{{id(1), id(2), id(4), id(5)}, {id(7), id(8)}}},
+		"LastFull":  {"after a last page that is full there is no empty one", nil, 5, [][]string{{id(0), id(1), id(2), id(3), id(4)}, {id(5), id(6), id(7), id(8), id(9)}}},
+		"Own":       {"a page is full although others are left out", ptr.To(false), 3, [][]string{{id(0), id(3), id(6)}, {id(9)}}},
+		"Managed":   {"a page is full although others are left out", ptr.To(true), 4, [][]string{{id(1), id(2), id(4), id(5)}, {id(7), id(8)}}},
 		"OneByOne":  {"the smallest page", ptr.To(false), 1, [][]string{{id(0)}, {id(3)}, {id(6)}, {id(9)}}},
 		"LargePage": {"the largest page", nil, api.MaxLimit, [][]string{{id(0), id(1), id(2), id(3), id(4), id(5), id(6), id(7), id(8), id(9)}}},
 	}
@@ -89,7 +89,7 @@ func TestListWhileItChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		got = append(got, item.ID)
-		// The greeting that the next page starts behind goes away, and one comes before it.
+		// The greeting before the next page is deleted, and one before it is created.
 		if item.ID == id(1) {
 			if err := g.Client.Delete(t.Context(), id(1), 0); err != nil {
 				t.Fatal(err)
@@ -119,7 +119,7 @@ func TestLargestPage(t *testing.T) {
 	}
 }
 
-// BenchmarkPut has one caller that waits for each answer, and many at once. The disk is not waited for.
+// BenchmarkPut has one caller, and many at once. The store does not wait for the disk.
 func BenchmarkPut(b *testing.B) {
 	for _, stored := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("stored=%d", stored), func(b *testing.B) {
@@ -159,7 +159,7 @@ func BenchmarkPut(b *testing.B) {
 	})
 }
 
-// BenchmarkList lists everything page by page; the cost of a greeting must not depend on how many there are.
+// BenchmarkList lists all pages. The cost of a greeting must not depend on how many there are.
 func BenchmarkList(b *testing.B) {
 	for _, stored := range []int{100, 1_000, 10_000} {
 		b.Run(fmt.Sprintf("stored=%d", stored), func(b *testing.B) {

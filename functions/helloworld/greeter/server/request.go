@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/base64"
 	stdjson "encoding/json"
 	"errors"
@@ -11,12 +12,14 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"sigs.k8s.io/json"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/store"
 )
 
 func pathID(r *http.Request) (string, error) {
@@ -27,8 +30,8 @@ func pathID(r *http.Request) (string, error) {
 	return id, nil
 }
 
-// query refuses parameters that are not allowed, because a misspelled one that is ignored does the wrong thing: without its
-// generation a DELETE is unconditional.
+// query refuses parameters that are not allowed. If a misspelled one were ignored, the wrong thing
+// would be done: a DELETE without its generation is unconditional.
 func query(r *http.Request, allowed ...string) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -55,48 +58,100 @@ func parameter(r *http.Request, name string) (string, bool) {
 	return values.Get(name), values.Has(name)
 }
 
-// decode the body into v, strictly.
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	contentType := r.Header.Get("Content-Type")
-	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
-		return failure(http.StatusUnsupportedMediaType, "Content-Type: expected application/json, got %.100q", contentType)
+// deletedGeneration is the generation of a DELETE, 0 if it has none.
+func deletedGeneration(r *http.Request) (int64, error) {
+	if err := query(r, "generation"); err != nil {
+		return 0, err
 	}
-
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return failure(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", api.MaxBody)
+	v, ok := parameter(r, "generation")
+	if !ok {
+		return 0, nil
 	}
-	if err != nil {
-		return failure(http.StatusBadRequest, "body: cannot be read: %w", err)
+	generation, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || generation < 1 {
+		return 0, failure(http.StatusBadRequest, "generation: expected a whole number of 1 or more, got %.50q", v)
 	}
-	if len(body) == 0 {
-		return failure(http.StatusBadRequest, "body: expected a JSON object, got nothing")
-	}
-	// The decoder would put replacement characters in the place of what is not UTF-8: a greeting that nobody asked for.
-	if !utf8.Valid(body) {
-		return failure(http.StatusBadRequest, "body: expected JSON in UTF-8")
-	}
-
-	strict, err := json.UnmarshalStrict(body, v)
-	var mismatch *stdjson.UnmarshalTypeError
-	if errors.As(err, &mismatch) {
-		field := mismatch.Field
-		if field == "" {
-			field = "body"
-		}
-		return failure(http.StatusBadRequest, "%s: expected %s, got %s", field, jsonType(mismatch.Type), mismatch.Value)
-	}
-	if err != nil {
-		return failure(http.StatusBadRequest, "body: expected a JSON object: %w", err)
-	}
-	if err := errors.Join(strict...); err != nil {
-		return invalid(fmt.Errorf("body: %w", err))
-	}
-	return nil
+	return generation, nil
 }
 
-// jsonType says in JSON's words what a field takes.
+func listOptions(r *http.Request) (store.ListOptions, error) {
+	o := store.ListOptions{Limit: api.DefaultLimit}
+	if err := query(r, "limit", "continue", "managed"); err != nil {
+		return o, err
+	}
+	if v, ok := parameter(r, "limit"); ok {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > api.MaxLimit {
+			return o, failure(http.StatusBadRequest, "limit: expected a whole number from 1 to %d, got %.50q", api.MaxLimit, v)
+		}
+		o.Limit = n
+	}
+	if v, ok := parameter(r, "managed"); ok {
+		managed := v == "true"
+		if !managed && v != "false" {
+			return o, failure(http.StatusBadRequest, "managed: expected true or false, got %.50q", v)
+		}
+		o.Managed = &managed
+	}
+	if v, ok := parameter(r, "continue"); ok {
+		after, err := parseToken(v)
+		if err != nil {
+			return o, invalid(err)
+		}
+		o.After = after
+	}
+	return o, nil
+}
+
+// decode reads and validates the body of a request that has no parameters.
+func decode[T interface{ Validate() error }](w http.ResponseWriter, r *http.Request) (body T, err error) {
+	if err := query(r); err != nil {
+		return body, err
+	}
+	raw, err := read(w, r)
+	if err != nil {
+		return body, err
+	}
+	strict, err := json.UnmarshalStrict(raw, &body)
+	if mismatch := new(stdjson.UnmarshalTypeError); errors.As(err, &mismatch) {
+		return body, failure(http.StatusBadRequest, "%s: expected %s, got %s", cmp.Or(mismatch.Field, "body"), jsonType(mismatch.Type), mismatch.Value)
+	}
+	if err != nil {
+		return body, failure(http.StatusBadRequest, "body: expected a JSON object: %w", err)
+	}
+	if err := errors.Join(strict...); err != nil {
+		return body, invalid(fmt.Errorf("body: %w", err))
+	}
+	if err := body.Validate(); err != nil {
+		return body, invalid(err)
+	}
+	return body, nil
+}
+
+// read reads a body of JSON.
+func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	contentType := r.Header.Get("Content-Type")
+	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
+		return nil, failure(http.StatusUnsupportedMediaType, "Content-Type: expected application/json, got %.100q", contentType)
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, failure(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", api.MaxBody)
+	}
+	if err != nil {
+		return nil, failure(http.StatusBadRequest, "body: cannot be read: %w", err)
+	}
+	if len(raw) == 0 {
+		return nil, failure(http.StatusBadRequest, "body: expected a JSON object, got nothing")
+	}
+	// The decoder replaces what is not UTF-8, and nobody asked for such a greeting.
+	if !utf8.Valid(raw) {
+		return nil, failure(http.StatusBadRequest, "body: expected JSON in UTF-8")
+	}
+	return raw, nil
+}
+
+// jsonType is JSON's word for what a field of the type takes.
 func jsonType(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
@@ -108,10 +163,12 @@ func jsonType(t reflect.Type) string {
 	}
 }
 
-// A token for the next page is the last id of this one: it stays good while greetings come and go. The version in front lets a
-// later greeter change that and refuse old tokens, instead of reading them wrongly.
+// tokenVersion begins each token for a next page, so that a later greeter can have other tokens and
+// refuse the old ones.
 const tokenVersion = "1:"
 
+// token is for the page after the one that ends with lastID. It stays valid while greetings are
+// created and deleted.
 func token(lastID string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(tokenVersion + lastID))
 }

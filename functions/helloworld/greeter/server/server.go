@@ -1,13 +1,13 @@
 // Package server is the greeter's HTTP interface:
 //
-//	PUT    /greetings/{id}               create or update; 409 for a generation that is behind
+//	PUT    /greetings/{id}               create or update; 409 for an old generation
 //	GET    /greetings/{id}
-//	DELETE /greetings/{id}?generation=N  204, also if it is not there; 409 for a generation that is behind
+//	DELETE /greetings/{id}?generation=N  204, also if it is not there; 409 for an old generation
 //	GET    /greetings?limit=&continue=&managed=
 //	POST   /greetings                    a greeting for a user of the greeter; published as a CloudEvent
 //	GET    /outbox                       what waits to be published
 //
-// Every answer that is not 2xx has the JSON body of api.Error, which names the field and what was expected.
+// Every answer that is not 2xx is an [api.Error].
 package server
 
 import (
@@ -15,9 +15,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -33,8 +33,8 @@ type server struct {
 	log      *zap.SugaredLogger
 }
 
-// New returns the handler. It calls accepted, which must not block, for each greeting that waits to be published; nil is
-// allowed. The logger is taken from ctx.
+// New makes the handler. It calls accepted, which must not block and can be nil, for each greeting that
+// is to be published. The logger is that of ctx.
 func New(ctx context.Context, s *store.Store, accepted func(store.Line)) http.Handler {
 	if accepted == nil {
 		accepted = func(store.Line) {}
@@ -60,18 +60,12 @@ func New(ctx context.Context, s *store.Store, accepted func(store.Line)) http.Ha
 	return mux
 }
 
-// A handler returns what to answer with, or an error that fail turns into an answer.
+// handler returns the status and the body of an answer, or an error that fail answers.
 type handler func(w http.ResponseWriter, r *http.Request) (status int, body any, err error)
 
-// methods is used instead of the methods in http.ServeMux's patterns because the mux answers 405 in plain text.
+// methods stands in for the methods in patterns of http.ServeMux, which answers 405 in plain text.
 func (s *server) methods(byMethod map[string]handler) http.Handler {
-	allowed := make([]string, 0, len(byMethod))
-	for m := range byMethod {
-		allowed = append(allowed, m)
-	}
-	slices.Sort(allowed)
-	allow := strings.Join(allowed, ", ")
-
+	allow := strings.Join(slices.Sorted(maps.Keys(byMethod)), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, ok := byMethod[r.Method]
 		if r.Method == http.MethodHead {
@@ -82,7 +76,6 @@ func (s *server) methods(byMethod map[string]handler) http.Handler {
 			s.fail(w, r, failure(http.StatusMethodNotAllowed, "method: expected %s, got %.20s", allow, r.Method))
 			return
 		}
-
 		status, body, err := h(w, r)
 		if err != nil {
 			s.fail(w, r, err)
@@ -97,17 +90,10 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := query(r); err != nil {
+	body, err := decode[api.PutRequest](w, r)
+	if err != nil {
 		return 0, nil, err
 	}
-	body := api.PutRequest{}
-	if err := decode(w, r, &body); err != nil {
-		return 0, nil, err
-	}
-	if err := body.Validate(); err != nil {
-		return 0, nil, invalid(err)
-	}
-
 	g, change, err := s.store.Put(id, body)
 	if err != nil {
 		return 0, nil, err
@@ -138,17 +124,10 @@ func (s *server) delete(_ http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := query(r, "generation"); err != nil {
+	generation, err := deletedGeneration(r)
+	if err != nil {
 		return 0, nil, err
 	}
-	generation := int64(0)
-	if v, ok := parameter(r, "generation"); ok {
-		generation, err = strconv.ParseInt(v, 10, 64)
-		if err != nil || generation < 1 {
-			return 0, nil, failure(http.StatusBadRequest, "generation: expected a whole number of 1 or more, got %.50q", v)
-		}
-	}
-
 	deleted, err := s.store.Delete(id, generation)
 	if err != nil {
 		return 0, nil, err
@@ -160,33 +139,11 @@ func (s *server) delete(_ http.ResponseWriter, r *http.Request) (int, any, error
 }
 
 func (s *server) list(_ http.ResponseWriter, r *http.Request) (int, any, error) {
-	if err := query(r, "limit", "continue", "managed"); err != nil {
+	options, err := listOptions(r)
+	if err != nil {
 		return 0, nil, err
 	}
-	o := store.ListOptions{Limit: api.DefaultLimit}
-	if v, ok := parameter(r, "limit"); ok {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > api.MaxLimit {
-			return 0, nil, failure(http.StatusBadRequest, "limit: expected a whole number from 1 to %d, got %.50q", api.MaxLimit, v)
-		}
-		o.Limit = n
-	}
-	if v, ok := parameter(r, "managed"); ok {
-		managed := v == "true"
-		if !managed && v != "false" {
-			return 0, nil, failure(http.StatusBadRequest, "managed: expected true or false, got %.50q", v)
-		}
-		o.Managed = &managed
-	}
-	if v, ok := parameter(r, "continue"); ok {
-		after, err := parseToken(v)
-		if err != nil {
-			return 0, nil, invalid(err)
-		}
-		o.After = after
-	}
-
-	items, more, err := s.store.List(o)
+	items, more, err := s.store.List(options)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -198,22 +155,15 @@ func (s *server) list(_ http.ResponseWriter, r *http.Request) (int, any, error) 
 }
 
 func (s *server) post(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	if err := query(r); err != nil {
+	body, err := decode[api.Request](w, r)
+	if err != nil {
 		return 0, nil, err
 	}
-	body := api.Request{}
-	if err := decode(w, r, &body); err != nil {
-		return 0, nil, err
-	}
-	if err := body.Validate(); err != nil {
-		return 0, nil, invalid(err)
-	}
-
 	g, entry, err := s.store.Accept(body)
 	if err != nil {
 		return 0, nil, err
 	}
-	s.log.Infow("A greeting is asked for", "greeting", g.ID, "name", g.Name, "helloTo", g.HelloTo)
+	s.log.Infow("A greeting is requested", "greeting", g.ID, "name", g.Name, "helloTo", g.HelloTo)
 	s.accepted(entry.Line())
 	w.Header().Set("Location", "/greetings/"+g.ID)
 	return http.StatusCreated, g, nil
@@ -239,10 +189,10 @@ func (s *server) answer(w http.ResponseWriter, status int, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(raw, '\n')) // a caller that is gone needs no answer
+	_, _ = w.Write(append(raw, '\n')) // A caller that has hung up needs no answer.
 }
 
-// statusError is an error with the status to answer it with.
+// statusError is an error with the status to answer.
 type statusError struct {
 	status int
 	error
@@ -269,9 +219,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "30")
 		reason = err.Error()
 	default:
-		// What the disk or the operating system says is for the log, not for the caller, who can only come back.
+		// The cause is for the log: the caller can only try again.
 		s.log.Errorw("The store is in trouble", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	// Joined errors stand on lines of their own; a reason is one line, for logs and status messages.
+	// Joined errors have a line each, but a reason is one line, for logs and status messages.
 	s.answer(w, status, api.Error{Error: strings.ReplaceAll(reason, "\n", "; ")})
 }

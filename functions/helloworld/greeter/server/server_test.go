@@ -86,22 +86,22 @@ func TestRefused(t *testing.T) {
 		"Null":               {"", "POST", "/greetings", appJSON, `null`, 400, "name: required"},
 		"NotUTF8":            {"", "POST", "/greetings", appJSON, "{\"name\":\"\xff\",\"hello_to\":\"t\"}", 400, "body: expected JSON in UTF-8"},
 		"UnknownField":       {"", "POST", "/greetings", appJSON, `{"name":"n","hello_to":"t","hello_form":"f"}`, 400, `unknown field "hello_form"`},
-		"Case":               {"names are what they are", "POST", "/greetings", appJSON, `{"Name":"n","hello_to":"t"}`, 400, `unknown field "Name"`},
+		"Case":               {"names are case-sensitive", "POST", "/greetings", appJSON, `{"Name":"n","hello_to":"t"}`, 400, `unknown field "Name"`},
 		"Duplicate":          {"which of the two is meant?", "POST", "/greetings", appJSON, `{"name":"n","name":"m","hello_to":"t"}`, 400, `duplicate field "name"`},
 		"Type":               {"", "POST", "/greetings", appJSON, `{"name":1,"hello_to":"t"}`, 400, "name: expected a string, got number"},
-		"MissingBoth":        {"all that is wrong is said at once", "POST", "/greetings", appJSON, `{}`, 400, "name: required, expected 1 to 253 characters; hello_to: required, expected 1 to 253 characters"},
+		"MissingBoth":        {"the reason names all that is wrong", "POST", "/greetings", appJSON, `{}`, 400, "name: required, expected 1 to 253 characters; hello_to: required, expected 1 to 253 characters"},
 		"TooLong":            {"", "POST", "/greetings", appJSON, fmt.Sprintf(`{"name":"n","hello_to":%q}`, long), 400, "hello_to: expected at most 253 characters, got 254"},
 		"TooLarge":           {"", "POST", "/greetings", appJSON, `{"name":"` + strings.Repeat("a", api.MaxBody) + `"}`, 413, "body: expected at most 65536 bytes"},
 		"PutTooLarge":        {"", "PUT", "/greetings/a", appJSON, strings.Repeat(" ", api.MaxBody+1), 413, "body: expected at most 65536 bytes"},
-		"PutUnknownField":    {"the message is the greeter's", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_to":"t","message":"m"}`, 400, `unknown field "message"`},
+		"PutUnknownField":    {"only the greeter writes the message", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_to":"t","message":"m"}`, 400, `unknown field "message"`},
 		"PutNoModel":         {"a generation of what?", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_to":"t","generation":1}`, 400, "model: expected with generation"},
-		"PutNoGeneration":    {"it would be overwritten by its own past", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_from":"f","hello_to":"t","model":{"namespace":"a","name":"b","uid":"c"}}`, 400, "generation: expected 1 or more"},
+		"PutNoGeneration":    {"an older write could replace a newer one", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_from":"f","hello_to":"t","model":{"namespace":"a","name":"b","uid":"c"}}`, 400, "generation: expected 1 or more"},
 		"PutNegative":        {"", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_from":"f","hello_to":"t","generation":-1,"model":{"namespace":"a","name":"b","uid":"c"}}`, 400, "generation: expected 1 or more with model, got -1"},
 		"PutFraction":        {"", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_to":"t","generation":1.5}`, 400, "generation: expected a whole number, got number 1.5"},
 		"PutModelIncomplete": {"", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_to":"t","generation":1,"model":{"name":"b"}}`, 400, "hello_from: required, expected 1 to 253 characters; model.namespace: required"},
 		"PutModelUnknown":    {"", "PUT", "/greetings/a", appJSON, `{"name":"n","hello_to":"t","model":{"kind":"b"}}`, 400, `unknown field "model.kind"`},
 		"PutQuery":           {"", "PUT", "/greetings/a?generation=3", appJSON, `{"name":"n","hello_to":"t"}`, 400, `query parameter "generation": unknown, expected none`},
-		"DeleteMisspelt":     {"without its generation a deletion is unconditional", "DELETE", "/greetings/a?generatoin=3", "", "", 400, `query parameter "generatoin": unknown, expected generation`},
+		"DeleteMisspelled":   {"without its generation a deletion is unconditional", "DELETE", "/greetings/a?generatoin=3", "", "", 400, `query parameter "generatoin": unknown, expected generation`},
 		"DeleteZero":         {"", "DELETE", "/greetings/a?generation=0", "", "", 400, "generation: expected a whole number of 1 or more"},
 		"DeleteEmpty":        {"", "DELETE", "/greetings/a?generation=", "", "", 400, "generation: expected a whole number of 1 or more"},
 		"DeleteTwice":        {"", "DELETE", "/greetings/a?generation=1&generation=2", "", "", 400, "generation: expected once, got 2 times"},
@@ -142,15 +142,15 @@ func TestFrontDoor(t *testing.T) {
 		{"the same again", "PUT", "/greetings/u", body, 200, `"generation":2`},
 		{"an older generation", "PUT", "/greetings/u", strings.Replace(body, `"generation":2`, `"generation":1`, 1), 409, `generation: 1 is older than 2`},
 		{"it can be read", "GET", "/greetings/u", "", 200, `"model":{"namespace":"ns","name":"m","uid":"u"}`},
-		{"and asked for", "HEAD", "/greetings/u", "", 200, ``},
-		{"a deletion that is late", "DELETE", "/greetings/u?generation=1", "", 409, `generation: 1 is older than 2`},
+		{"its header too", "HEAD", "/greetings/u", "", 200, ``},
+		{"an older deletion", "DELETE", "/greetings/u?generation=1", "", 409, `generation: 1 is older than 2`},
 		{"it is deleted", "DELETE", "/greetings/u?generation=3", "", 204, ""},
 		{"again", "DELETE", "/greetings/u?generation=3", "", 204, ""},
-		{"by somebody who knows no generations", "DELETE", "/greetings/u", "", 204, ""},
+		{"again, without a generation", "DELETE", "/greetings/u", "", 204, ""},
 		{"it is gone", "GET", "/greetings/u", "", 404, "no such greeting"},
 		{"a late write", "PUT", "/greetings/u", body, 409, "generation: 2 is not newer than 3, with which the greeting was deleted"},
 		{"an empty list is a list", "GET", "/greetings", "", 200, `{"items":[]}`},
-		{"a greeting that is only to be pulled", "PUT", "/greetings/pulled", `{"name":"Pulled Record","hello_to":"Dude"}`, 201, `"name":"Pulled Record"`},
+		{"a greeting of the greeter's own that nobody requested", "PUT", "/greetings/pulled", `{"name":"Pulled Record","hello_to":"Dude"}`, 201, `"name":"Pulled Record"`},
 		{"is not published", "GET", "/outbox", "", 200, `{"pending":0}`},
 	}
 	for _, step := range steps {
@@ -180,7 +180,7 @@ func TestPost(t *testing.T) {
 	}
 	changed := do(t, "PUT", g.URL+"/greetings/"+posted.ID, appJSON, `{"name":"n","hello_to":"Bran"}`)
 	if changed.Status != 200 || !strings.Contains(changed.Body, `"requested":true`) {
-		t.Errorf("it stays known as requested when somebody changes it: got %d %s", changed.Status, changed.Body)
+		t.Errorf("after a change it is still requested: got %d %s", changed.Status, changed.Body)
 	}
 	if other := do(t, "PUT", g.URL+"/greetings/other", appJSON, `{"name":"n","hello_to":"Bran"}`); strings.Contains(other.Body, "requested") {
 		t.Errorf("what was not posted is not requested: got %s", other.Body)
@@ -196,7 +196,7 @@ func TestPost(t *testing.T) {
 
 	full := do(t, "POST", g.URL+"/greetings", appJSON, `{"name":"n","hello_to":"t"}`)
 	if full.Status != 503 || full.Header.Get("Retry-After") == "" || !strings.Contains(full.reason(t), "too many greetings wait") {
-		t.Errorf("more than the outbox holds is refused, not dropped: got %d %s", full.Status, full.Body)
+		t.Errorf("if the outbox is full a greeting is refused, not dropped: got %d %s", full.Status, full.Body)
 	}
 }
 
@@ -235,6 +235,6 @@ func TestConcurrentWriters(t *testing.T) {
 	wg.Wait()
 	got, err := g.Client.Get(t.Context(), "u")
 	if err != nil || got.Generation != generations || got.HelloTo != fmt.Sprint(generations) {
-		t.Errorf("whatever the order, the newest generation stays: got %+v, %v", got, err)
+		t.Errorf("in any order the newest generation stays: got %+v, %v", got, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 )
 
-// A tombstone remembers the generation that deleted a greeting.
+// tombstone remembers the generation that deleted a greeting.
 type tombstone struct {
 	Generation int64     `json:"generation"`
 	DeletedAt  time.Time `json:"deleted_at"`
@@ -20,7 +20,7 @@ func (s *Store) expired(t tombstone) bool {
 	return s.clock.Since(t.DeletedAt) >= s.config.TombstoneTTL
 }
 
-// A Change is what a Put did.
+// Change is what a [Store.Put] did.
 type Change int
 
 // What a Put can do.
@@ -30,37 +30,26 @@ const (
 	Created
 )
 
-// Put creates the greeting or makes it what the request says. It returns a *ConflictError if the request was made from an older
-// generation of the model than the greeting or its tombstone. The same generation may write again, also something else: that
-// is how a synchronizer repairs what somebody changed behind its back.
-func (s *Store) Put(id string, r api.PutRequest) (api.Greeting, Change, error) {
+// Put creates the greeting, or makes it as the request says. The error is a [*ConflictError] if the
+// greeting or its tombstone has a newer generation of the model. The same generation may be written
+// again, also with other texts: in this way a synchronizer repairs what somebody else has changed.
+func (s *Store) Put(id string, r api.PutRequest) (g api.Greeting, change Change, err error) {
 	now := s.clock.Now().UTC()
-	g := api.Greeting{}
-	change := Unchanged
-	conflict := ""
-
-	// Most calls of a synchronizer that makes sure, or that is late, end here without a write to the disk.
-	err := s.db.View(func(tx *bbolt.Tx) (err error) {
-		g, change, conflict, err = s.decide(tx, id, r, now)
+	// Most calls change nothing, or are too late. They need no write to the disk.
+	err = s.db.View(func(tx *bbolt.Tx) (err error) {
+		g, change, err = s.decide(tx, id, r, now)
 		return err
 	})
-	if err != nil {
+	if err != nil || change == Unchanged {
 		return g, Unchanged, err
 	}
-	if conflict != "" {
-		return g, Unchanged, &ConflictError{Reason: conflict}
-	}
-	if change == Unchanged {
-		return g, Unchanged, nil
-	}
-
 	err = s.db.Batch(func(tx *bbolt.Tx) (err error) {
-		// A batch can run this more than once, and others wrote since the look above: decide anew.
-		g, change, conflict, err = s.decide(tx, id, r, now)
-		if err != nil || conflict != "" {
+		// Others may have written since the look above, and a batch can run this more than once.
+		if g, change, err = s.decide(tx, id, r, now); err != nil {
 			return err
 		}
-		// The greeting's own generation says from now on who is late. Without one the tombstone goes on doing so.
+		// From now on the generation of the greeting shows which writes are too late. A greeting without
+		// one still needs the tombstone for that.
 		if r.Generation != 0 {
 			if err := tx.Bucket(bucketTombstones).Delete([]byte(id)); err != nil {
 				return err
@@ -71,46 +60,39 @@ func (s *Store) Put(id string, r api.PutRequest) (api.Greeting, Change, error) {
 	if err != nil {
 		return g, Unchanged, err
 	}
-	if conflict != "" {
-		return g, Unchanged, &ConflictError{Reason: conflict}
-	}
 	return g, change, nil
 }
 
-// decide what the greeting will be, without writing it.
-func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, now time.Time) (g api.Greeting, change Change, conflict string, err error) {
+// decide says what the greeting becomes, and does not write it.
+func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, now time.Time) (api.Greeting, Change, error) {
 	old, err := get[api.Greeting](tx, bucketGreetings, id)
 	if err != nil {
-		return api.Greeting{}, Unchanged, "", err
+		return api.Greeting{}, Unchanged, err
 	}
 	dead, err := get[tombstone](tx, bucketTombstones, id)
 	if err != nil {
-		return api.Greeting{}, Unchanged, "", err
+		return api.Greeting{}, Unchanged, err
 	}
-
 	if r.Generation != 0 && dead != nil && r.Generation <= dead.Generation && !s.expired(*dead) {
-		return api.Greeting{}, Unchanged, fmt.Sprintf("generation: %d is not newer than %d, with which the greeting was deleted", r.Generation, dead.Generation), nil
+		return api.Greeting{}, Unchanged, conflict("generation: %d is not newer than %d, with which the greeting was deleted", r.Generation, dead.Generation)
 	}
-
-	g = api.Greeting{
+	g := api.Greeting{
 		ID: id, Name: r.Name, HelloFrom: r.HelloFrom, HelloTo: r.HelloTo,
 		Message: message(r.HelloFrom, r.HelloTo), Generation: r.Generation, Model: r.Model,
 		CreatedAt: now, UpdatedAt: now,
 	}
 	if old == nil {
-		return g, Created, "", nil
+		return g, Created, nil
 	}
-
 	if r.Generation != 0 && r.Generation < old.Generation {
-		return *old, Unchanged, fmt.Sprintf("generation: %d is older than %d, which the greeting has", r.Generation, old.Generation), nil
+		return *old, Unchanged, conflict("generation: %d is older than %d, which the greeting has", r.Generation, old.Generation)
 	}
-	// Generations of two models cannot be compared, so neither may overwrite the other's.
+	// Generations of two models cannot be compared, so neither model may write the other's greeting.
 	if r.Model != nil && old.Model != nil && r.Model.UID != old.Model.UID {
-		return *old, Unchanged, fmt.Sprintf("model.uid: the greeting belongs to %s/%s (%s)", old.Model.Namespace, old.Model.Name, old.Model.UID), nil
+		return *old, Unchanged, conflict("model.uid: the greeting belongs to %s/%s (%s)", old.Model.Namespace, old.Model.Name, old.Model.UID)
 	}
-
-	// Somebody else than a synchronizer changes what a greeting says, never whose it is: it stays protected against old writers,
-	// and its synchronizer still knows it as its own when it comes to mend it.
+	// Whoever is no synchronizer changes the texts of a greeting, but not its model: late writes of the
+	// model are still refused, and its synchronizer can repair the greeting.
 	if r.Model == nil {
 		g.Generation, g.Model = old.Generation, old.Model
 	}
@@ -118,10 +100,10 @@ func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, now time.Time)
 	if g.Name == old.Name && g.Message == old.Message && g.HelloFrom == old.HelloFrom && g.HelloTo == old.HelloTo {
 		g.UpdatedAt = old.UpdatedAt
 		if g.Generation == old.Generation && sameModel(g.Model, old.Model) {
-			return *old, Unchanged, "", nil
+			return *old, Unchanged, nil
 		}
 	}
-	return g, Updated, "", nil
+	return g, Updated, nil
 }
 
 func sameModel(a, b *api.ModelRef) bool {
@@ -135,7 +117,7 @@ func message(from, to string) string {
 	return from + " is saying hello to " + to
 }
 
-// Get returns ErrNotFound if there is no such greeting.
+// Get returns [ErrNotFound] if there is no such greeting.
 func (s *Store) Get(id string) (api.Greeting, error) {
 	var g *api.Greeting
 	err := s.db.View(func(tx *bbolt.Tx) (err error) {
@@ -151,21 +133,19 @@ func (s *Store) Get(id string) (api.Greeting, error) {
 	return *g, nil
 }
 
-// Delete the greeting, if it is there. With a generation it leaves a tombstone, also when there was nothing to delete, because the
-// write that it comes after may still be under way; and it returns a *ConflictError if the greeting was written from a
-// newer generation. Generation 0 stands for somebody who knows nothing of models, and deletes whatever is there.
+// Delete deletes the greeting, if there is one. With a generation it leaves a tombstone, also if there
+// was no greeting, because the write that comes before the deletion may arrive after it. The error is a
+// [*ConflictError] if the greeting has a newer generation. Generation 0 is for callers that know
+// nothing of models; it deletes whatever is there.
 func (s *Store) Delete(id string, generation int64) (deleted bool, err error) {
 	now := s.clock.Now().UTC()
-	conflict := ""
 	err = s.db.Batch(func(tx *bbolt.Tx) error {
-		conflict, deleted = "", false
 		old, err := get[api.Greeting](tx, bucketGreetings, id)
 		if err != nil {
 			return err
 		}
 		if old != nil && generation != 0 && generation < old.Generation {
-			conflict = fmt.Sprintf("generation: %d is older than %d, which the greeting has", generation, old.Generation)
-			return nil
+			return conflict("generation: %d is older than %d, which the greeting has", generation, old.Generation)
 		}
 		deleted = old != nil
 		if err := tx.Bucket(bucketGreetings).Delete([]byte(id)); err != nil {
@@ -174,38 +154,29 @@ func (s *Store) Delete(id string, generation int64) (deleted bool, err error) {
 		if generation == 0 {
 			return nil
 		}
-
 		dead, err := get[tombstone](tx, bucketTombstones, id)
-		if err != nil {
+		if err != nil || dead != nil && dead.Generation > generation {
 			return err
-		}
-		if dead != nil && dead.Generation > generation {
-			return nil
 		}
 		return put(tx, bucketTombstones, []byte(id), tombstone{Generation: generation, DeletedAt: now})
 	})
-	if err != nil {
-		return false, err
-	}
-	if conflict != "" {
-		return false, &ConflictError{Reason: conflict}
-	}
-	return deleted, nil
+	return deleted && err == nil, err
 }
 
 // ListOptions say which greetings to list.
 type ListOptions struct {
-	// After is the id that the page starts behind, "" for the first page.
+	// After is the id before the first of the page. Default: the first page.
 	After string
 
-	// Limit is the number of greetings at most.
+	// Limit is how many greetings a page has at most.
 	Limit int
 
-	// Managed lists only those that belong to a model (true) or only those that do not (false). Nil lists both.
+	// Managed lists only greetings that belong to a model (true), or only others (false). Default:
+	// all.
 	Managed *bool
 }
 
-// List returns one page in the order of ids, and whether there are more behind it.
+// List returns one page in the order of ids, and whether there are more after it.
 func (s *Store) List(o ListOptions) (items []api.Greeting, more bool, err error) {
 	items = []api.Greeting{}
 	err = s.db.View(func(tx *bbolt.Tx) error {

@@ -15,30 +15,31 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 )
 
-// A Line holds the outbox entries that must leave in the order in which they came: those of one name, because who receives them
-// knows a greeting by its name. It is a digest, so that it has one length whatever the name is.
+// Line names the outbox entries that must leave in the order in which they came: those of one name,
+// because the receiver knows a greeting by its name. It is a digest of the name, so that all lines have
+// the same length.
 type Line [sha256.Size]byte
 
-// An Entry of the outbox is an event that the sink has not accepted yet.
+// Entry of the outbox is an event that the sink has not accepted yet.
 type Entry struct {
-	// Seq numbers all entries that this store ever had.
+	// Seq is a number that no other entry of the store ever has.
 	Seq uint64 `json:"-"`
 
-	// GreetingID is the greeting that the event tells of.
+	// GreetingID is the id of the greeting that the event is about.
 	GreetingID string `json:"greeting_id"`
 
 	// Request is the event's data.
 	Request api.Request `json:"request"`
 
-	// AcceptedAt is when the user was told that the greeting is accepted, in UTC.
+	// AcceptedAt is when the user asked for the greeting, in UTC.
 	AcceptedAt time.Time `json:"accepted_at"`
 }
 
-// Line that the entry stands in.
+// Line of the entry.
 func (e Entry) Line() Line { return sha256.Sum256([]byte(e.Request.Name)) }
 
-// Accept stores a greeting that a user of the greeter asks for and the entry that makes it known, both or none. It returns
-// ErrOutboxFull if too many wait already.
+// Accept stores a greeting that a user of the greeter asks for, and its entry in the outbox: both or
+// none. It returns [ErrOutboxFull] if too many entries wait.
 func (s *Store) Accept(r api.Request) (api.Greeting, Entry, error) {
 	if s.pending.Load() >= int64(s.config.OutboxLimit) {
 		return api.Greeting{}, Entry{}, fmt.Errorf("%w: expected less than %d", ErrOutboxFull, s.config.OutboxLimit)
@@ -88,7 +89,7 @@ func (s *Store) Head(line Line) (*Entry, error) {
 	return head, err
 }
 
-// Remove an entry that the sink has accepted.
+// Remove removes an entry that the sink has accepted.
 func (s *Store) Remove(e Entry) error {
 	removed := false
 	err := s.db.Batch(func(tx *bbolt.Tx) error {
@@ -130,14 +131,14 @@ func (s *Store) OutboxStatus() (api.OutboxStatus, error) {
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return fmt.Errorf("the oldest outbox entry cannot be read: %w", err)
 		}
-		// The count follows the store by a moment.
+		// The count is set just after the entry is stored.
 		status.Pending, status.Oldest = max(1, int(s.pending.Load())), &e.AcceptedAt
 		return nil
 	})
 	return status, err
 }
 
-// Keys are big endian, so that their order is that of the numbers.
+// seqKey is big endian, so that the order of keys is that of the numbers.
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
 
 func orderKey(line Line, seq uint64) []byte { return append(line[:], seqKey(seq)...) }

@@ -1,5 +1,5 @@
-// Package store keeps the greeter's greetings, the tombstones of deleted ones and the outbox in one bbolt file, so that what
-// belongs together (a greeting and the event that tells of it) is written together or not at all.
+// Package store keeps the greeter's greetings, the tombstones of deleted ones, and the outbox in one
+// bbolt file, so that a greeting and its event are written together or not at all.
 package store
 
 import (
@@ -22,35 +22,40 @@ var (
 	// ErrNotFound is returned for a greeting that is not there.
 	ErrNotFound = errors.New("no such greeting")
 
-	// ErrOutboxFull is returned when a greeting would have to be published but too many wait for that already.
+	// ErrOutboxFull is returned for a greeting that is to be published if too many wait already.
 	ErrOutboxFull = errors.New("too many greetings wait to be published")
 )
 
-// ConflictError refuses a writer that is behind what the store has. Trying again does not help it.
+// ConflictError refuses a write that is older than what the store has. To try again is of no use.
 type ConflictError struct{ Reason string }
+
+func conflict(format string, args ...any) error {
+	return &ConflictError{Reason: fmt.Sprintf(format, args...)}
+}
 
 func (e *ConflictError) Error() string { return e.Reason }
 
-// Config of a Store, read from the environment by envconfig.
+// Config of a [Store], read from the environment by envconfig.
 type Config struct {
-	// DataDir is the folder of the store, made if it is not there. It must outlive the process.
+	// DataDir is the folder of the store, created if it is not there. It must outlive the process.
 	DataDir string `envconfig:"DATA_DIR" default:"/data" required:"true"`
 
-	// LockTimeout is how long to wait for another process to let go of the store, e.g. the one that this one replaces.
+	// LockTimeout is how long to wait for another process that has the store open, e.g. the one that
+	// this one replaces.
 	LockTimeout time.Duration `envconfig:"STORE_LOCK_TIMEOUT" default:"10s"`
 
-	// TombstoneTTL is how long a deleted greeting's generation is remembered, to refuse writes that were sent before the
-	// deletion and arrive after it. It must be longer than any event or request can be under way.
+	// TombstoneTTL is how long the generation of a deleted greeting is kept, to refuse writes that were
+	// sent before the deletion and arrive after it. No event or request may be under way for longer.
 	TombstoneTTL time.Duration `envconfig:"TOMBSTONE_TTL" default:"24h"`
 
-	// OutboxLimit is how many greetings may wait to be published. More are refused (503) instead of filling the disk: what was
-	// accepted is never dropped.
+	// OutboxLimit is how many greetings may wait to be published. More are refused (503), so that the
+	// disk does not fill: what was accepted is never dropped.
 	OutboxLimit int `envconfig:"OUTBOX_LIMIT" default:"100000"`
 
-	// NoSync leaves it to the operating system when writes reach the disk: a crash of the machine loses some. For tests.
+	// NoSync does not wait for the disk: a crash of the machine can lose writes. For tests.
 	NoSync bool `ignored:"true"`
 
-	// Clock defaults to the real one.
+	// Clock of the store. Default: the real one.
 	Clock clock.PassiveClock `ignored:"true"`
 }
 
@@ -59,7 +64,7 @@ func (c Config) validate() error {
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("DATA_DIR: required, expected a folder that the greeter may write to"))
 	}
-	// bbolt takes 0 for "wait for ever", which would look like a greeter that hangs.
+	// With 0 bbolt waits forever, as if the greeter hung.
 	if c.LockTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("STORE_LOCK_TIMEOUT: expected more than 0, got %s", c.LockTimeout))
 	}
@@ -72,8 +77,9 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// The buckets. Greetings and tombstones are keyed by id. The outbox is keyed by sequence number; its order has the same
-// entries keyed by Line and sequence number, so that the head of a line is one seek away.
+// The buckets. Greetings and tombstones have the id as key, the outbox has the sequence number. The
+// order has a key of line and sequence number for each entry, so that the head of a line is one seek
+// away.
 var (
 	bucketGreetings   = []byte("greetings")
 	bucketTombstones  = []byte("tombstones")
@@ -81,10 +87,10 @@ var (
 	bucketOutboxOrder = []byte("outbox-order")
 )
 
-// fileName of the store inside Config.DataDir.
+// fileName is the name of the store in its folder.
 const fileName = "greeter.db"
 
-// A Store of greetings. It is safe for concurrent use, by one process at a time.
+// Store of greetings. It is safe for concurrent use, by one process at a time.
 type Store struct {
 	db      *bbolt.DB
 	config  Config
@@ -92,7 +98,7 @@ type Store struct {
 	pending atomic.Int64
 }
 
-// Open the store, waiting for Config.LockTimeout if another process has it open.
+// Open opens the store. If another process has it open, it waits for Config.LockTimeout.
 func Open(c Config) (*Store, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -117,7 +123,7 @@ func Open(c Config) (*Store, error) {
 		return nil, fmt.Errorf("DATA_DIR: cannot open %s: %w", path, err)
 	}
 
-	// Concurrent writers share one sync of the disk. A lone one should not wait for company that does not come.
+	// Concurrent writers share one sync of the disk. A single writer should not wait long for others.
 	db.MaxBatchDelay = 500 * time.Microsecond
 
 	s := &Store{db: db, config: c, clock: c.Clock}
@@ -137,10 +143,10 @@ func (s *Store) prepare(tx *bbolt.Tx) error {
 	return nil
 }
 
-// Close the store after the calls that are under way. What is written stays written without it too.
+// Close waits for the calls under way and closes the store. Writes are safe without it too.
 func (s *Store) Close() error { return s.db.Close() }
 
-// sweepEvery is how often forgotten tombstones are removed. Reads do not depend on it.
+// sweepEvery is how often expired tombstones are removed. Reads ignore them before that.
 const sweepEvery = time.Hour
 
 // SweepTombstones removes expired tombstones, now and every hour until ctx is done.
@@ -162,51 +168,61 @@ func (s *Store) SweepTombstones(ctx context.Context) {
 	}
 }
 
-// sweepBatch bounds how long one sweep keeps other writers waiting.
+// sweepBatch is how many tombstones are removed at once, so that other writers do not wait long.
 const sweepBatch = 1000
 
 func (s *Store) sweep() (int, error) {
 	total := 0
 	for {
-		var expired [][]byte
-		err := s.db.View(func(tx *bbolt.Tx) error {
-			c := tx.Bucket(bucketTombstones).Cursor()
-			for k, v := c.First(); k != nil && len(expired) < sweepBatch; k, v = c.Next() {
-				t := tombstone{}
-				if err := json.Unmarshal(v, &t); err != nil {
-					return fmt.Errorf("tombstone of %s: %w", k, err)
-				}
-				if s.expired(t) {
-					expired = append(expired, append([]byte(nil), k...))
-				}
-			}
-			return nil
-		})
-		if err != nil || len(expired) == 0 {
+		ids, err := s.expiredTombstones()
+		if err != nil || len(ids) == 0 {
 			return total, err
 		}
-
-		err = s.db.Update(func(tx *bbolt.Tx) error {
-			for _, k := range expired {
-				// It may have been renewed since it was read.
-				t, err := get[tombstone](tx, bucketTombstones, string(k))
-				if err != nil {
-					return err
-				}
-				if t == nil || !s.expired(*t) {
-					continue
-				}
-				if err := tx.Bucket(bucketTombstones).Delete(k); err != nil {
-					return err
-				}
-				total++
-			}
-			return nil
-		})
+		removed, err := s.removeTombstones(ids)
+		total += removed
 		if err != nil {
 			return total, err
 		}
 	}
+}
+
+// expiredTombstones finds the ids of a batch.
+func (s *Store) expiredTombstones() (ids []string, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketTombstones).Cursor()
+		for k, v := c.First(); k != nil && len(ids) < sweepBatch; k, v = c.Next() {
+			t := tombstone{}
+			if err := json.Unmarshal(v, &t); err != nil {
+				return fmt.Errorf("tombstone of %s: %w", k, err)
+			}
+			if s.expired(t) {
+				ids = append(ids, string(k))
+			}
+		}
+		return nil
+	})
+	return ids, err
+}
+
+// removeTombstones removes those that have not been renewed since they were found.
+func (s *Store) removeTombstones(ids []string) (removed int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		for _, id := range ids {
+			t, err := get[tombstone](tx, bucketTombstones, id)
+			if err != nil {
+				return err
+			}
+			if t == nil || !s.expired(*t) {
+				continue
+			}
+			if err := tx.Bucket(bucketTombstones).Delete([]byte(id)); err != nil {
+				return err
+			}
+			removed++
+		}
+		return nil
+	})
+	return removed, err
 }
 
 // get returns nil if there is no such key.

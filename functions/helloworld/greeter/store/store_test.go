@@ -40,8 +40,8 @@ func own(to string) api.PutRequest { return api.PutRequest{Name: "n", HelloTo: t
 func TestWriters(t *testing.T) {
 	type op struct {
 		put    *api.PutRequest
-		delete int64         // the generation, when put is nil
-		wait   time.Duration // before it
+		delete int64         // The generation, if put is nil.
+		wait   time.Duration // Before it.
 
 		conflict string
 		change   Change
@@ -67,7 +67,7 @@ func TestWriters(t *testing.T) {
 			want:   &want{"b", 3, true},
 		},
 		"Older": {
-			reason: "a writer that is behind must not undo what a newer one did",
+			reason: "an older write must not replace a newer one",
 			ops:    []op{put(managed(3, "b"), Created), refused(managed(2, "a"), "generation: 2 is older than 3")},
 			want:   &want{"b", 3, true},
 		},
@@ -77,12 +77,12 @@ func TestWriters(t *testing.T) {
 			want:   &want{"b", 3, true},
 		},
 		"Repair": {
-			reason: "what somebody changed behind the synchronizer's back is mended by writing the same generation again",
+			reason: "a synchronizer repairs what somebody changed by writing the same generation again",
 			ops:    []op{put(managed(3, "b"), Created), put(own("x"), Updated), put(managed(3, "b"), Updated)},
 			want:   &want{"b", 3, true},
 		},
-		"BehindOurBack": {
-			reason: "somebody without a generation changes what a greeting says, not whose it is nor who is late",
+		"ByOthers": {
+			reason: "a write without a generation changes the texts, but neither the model nor the generation",
 			ops:    []op{put(managed(3, "b"), Created), put(own("x"), Updated), refused(managed(2, "a"), "generation: 2 is older than 3")},
 			want:   &want{"x", 3, true},
 		},
@@ -92,7 +92,7 @@ func TestWriters(t *testing.T) {
 			want:   &want{"b", 3, true},
 		},
 		"TakeOver": {
-			reason: "a synchronizer takes over a greeting of the greeter's own that has its id",
+			reason: "a synchronizer takes over a greeting of the greeter's own that has the same id",
 			ops:    []op{put(own("x"), Created), put(managed(1, "a"), Updated)},
 			want:   &want{"a", 1, true},
 		},
@@ -102,35 +102,35 @@ func TestWriters(t *testing.T) {
 				refused(managed(3, "b"), "generation: 3 is not newer than 3"), refused(managed(2, "b"), "generation: 2 is not newer than 3")},
 		},
 		"LateAfterDeleteOfNothing": {
-			reason: "nor if it is the first write, which the deletion overtook",
+			reason: "also if there was nothing to delete, because the deletion came before the first write",
 			ops:    []op{{delete: 3}, refused(managed(3, "b"), "generation: 3 is not newer than 3")},
 		},
 		"NewerAfterDelete": {
-			reason: "a newer generation was made after the deletion",
+			reason: "a newer generation than the deletion's creates the greeting again",
 			ops:    []op{{delete: 3}, put(managed(4, "b"), Created), refused(managed(3, "a"), "generation: 3 is older than 4")},
 			want:   &want{"b", 4, true},
 		},
 		"DeleteOlder": {
-			reason: "a deletion can be behind too",
+			reason: "an older deletion is refused too",
 			ops:    []op{put(managed(3, "b"), Created), {delete: 2, conflict: "generation: 2 is older than 3"}},
 			want:   &want{"b", 3, true},
 		},
 		"DeleteTwice": {
-			reason: "an older deletion of what is gone is no error and does not make the tombstone older",
+			reason: "an older deletion after a newer one is no error, and the tombstone stays as it is",
 			ops:    []op{{delete: 3}, {delete: 2}, refused(managed(3, "b"), "generation: 3 is not newer than 3")},
 		},
-		"DeleteBehindOurBack": {
-			reason: "what somebody deletes without a generation comes back with the same generation",
+		"DeletedByOthers": {
+			reason: "after a deletion without a generation the same generation can be written again",
 			ops:    []op{put(managed(3, "b"), Created), {delete: 0}, put(managed(3, "b"), Created)},
 			want:   &want{"b", 3, true},
 		},
 		"OwnOverTombstone": {
-			reason: "the greeter's own greeting may have the id of a deleted one, and does not let the late writer in",
+			reason: "the greeter's own greeting can have the id of a deleted one; late writes are still refused",
 			ops:    []op{{delete: 3}, put(own("x"), Created), refused(managed(3, "b"), "generation: 3 is not newer than 3")},
 			want:   &want{"x", 0, false},
 		},
 		"TombstoneHolds": {
-			reason: "a tombstone holds until its time is over",
+			reason: "a tombstone counts until it expires",
 			ops:    []op{{delete: 3}, {put: new(managed(3, "b")), wait: ttl - 1, conflict: "generation: 3 is not newer"}},
 		},
 		"TombstoneExpires": {
@@ -139,7 +139,7 @@ func TestWriters(t *testing.T) {
 			want:   &want{"b", 3, true},
 		},
 		"TombstoneRenewed": {
-			reason: "a repeated deletion starts the time anew",
+			reason: "another deletion renews the tombstone",
 			ops:    []op{{delete: 3}, {delete: 3, wait: ttl - 1}, {put: new(managed(3, "b")), wait: ttl - 1, conflict: "generation: 3 is not newer"}},
 		},
 	}
@@ -197,8 +197,8 @@ func TestTimes(t *testing.T) {
 	}{
 		{"created", managed(1, "a"), 0},
 		{"the same again", managed(1, "a"), 0},
-		{"a newer generation that says the same", managed(2, "a"), 0},
-		{"it says something else", managed(3, "b"), 3 * time.Minute},
+		{"a newer generation with the same texts", managed(2, "a"), 0},
+		{"another text", managed(3, "b"), 3 * time.Minute},
 	}
 	for i, step := range steps {
 		clock.SetTime(start.Add(time.Duration(i) * time.Minute))
@@ -251,7 +251,7 @@ func TestSweep(t *testing.T) {
 	}
 	var conflict *ConflictError
 	if _, _, err := s.Put("young", managed(1, "a")); !errors.As(err, &conflict) {
-		t.Errorf("a tombstone that is not expired must stay: got %v", err)
+		t.Errorf("a tombstone that is not expired stays: got %v", err)
 	}
 }
 
@@ -272,13 +272,13 @@ func TestOpen(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"InUse":    {"two processes must not write to one store", inUse, "another process has"},
+		"InUse":    {"two processes must not write one store", inUse, "another process has"},
 		"Nothing":  {"every setting is named", Config{}, "DATA_DIR: required"},
 		"TTL":      {"every setting is named", Config{DataDir: "x"}, "TOMBSTONE_TTL: expected more than 0"},
-		"Lock":     {"bbolt would wait for ever", Config{DataDir: "x"}, "STORE_LOCK_TIMEOUT: expected more than 0"},
+		"Lock":     {"bbolt would wait forever", Config{DataDir: "x"}, "STORE_LOCK_TIMEOUT: expected more than 0"},
 		"Limit":    {"every setting is named", Config{DataDir: "x"}, "OUTBOX_LIMIT: expected more than 0"},
-		"NoFolder": {"the path can be something else", noFolder, "DATA_DIR: cannot make the folder"},
-		"NotOurs":  {"the file can be something else", notOurs, "DATA_DIR: cannot open"},
+		"NoFolder": {"the path is a file", noFolder, "DATA_DIR: cannot make the folder"},
+		"NotOurs":  {"the file is no store", notOurs, "DATA_DIR: cannot open"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("a full outbox refuses: got %v", err)
 	}
 
-	// What waits must be the same after a restart.
+	// After a restart the same entries wait.
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func TestOutbox(t *testing.T) {
 		if got == nil {
 			continue
 		}
-		// Twice, as after an answer that was lost.
+		// Twice, as after a lost answer.
 		for range 2 {
 			if err := s.Remove(*got); err != nil {
 				t.Fatal(err)
@@ -349,6 +349,6 @@ func TestOutbox(t *testing.T) {
 	}
 	_, e, err := s.Accept(api.Request{Name: "a", HelloTo: "3"})
 	if err != nil || e.Seq != 4 {
-		t.Errorf("numbers are not used again: got %d, %v, want 4", e.Seq, err)
+		t.Errorf("a number is not used again: got %d, %v, want 4", e.Seq, err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package hello holds what the functions of the hello-world example agree on:
-// which greeting an instance stands for, and who is not greeted.
+// Package hello holds what the functions of the hello-world example agree on: which greeting an
+// instance stands for, and who is not greeted.
 package hello
 
 import (
@@ -19,11 +19,11 @@ const (
 	Never = "Joffrey Baratheon"
 )
 
-// Unwelcome tells whether the policy deletes instances that greet this guest.
+// Unwelcome reports whether the policy deletes instances that greet this guest.
 func Unwelcome(helloTo string) bool { return helloTo == Later || helloTo == Never }
 
-// GreetingID is the greeter's id for an instance: its UID, so that an instance
-// that is created again under the same name is another greeting.
+// GreetingID is the greeter's id for an instance: its UID, so that an instance that is created
+// again under the same name is another greeting.
 func GreetingID(instance *v1alpha1.HelloWorldServiceInstance) string { return string(instance.UID) }
 
 // GreetingOf is the greeting that an instance of a service stands for.
@@ -37,20 +37,19 @@ func GreetingOf(instance *v1alpha1.HelloWorldServiceInstance, service *v1alpha1.
 	}
 }
 
-// AnnotationGreetingID, on an instance that pull has made, is the id of the
-// greeting that it mirrors.
+// AnnotationGreetingID is on the mirrors that pull makes of the greeter's own greetings. Its value is
+// the greeting's id.
 const AnnotationGreetingID = "helloworld.xos-knative.dev/greeting-id"
 
-// MirrorName is the name of the instance that mirrors a greeting which is not
-// ours: always the same for the same greeting, so that it is pulled once.
+// MirrorName is the name of the mirror of a greeting. It depends on the id alone, so that a greeting
+// has one mirror however often it is pulled.
 func MirrorName(greetingID string) string {
 	sum := sha256.Sum256([]byte(greetingID))
 	return "pulled-" + hex.EncodeToString(sum[:8])
 }
 
-// Mirrors tells whether the instance only shows what the greeter has. Once
-// somebody has taken no-sync away it is declared like any other, and no longer
-// follows the greeting it was made of.
+// Mirrors reports whether the instance only shows what the greeter has. If somebody removes the
+// annotation no-sync, it is declared like any other instance and no longer follows its greeting.
 func Mirrors(instance *v1alpha1.HelloWorldServiceInstance) bool {
 	id, ok := instance.Annotations[AnnotationGreetingID]
 	return ok && instance.Name == MirrorName(id) && model.OptedOut(instance, model.StepSync)

@@ -1,0 +1,95 @@
+package localtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/xos-knative/synchronizer/pkg/local"
+)
+
+// raceOfPrograms in the environment: the programs have the race detector, although the tests have not.
+const raceOfPrograms = "LOCALTEST_RACE_OF_PROGRAMS"
+
+// project is what Main was told.
+var project struct{ root, bin string }
+
+// Main is what a package's TestMain calls whose tests use Start. It builds the programs that match patterns, such as
+// ./functions/..., of the project at root, with the race detector if the tests have it. The programs stay in bin/ below
+// root, so that the next run builds only what has changed.
+func Main(m *testing.M, root string, patterns ...string) {
+	if err := build(root, patterns); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// RaceInProgramsOnly takes the race detector away from the tests, if they have it, and leaves it to the programs that Main
+// builds. It comes before Main in TestMain, with the same root. The tests' own process is mainly etcd and the API server
+// of Kubernetes, which take five times as long with the race detector; package local itself is tested with it elsewhere.
+func RaceInProgramsOnly(root string) {
+	// Another test binary has no coverage to report.
+	if !raceDetector || testing.CoverMode() != "" {
+		return
+	}
+	if err := replaceTests(root); err != nil {
+		fmt.Fprintln(os.Stderr, "tests without the race detector:", err)
+		os.Exit(1)
+	}
+}
+
+// replaceTests builds the tests of the current package without the race detector, and goes on with them. It returns only
+// after an error.
+func replaceTests(root string) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	tests, err := filepath.Abs(filepath.Join(root, "bin", "test", filepath.Base(dir)+".tests"))
+	if err != nil {
+		return err
+	}
+	if out, err := exec.Command("go", "test", "-c", "-o", tests, ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return syscall.Exec(tests, os.Args, append(os.Environ(), raceOfPrograms+"=1"))
+}
+
+// race reports whether the programs have the race detector.
+func race() bool { return raceDetector || os.Getenv(raceOfPrograms) != "" }
+
+func build(root string, patterns []string) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
+	name, flags := "test", []string(nil)
+	if race() {
+		name, flags = "test-race", []string{"-race"}
+	}
+	project.root, project.bin = root, filepath.Join(root, "bin", name)
+	if err := os.MkdirAll(project.bin, 0o755); err != nil {
+		return err
+	}
+	// The tests of several packages run at the same time, and have programs in common.
+	lock, err := os.Create(filepath.Join(project.bin, "lock"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	return local.Build(context.Background(), project.root, project.bin, flags, patterns...)
+}
+
+// Root is the project that Main was called with.
+func Root() string { return project.root }
+
+// Bin has the programs that Main has built, see local.Options.
+func Bin() string { return project.bin }
