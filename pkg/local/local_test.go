@@ -743,3 +743,46 @@ func TestBuildFails(t *testing.T) {
 		t.Errorf("what the compiler says must be told, got %v", err)
 	}
 }
+
+// TestBuildElsewhere adds a synchronizer that is a module of its own.
+func TestBuildElsewhere(t *testing.T) {
+	dir := synchronizer(t, "elsewhere", `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d, namespace: elsewhere, labels: {app: d}}
+spec:
+  selector: {matchLabels: {app: d}}
+  template:
+    metadata: {labels: {app: d}}
+    spec: {containers: [{name: d, image: "ko://example.com/elsewhere/d"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: d, namespace: elsewhere}
+spec: {selector: {app: d}, ports: [{port: 80}]}
+`, "")
+	for file, content := range map[string]string{
+		"go.mod": "module example.com/elsewhere\n\ngo 1.26\n",
+		"d/main.go": "package main\n\nimport (\n\t\"net/http\"\n\t\"os\"\n)\n\n" +
+			"func main() { _ = http.ListenAndServe(\"127.0.0.1:\"+os.Getenv(\"PORT\"), nil) }\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "config", "core"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := local.Start(t.Context(), local.Options{Root: root, Add: []string{dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Stop() }()
+	if status, body := get(t, s, "d.elsewhere.svc.cluster.local", "/"); status != http.StatusNotFound || !strings.Contains(body, "404 page not found") {
+		t.Errorf("the program must be built and answer, got %d %s", status, body)
+	}
+}

@@ -273,8 +273,10 @@ func TestRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(local.Options{}, nil, nil)
-	if want := "other                ! was added to an earlier run and cannot be started"; !strings.Contains(out.String(), want) {
-		t.Errorf("who has lost a synchronizer must be told %q, got %s", want, out)
+	for _, want := range []string{"other                ! not started: it was removed", "other                ! not started: it was added"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("what is left out must be reported with %q, got %s", want, out)
+		}
 	}
 }
 
