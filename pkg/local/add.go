@@ -78,19 +78,20 @@ func (s *System) Remove(ctx context.Context, name string) error {
 		if err := s.removeModels(ctx, p); err != nil {
 			return err
 		}
-		if err := s.withdraw(p); err != nil {
-			return err
-		}
-		var crds []string
-		for _, crd := range p.set.CRDs {
-			crds = append(crds, crd.Definition.Name)
-		}
-		if err := s.api.DeleteCRDs(ctx, crds...); err != nil {
-			return err
-		}
+		// From here on there is no way back, also if ctx ends.
+		err := errors.Join(s.withdraw(p), s.deleteCRDs(p), s.removeVolumes(p), s.memory.remove(p, s.base.Has(name)))
 		s.console.Event(name, "removed")
-		return errors.Join(s.removeVolumes(p), s.memory.remove(p, s.base.Has(name)))
+		return err
 	})
+}
+
+// deleteCRDs deletes the definitions of a part.
+func (s *System) deleteCRDs(p *part) error {
+	var names []string
+	for _, crd := range p.set.CRDs {
+		names = append(names, crd.Definition.Name)
+	}
+	return s.api.DeleteCRDs(s.life, names...)
 }
 
 func (s *System) partsWithout(p *part) []*part {

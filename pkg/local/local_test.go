@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -510,46 +509,6 @@ func (s system) testConsole(t *testing.T) {
 	}
 }
 
-// TestDeadLetterExtensions looks at what Knative tells about a failure, by a dead letter sink that keeps what it gets.
-func TestDeadLetterExtensions(t *testing.T) {
-	dir := t.TempDir()
-	root := filepath.Join(t.TempDir(), "project")
-	copyTree(t, project, root)
-	if err := os.WriteFile(filepath.Join(root, "go.mod"), []byte("module github.com/xos-knative/synchronizer\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	wires := filepath.Join(root, "eventing", "core", "wires.yaml")
-	b, err := os.ReadFile(wires)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b = bytes.Replace(b, []byte("ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: letters}"),
-		[]byte("{ref: {apiVersion: v1, kind: Service, name: kept}, uri: /keep}"), 1)
-	if err := os.WriteFile(wires, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := start(t, local.Options{Dir: dir, Root: root})
-	// The sink answers as the subscriber does; 299 is a failure to neither, 422 to both.
-	send(t, s, "sync", "x1", "dead", map[string]string{"answer": "422"})
-	events := kept(t, dir, "x1")
-	i := slices.IndexFunc(events, func(e told) bool { return e.Headers["Ce-Knativeerrorcode"] != "" })
-	if i < 0 {
-		t.Fatalf("no dead letter among %d events", len(events))
-	}
-	h := events[i].Headers
-	data, _ := base64.StdEncoding.DecodeString(h["Ce-Knativeerrordata"])
-	if h["Ce-Knativeerrorcode"] != "422" || h["Ce-Knativeerrordest"] != "http://"+keeper+"/keep" || string(data) != "because I was told to\n" {
-		t.Errorf("want code, destination and answer of the subscriber, got %v, %q", h, data)
-	}
-}
-
-func copyTree(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestKilledRunner kills a whole runner; the next one over its directory has everything that it had, and nothing of it
 // runs any more.
 func TestKilledRunner(t *testing.T) {
@@ -674,11 +633,15 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-func TestOneAtATime(t *testing.T) {
-	s := start(t, local.Options{})
-	if _, err := local.Start(t.Context(), local.Options{Root: project, Bin: bin, Dir: t.TempDir()}); err == nil {
-		t.Error("a second System in one process would get the first one's events")
-	}
+// TestOneAfterTheOther stops a System while a delivery is being tried again: nothing of it goes on, and the next one does
+// not get the delivery.
+func TestOneAfterTheOther(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	s := start(t, local.Options{Dir: first})
+	startFails(t, "A second System in one process would get the first one's events.",
+		local.Options{Root: project, Bin: bin, Dir: second}, "only one local system in a process")
+	send(t, s, "async", "late", "any", map[string]string{"answer": "503"})
+	eventually(t, "it is being delivered", func() bool { return len(kept(t, first, "late")) > 0 })
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -687,28 +650,16 @@ func TestOneAtATime(t *testing.T) {
 			t.Errorf("%s still runs after Stop", p.Name)
 		}
 	}
-	start(t, local.Options{Idle: time.Minute})
-}
-
-// TestStoppedDelivery stops a System while a delivery is being tried again: the next one must not get it.
-func TestStoppedDelivery(t *testing.T) {
-	first, second := t.TempDir(), t.TempDir()
-	s := start(t, local.Options{Dir: first})
-	send(t, s, "async", "late", "any", map[string]string{"answer": "503"})
-	eventually(t, "it is being delivered", func() bool { return len(kept(t, first, "late")) > 0 })
-	if err := s.Stop(); err != nil {
-		t.Fatal(err)
-	}
 	tries := len(kept(t, first, "late"))
 	start(t, local.Options{Dir: second})
-	// Ten retries with growing waits would go on for minutes; some ticks are longer than the first of them.
+	// Ten retries with growing waits go on for minutes; some ticks take longer than the first of them.
 	eventually(t, "some seconds are over", func() bool { return len(kept(t, second, "*")) > 3 })
 	if got := len(kept(t, second, "late")); got != 0 || len(kept(t, first, "late")) != tries {
 		t.Errorf("a delivery must end with its System, got %d more", got)
 	}
 }
 
-// TestBuild runs without programs made beforehand.
+// TestBuild runs without programs made beforehand, also a synchronizer that is a module of its own.
 func TestBuild(t *testing.T) {
 	dir := t.TempDir()
 	s, err := local.Start(t.Context(), local.Options{Root: project, Dir: dir})
@@ -726,6 +677,12 @@ func TestBuild(t *testing.T) {
 	if status, _ := get(t, s, outer, "/"); status != http.StatusOK {
 		t.Errorf("and it must run, got %d", status)
 	}
+	if err := s.Add(t.Context(), elsewhere(t)); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := get(t, s, "d.elsewhere.svc.cluster.local", "/"); status != http.StatusNotFound || !strings.Contains(body, "404 page not found") {
+		t.Errorf("a program of another module must be built and answer, got %d %s", status, body)
+	}
 }
 
 func TestBuildFails(t *testing.T) {
@@ -742,4 +699,37 @@ func TestBuildFails(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cannot build the programs") || !strings.Contains(err.Error(), "testdata/nothing") {
 		t.Errorf("what the compiler says must be told, got %v", err)
 	}
+}
+
+// elsewhere makes a synchronizer that is a module of its own.
+func elsewhere(t *testing.T) string {
+	t.Helper()
+	dir := synchronizer(t, "elsewhere", `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d, namespace: elsewhere, labels: {app: d}}
+spec:
+  selector: {matchLabels: {app: d}}
+  template:
+    metadata: {labels: {app: d}}
+    spec: {containers: [{name: d, image: "ko://example.com/elsewhere/d"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: d, namespace: elsewhere}
+spec: {selector: {app: d}, ports: [{port: 80}]}
+`, "")
+	for file, content := range map[string]string{
+		"go.mod": "module example.com/elsewhere\n\ngo 1.26\n",
+		"d/main.go": "package main\n\nimport (\n\t\"net/http\"\n\t\"os\"\n)\n\n" +
+			"func main() { _ = http.ListenAndServe(\"127.0.0.1:\"+os.Getenv(\"PORT\"), nil) }\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

@@ -41,10 +41,16 @@ func recall(dir string) (*memory, error) {
 	return m, nil
 }
 
-// apply changes the parts that the Options name into those that were there last. A synchronizer that cannot be found any
-// more is reported and left out.
-func (m *memory) apply(parts []*part, find func(source string) (*part, error), lost func(name string, err error)) []*part {
-	parts = slices.DeleteFunc(parts, func(p *part) bool { return slices.Contains(m.Removed, p.name) })
+// apply changes the parts that the Options name into those that were there last. What it leaves out, because it was removed
+// or cannot be found any more, it reports.
+func (m *memory) apply(parts []*part, find func(source string) (*part, error), report func(name, format string, args ...any)) []*part {
+	parts = slices.DeleteFunc(parts, func(p *part) bool {
+		removed := slices.Contains(m.Removed, p.name)
+		if removed {
+			report(p.name, "not started: it was removed from an earlier run; go run ./scripts/local add brings it back")
+		}
+		return removed
+	})
 	for _, r := range m.Added {
 		if slices.ContainsFunc(parts, func(p *part) bool { return p.name == r.Name }) {
 			continue
@@ -55,7 +61,7 @@ func (m *memory) apply(parts []*part, find func(source string) (*part, error), l
 		}
 		p, err := find(source)
 		if err != nil {
-			lost(r.Name, err)
+			report(r.Name, "not started: it was added to an earlier run, and now %v", err)
 			continue
 		}
 		parts = append(parts, p)

@@ -82,9 +82,7 @@ func (s *System) choose() ([]*part, error) {
 	for _, p := range parts {
 		s.base.Insert(p.name)
 	}
-	parts = s.memory.apply(parts, s.find, func(name string, err error) {
-		s.console.Problem(name, "was added to an earlier run and cannot be started: %v", err)
-	})
+	parts = s.memory.apply(parts, s.find, s.console.Problem)
 	for i, p := range parts {
 		if slices.ContainsFunc(parts[:i], func(q *part) bool { return q.name == p.name }) {
 			return nil, fmt.Errorf("two synchronizers are called %s: rename the directory of one", p.name)

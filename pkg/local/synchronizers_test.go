@@ -2,6 +2,8 @@ package local_test
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -69,7 +71,7 @@ metadata: {name: refused, namespace: other}
 spec:
   broker: own
   filters: [{exact: {type: refused}}]
-  subscriber: {uri: "http://kept.other.svc.cluster.local:81/"}
+  subscriber: {ref: {apiVersion: v1, kind: Service, name: kept}, uri: /keep}
 ---
 apiVersion: eventing.knative.dev/v1
 kind: Trigger
@@ -105,12 +107,50 @@ func keptBy(t *testing.T, dir, namespace, id string) int {
 	return len(files)
 }
 
-// TestSynchronizer adds a synchronizer to what runs and removes it.
+// publish sends events to the asynchronous Broker of the core until stop is called, which returns how many were accepted.
+func publish(t *testing.T, s *local.System) (stop func() int) {
+	ctx, cancel := context.WithCancel(t.Context())
+	accepted := make(chan int)
+	go func() {
+		n := 0
+		defer func() { accepted <- n }()
+		for ctx.Err() == nil {
+			if got := send(t, s, "async", fmt.Sprintf("p%d", n), "any", nil); got != http.StatusAccepted {
+				t.Errorf("event %d: want 202, got %d", n, got)
+				return
+			}
+			n++
+		}
+	}()
+	return func() int {
+		cancel()
+		return <-accepted
+	}
+}
+
+// TestSynchronizer adds a synchronizer to what runs and removes it, while events are on their way.
 func TestSynchronizer(t *testing.T) {
 	dir := t.TempDir()
-	source := synchronizer(t, "other", keeperYAML, wiresYAML)
 	s := start(t, local.Options{Dir: dir})
 	before := s.Programs()
+	t.Run("Errors", func(t *testing.T) { addErrors(t, s) })
+	t.Run("Nobody", func(t *testing.T) { addNobody(t, s) })
+	stop := publish(t, s)
+	t.Run("Add", func(t *testing.T) { addOther(t, s, dir) })
+	t.Run("DeadLetters", func(t *testing.T) { deadLetters(t, s, dir) })
+	t.Run("Remove", func(t *testing.T) { removeOther(t, s, dir) })
+	n := stop()
+	eventually(t, fmt.Sprintf("all %d events have arrived", n), func() bool { return keptBy(t, dir, "test", "p*") == n })
+	for i, now := range s.Programs() {
+		if now.Namespace != before[i].Namespace || now.Name != before[i].Name || now.Starts != before[i].Starts {
+			t.Errorf("the core's programs must go on: before %+v, now %+v", before[i], now)
+		}
+	}
+}
+
+// addOther adds a synchronizer with a program called like one of the core.
+func addOther(t *testing.T, s *local.System, dir string) {
+	source := synchronizer(t, "other", keeperYAML, wiresYAML)
 	if err := s.Add(t.Context(), source); err != nil {
 		t.Fatal(err)
 	}
@@ -128,20 +168,31 @@ func TestSynchronizer(t *testing.T) {
 	if got := send(t, s, "sync", "o1", "other", nil); got != http.StatusAccepted || keptBy(t, dir, "other", "o1") != 1 {
 		t.Errorf("a Trigger of the core's namespace must deliver to the synchronizer's, got %d and %d events", got, keptBy(t, dir, "other", "o1"))
 	}
-	if got := sendTo(t, s, "/other/own", "o2", "refused", nil); got != http.StatusAccepted || keptBy(t, dir, "test", "o2") != 1 {
-		t.Errorf("a dead letter sink may be in another namespace, and have a path: got %d and %d dead letters", got, keptBy(t, dir, "test", "o2"))
+	if err := s.Add(t.Context(), source); err == nil || !strings.Contains(err.Error(), "other runs already") {
+		t.Errorf("a synchronizer can be there once, got %v", err)
+	}
+}
+
+// deadLetters: a dead letter sink may be in another namespace and have a path, and learns what Knative says of a failure.
+func deadLetters(t *testing.T, s *local.System, dir string) {
+	// The sink answers as the subscriber does.
+	sendTo(t, s, "/other/own", "o2", "refused", map[string]string{"answer": "422"})
+	events := kept(t, dir, "o2")
+	if len(events) != 1 {
+		t.Fatalf("want one dead letter in the core's namespace, got %d", len(events))
+	}
+	h := events[0].Headers
+	data, _ := base64.StdEncoding.DecodeString(h["Ce-Knativeerrordata"])
+	if h["Ce-Knativeerrorcode"] != "422" || h["Ce-Knativeerrordest"] != "http://kept.other.svc.cluster.local/keep" || string(data) != "because I was told to\n" {
+		t.Errorf("want code, destination and answer of the subscriber, got %v, %q", h, data)
 	}
 	if got := sendTo(t, s, "/other/own", "o5", "long", nil); got != http.StatusInternalServerError {
 		t.Errorf("a long answer makes Knative's dispatcher panic, which only fails the delivery: got %d", got)
 	}
-	if err := s.Add(t.Context(), source); err == nil || !strings.Contains(err.Error(), "other runs already") {
-		t.Errorf("a synchronizer can be there once, got %v", err)
-	}
-	t.Run("Remove", func(t *testing.T) { removeOther(t, s, dir, before) })
 }
 
-// removeOther is the second half of TestSynchronizer: other goes, and the core's programs go on as they were before.
-func removeOther(t *testing.T, s *local.System, dir string, before []local.ProgramStats) {
+// removeOther removes what addOther has added. A user of it keeps it.
+func removeOther(t *testing.T, s *local.System, dir string) {
 	user := synchronizer(t, "user", "", strings.NewReplacer("name: long", "name: user").Replace(wiresYAML[strings.LastIndex(wiresYAML, "---"):]))
 	if err := s.Add(t.Context(), user); err != nil {
 		t.Fatal(err)
@@ -166,16 +217,10 @@ func removeOther(t *testing.T, s *local.System, dir string, before []local.Progr
 	if _, err := os.Stat(filepath.Join(dir, "volumes", "other", "keeper")); !os.IsNotExist(err) {
 		t.Errorf("its volumes must be gone, got %v", err)
 	}
-	for i, now := range s.Programs() {
-		if now.Namespace != before[i].Namespace || now.Name != before[i].Name || now.Starts != before[i].Starts {
-			t.Errorf("the core's programs must go on: before %+v, now %+v", before[i], now)
-		}
-	}
 }
 
-// TestAddErrors adds what cannot be run: nothing changes.
-func TestAddErrors(t *testing.T) {
-	s := start(t, local.Options{Dir: t.TempDir()})
+// addErrors adds what cannot be run: nothing changes.
+func addErrors(t *testing.T, s *local.System) {
 	before := s.Programs()
 	cases := map[string]struct {
 		reason           string
@@ -214,7 +259,6 @@ spec: {group: example.com, names: {kind: Right, plural: rights}, scope: Namespac
 			}
 		})
 	}
-	addNobody(t, s)
 }
 
 // addNobody adds and removes what does not exist.
@@ -273,8 +317,10 @@ func TestRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(local.Options{}, nil, nil)
-	if want := "other                ! was added to an earlier run and cannot be started"; !strings.Contains(out.String(), want) {
-		t.Errorf("who has lost a synchronizer must be told %q, got %s", want, out)
+	for _, want := range []string{"other                ! not started: it was removed", "other                ! not started: it was added"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("what is left out must be reported with %q, got %s", want, out)
+		}
 	}
 }
 

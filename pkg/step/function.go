@@ -21,8 +21,8 @@ import (
 )
 
 // Deadline is how long one call of a sync, policy or event step may take. It is shorter than the model
-// source's first visibility timeout (30 s), so that the outcome is stored before the source takes the
-// event for lost.
+// source's first visibility timeout (30 s), so that the outcome is stored before the source
+// counts the event as lost.
 const Deadline = 25 * time.Second
 
 // Registration is a step of a function. [Sync], [Policies], [Pull] and [On] make one.

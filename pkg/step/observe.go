@@ -12,7 +12,7 @@ import (
 )
 
 // maxSkew is how far the clock of a function's node may be behind the model source's. The engine waits
-// that long for a retry that is not due yet. Otherwise the source would take the event for lost and
+// that long for a retry that is not due yet. Otherwise the source would count the event as lost and
 // send it again after 30 s.
 const maxSkew = 500 * time.Millisecond
 

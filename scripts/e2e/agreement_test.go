@@ -28,9 +28,9 @@ import (
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	eventingv1beta2 "knative.dev/eventing/pkg/apis/eventing/v1beta2"
 	"knative.dev/eventing/pkg/eventfilter"
-	"knative.dev/eventing/pkg/eventfilter/subscriptionsapi"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
+	"github.com/xos-knative/synchronizer/pkg/local/broker"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -117,11 +117,9 @@ func passing(triggers []eventingv1.Trigger, event cloudevents.Event) map[string]
 		if trigger.Namespace != system || trigger.Spec.Broker != models {
 			continue
 		}
-		filter := subscriptionsapi.CreateSubscriptionsAPIFilters(zap.NewNop(), trigger.Spec.Filters)
-		if filter.Filter(context.Background(), event) != eventfilter.FailFilter {
+		if broker.NewFilter(trigger.Spec.Filters, zap.NewNop()).Filter(context.Background(), event) != eventfilter.FailFilter {
 			found[trigger.Name] = trigger
 		}
-		filter.Cleanup()
 	}
 	return found
 }

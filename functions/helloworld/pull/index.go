@@ -64,7 +64,7 @@ func (p Greetings) index(ctx context.Context) (*index, error) {
 	}
 	known := &index{ours: map[types.UID]*declared{}, mirrors: map[string]mirror{}}
 	err = p.instances().Each(ctx, p.Namespace, model.Filter{}, func(i *instance) error {
-		known.ours[i.UID] = &declared{name: i.Name, want: want(i, services[i.OwnerName()])}
+		known.ours[i.UID] = &declared{name: i.Name, want: required(i, services[i.OwnerName()])}
 		if id, ok := i.Annotations[hello.AnnotationGreetingID]; ok && i.Name == hello.MirrorName(id) {
 			known.mirrors[id] = mirror{
 				shows:   text{i.Spec.Name, i.Spec.HelloTo},
@@ -76,10 +76,10 @@ func (p Greetings) index(ctx context.Context) (*index, error) {
 	return known, err
 }
 
-// want is the greeting that the greeter must have for an instance. It is nil if that is not settled:
+// required is the greeting that the greeter must have for an instance. It is nil if that is not settled:
 // if the instance is not synced as it is now, from the service as it is now, or will be synced again.
 // A greeting that differs then is no drift.
-func want(i *instance, s *service) *api.PutRequest {
+func required(i *instance, s *service) *api.PutRequest {
 	if !i.DeletionTimestamp.IsZero() || model.Paused(i) || model.OptedOut(i, model.StepSync) {
 		return nil
 	}

@@ -82,11 +82,11 @@ func (p Greetings) remove(ctx context.Context, g api.Greeting) (step.PullResult,
 
 // repair asks for a sync of an instance whose greeting is missing or different.
 func (p Greetings) repair(ctx context.Context, name string, uid types.UID) (step.PullResult, error) {
-	instance, want, err := p.read(ctx, name, uid)
+	i, want, err := p.read(ctx, name, uid)
 	if err != nil || want == nil {
 		return step.PullUnchanged, err
 	}
-	greeting, err := p.Greeter.Get(ctx, hello.GreetingID(instance))
+	greeting, err := p.Greeter.Get(ctx, hello.GreetingID(i))
 	if err != nil && !client.IsNotFound(err) {
 		return "", err
 	}
@@ -94,9 +94,9 @@ func (p Greetings) repair(ctx context.Context, name string, uid types.UID) (step
 	if reason == "" {
 		return step.PullUnchanged, nil
 	}
-	metav1.SetMetaDataAnnotation(&instance.ObjectMeta, model.AnnotationRequestedAt, time.Now().UTC().Format(time.RFC3339Nano))
-	metav1.SetMetaDataAnnotation(&instance.ObjectMeta, model.AnnotationRequestReason, "pull: "+reason)
-	_, _, err = p.instances().Update(ctx, instance)
+	metav1.SetMetaDataAnnotation(&i.ObjectMeta, model.AnnotationRequestedAt, time.Now().UTC().Format(time.RFC3339Nano))
+	metav1.SetMetaDataAnnotation(&i.ObjectMeta, model.AnnotationRequestReason, "pull: "+reason)
+	_, _, err = p.instances().Update(ctx, i)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return step.PullUnchanged, nil // Somebody has just changed it; the next round looks again.
 	}
@@ -118,7 +118,7 @@ func (p Greetings) read(ctx context.Context, name string, uid types.UID) (*insta
 	if err != nil {
 		return nil, nil, ignoreNotFound(err)
 	}
-	return i, want(i, s), nil
+	return i, required(i, s), nil
 }
 
 func ignoreNotFound(err error) error {

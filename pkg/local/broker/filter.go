@@ -16,17 +16,23 @@ import (
 	"knative.dev/eventing/pkg/utils"
 )
 
-// filters are the Triggers' spec.filters. They are evaluated before Knative's handler gets an event, which evaluates the
-// older spec.filter only. The reason is in Knative's filters "any" and "all": they sort their parts by how often these
-// decided, in a goroutine that races with those that filter. So these two are our own, and all others are Knative's.
+// filters are the Triggers' spec.filters. They are evaluated before Knative's handler gets an event,
+// which evaluates the older spec.filter only; see [NewFilter] for the reason.
 type filters map[types.NamespacedName]eventfilter.Filter
+
+// NewFilter makes the filter of a Trigger's spec.filters. Knative's filters "any" and "all" sort their
+// parts by how often these decide, in a goroutine that races with Filter and Cleanup. So these two are
+// our own, and all others are Knative's.
+func NewFilter(descriptions []eventingv1.SubscriptionsAPIFilter, logger *zap.Logger) eventfilter.Filter {
+	return all(materialize(descriptions, logger))
+}
 
 // take moves the filters of a Trigger from the Trigger to here.
 func (f filters) take(t *eventingv1.Trigger, logger *zap.Logger) {
 	if len(t.Spec.Filters) == 0 {
 		return
 	}
-	f[types.NamespacedName{Namespace: t.Namespace, Name: t.Name}] = all(materialize(t.Spec.Filters, logger))
+	f[types.NamespacedName{Namespace: t.Namespace, Name: t.Name}] = NewFilter(t.Spec.Filters, logger)
 	t.Spec.Filters = nil
 }
 

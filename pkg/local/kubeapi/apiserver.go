@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/cmd/server/options"
 	generatedopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	apiversion "k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -61,6 +62,8 @@ func newAPIServer(etcdURL string, listener net.Listener, id *identity, o Options
 	}
 
 	authenticate(config, id, o)
+	// Nothing is refused. Without a handler the server panics when an object changes whose definition is being deleted.
+	config.AdmissionControl = admission.NewChainHandler()
 
 	describe(config)
 	// No core API, so nothing for informers to watch; the server only wants to start some.

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -359,5 +361,39 @@ func TestStartErrors(t *testing.T) {
 				t.Errorf("\n%s\nwant an error with %q, got %v", tc.reason, tc.want, err)
 			}
 		})
+	}
+}
+
+// TestDeleteCRDs deletes a definition with its objects: one that has a finalizer keeps it.
+func TestDeleteCRDs(t *testing.T) {
+	s := kubeapitest.StartServer(t, kubeapi.Options{CRDs: []string{crdFile}})
+	api := client(t, s.Config())
+	held := box("held", map[string]any{})
+	held.SetFinalizers([]string{"example.com/held"})
+	for _, b := range []*unstructured.Unstructured{held, box("free", map[string]any{})} {
+		if _, err := api.Create(t.Context(), b, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const name = "boxes.test.xos-knative.dev"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.DeleteCRDs(ctx, name); err == nil || !strings.Contains(err.Error(), name) {
+		t.Fatalf("want an error about %s, which has an object with a finalizer, got %v", name, err)
+	}
+	if _, err := api.Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteCRDs(t.Context(), name, "never.test.xos-knative.dev"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.List(t.Context(), metav1.ListOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("want the resource to be gone, got %v", err)
+	}
+	if err := s.ApplyCRDs(t.Context(), crdFile); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := api.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 0 {
+		t.Errorf("a new definition begins without objects, got %v %v", list, err)
 	}
 }

@@ -31,7 +31,7 @@ func Main(m *testing.M, root string, patterns ...string) {
 
 // RaceInProgramsOnly takes the race detector away from the tests, if they have it, and leaves it to the programs that Main
 // builds. It comes before Main in TestMain, with the same root. The tests' own process is mainly etcd and the API server
-// of Kubernetes, which take five times as long with the race detector; package local itself is tested with it elsewhere.
+// of Kubernetes, which take five times as long with the race detector. The tests of package local have it.
 func RaceInProgramsOnly(root string) {
 	// Another test binary has no coverage to report.
 	if !raceDetector || testing.CoverMode() != "" {
@@ -46,12 +46,20 @@ func RaceInProgramsOnly(root string) {
 // replaceTests builds the tests of the current package without the race detector, and goes on with them. It returns only
 // after an error.
 func replaceTests(root string) error {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return err
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	tests, err := filepath.Abs(filepath.Join(root, "bin", "test", filepath.Base(dir)+".tests"))
+	pkg, err := filepath.Rel(root, dir)
 	if err != nil {
+		return err
+	}
+	tests := filepath.Join(root, "bin", "test", "tests", pkg)
+	if err := os.MkdirAll(filepath.Dir(tests), 0o755); err != nil {
 		return err
 	}
 	if out, err := exec.Command("go", "test", "-c", "-o", tests, ".").CombinedOutput(); err != nil {

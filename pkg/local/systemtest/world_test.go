@@ -26,7 +26,9 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	localtest.Main(m, "../../..", "./functions/modelsource", "./functions/deadletter", "./functions/tosca",
+	const root = "../../.."
+	localtest.RaceInProgramsOnly(root)
+	localtest.Main(m, root, "./functions/modelsource", "./functions/deadletter", "./functions/tosca",
 		"./pkg/testdata/library/...", "./pkg/local/testdata/echo", "./scripts/local")
 }
 

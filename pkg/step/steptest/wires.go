@@ -10,9 +10,9 @@ import (
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/eventing/pkg/eventfilter"
-	"knative.dev/eventing/pkg/eventfilter/subscriptionsapi"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
+	"github.com/xos-knative/synchronizer/pkg/local/broker"
 	"github.com/xos-knative/synchronizer/pkg/local/manifest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
@@ -112,9 +112,7 @@ func (c wires) passing(event cloudevents.Event) (names []string) {
 }
 
 func (c wires) passes(t *eventingv1.Trigger, event cloudevents.Event) bool {
-	filter := subscriptionsapi.CreateSubscriptionsAPIFilters(zap.NewNop(), t.Spec.Filters)
-	defer filter.Cleanup()
-	return filter.Filter(c.Context(), event) != eventfilter.FailFilter
+	return broker.NewFilter(t.Spec.Filters, zap.NewNop()).Filter(c.Context(), event) != eventfilter.FailFilter
 }
 
 // isFunction reports whether a sink or a subscriber in the namespace is the function.
