@@ -166,6 +166,19 @@ func decode(r *http.Request) (event *cloudevents.Event, err error) {
 	return cloudevents.NewEventFromHTTPRequest(r)
 }
 
+// maxAnswer is how long the text of an answer may be, in bytes. Knative 0.50 keeps 1024 characters of
+// the base64 of it for a dead letter, and its dispatcher panics on more than the 768 bytes of that.
+const maxAnswer = 767
+
+// shorten cuts a reason to what fits into an answer, without splitting a character.
+func shorten(reason string) string {
+	const more = " ..."
+	if len(reason) < maxAnswer { // http.Error adds a line break.
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxAnswer-1-len(more)], "") + more
+}
+
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // guarded calls the handler and makes a panic an error.
@@ -194,7 +207,7 @@ func answer(ctx context.Context, w http.ResponseWriter, reply *cloudevents.Event
 		code, reason = http.StatusInternalServerError, result.Error()
 	}
 	if code >= 300 {
-		http.Error(w, reason, code)
+		http.Error(w, shorten(reason), code)
 		return code
 	}
 	if reply == nil || reply.Context == nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
@@ -285,5 +286,16 @@ func TestHandlerGetsTheEvent(t *testing.T) {
 				t.Errorf("-want, +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestLongReason keeps the text of an answer short enough for Knative's dispatcher.
+func TestLongReason(t *testing.T) {
+	for _, n := range []int{1, 766, 767, 5000} {
+		rec := httptest.NewRecorder()
+		answer(t.Context(), rec, nil, Unprocessable("%s", strings.Repeat("ä", n)))
+		if got := rec.Body.String(); len(got) > 768 || !utf8.ValidString(got) || !strings.HasPrefix(got, "ä") {
+			t.Errorf("%d characters: got %d bytes: %.20q", n, len(got), got)
+		}
 	}
 }
