@@ -23,7 +23,7 @@ fail() {
   exit 1
 }
 
-# render NAME|DIRECTORY writes the resources to $work/config.yaml and $work/eventing.yaml.
+# render NAME|DIRECTORY writes the resources to $work, eventing.yaml and config.yaml.
 render() {
   local config=$root/config/$1 eventing=$root/eventing/$1
   if [[ -f $1/kustomization.yml || -f $1/kustomization.yaml ]]; then
@@ -46,10 +46,11 @@ concatenate() {
   done
 }
 
-# names KIND prints the names of that kind in $work/config.yaml.
+# names KIND [NAMESPACE] prints the names of that kind among the resources.
 names() {
-  kubectl create --dry-run=client --validate=false -f "$work/config.yaml" -o jsonpath='{.kind} {.metadata.name}{"\n"}' |
-    awk -v kind="$1" '$1 == kind { print $2 }'
+  kubectl create --dry-run=client --validate=false -f "$work" \
+    -o jsonpath='{.kind} {.metadata.name} {.metadata.namespace}{"\n"}' |
+    awk -v kind="$1" -v namespace="${2:-}" '$1 == kind && (namespace == "" || $3 == namespace) { print $2 }'
 }
 
 # kinds prints the kinds of all models, separated by commas; nothing if there are none.
@@ -98,10 +99,22 @@ delete_models() {
   done
 }
 
+# delete_triggers removes the Triggers in the namespace of the core, one after another, each
+# with its Subscription: when several go at once, Knative can leave subscribers in the
+# channel of the Broker.
+delete_triggers() {
+  local trigger
+  for trigger in $(names Trigger "$core"); do
+    kubectl delete trigger "$trigger" -n "$core" --ignore-not-found --cascade=foreground --timeout="${timeout}s"
+    sleep 1 # Knative works on a copy of the channel that is a moment old.
+  done
+}
+
 # delete_resources removes what was rendered. A namespace with pods of Knative in it takes
 # minutes to go, so the pods go first.
 delete_resources() {
   local bounded="--timeout=${timeout}s"
+  # What makes pods of its own goes before these.
   [[ ! -f $work/eventing.yaml ]] || kubectl delete --ignore-not-found "$bounded" -f "$work/eventing.yaml"
   kubectl delete services.serving.knative.dev --all -n "$namespace" --cascade=foreground "$bounded"
   kubectl delete deployments,statefulsets,daemonsets,cronjobs,jobs --all -n "$namespace" "$bounded"
@@ -122,5 +135,6 @@ else
   kubectl delete pingsources.sources.knative.dev,triggers.eventing.knative.dev --all -n "$namespace" --timeout="${timeout}s"
   delete_models -n "$namespace"
 fi
+delete_triggers
 delete_resources
 echo "remove: $1 is removed"

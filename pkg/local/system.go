@@ -234,7 +234,7 @@ func (s *System) present() *url.URL {
 }
 
 // FunctionURL is where a public Knative Service is reached from outside, such as
-// "http://tosca.helloworld.localhost:8080". Where such names do not resolve, send its host to URL as the Host header.
+// "http://tosca.synchronizer-system.localhost:8080". Where such names do not resolve, send its host to URL as the Host header.
 func (s *System) FunctionURL(namespace, name string) string {
 	_, port, _ := net.SplitHostPort(s.listener.Addr().String())
 	return "http://" + name + "." + namespace + ".localhost:" + port

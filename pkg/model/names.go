@@ -13,7 +13,7 @@ const (
 	// AnnotationDependsOn, on a CustomResourceDefinition, lists what objects
 	// of the kind depend on as Kind=path or Kind.group=path, separated by
 	// commas; path leads to the field that holds the name of an object in the
-	// same namespace, for example "HelloWorldService=spec.owner.name".
+	// same namespace, for example "Shelf=spec.shelf.name".
 	AnnotationDependsOn = "synchronizer.xos-knative.dev/depends-on"
 
 	// AnnotationPaused, on an object, holds back all of its steps, deletion

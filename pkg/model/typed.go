@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Object is a typed model, for example *v1alpha1.HelloWorldService.
+// Object is a typed model, for example *v1alpha1.Book.
 type Object interface {
 	metav1.Object
 	runtime.Object
@@ -26,7 +26,7 @@ type Models[T Object] struct{ client *Client }
 
 // For gives the typed view of the client on the model T:
 //
-//	service, err := model.For[*v1alpha1.HelloWorldService](client).Get(ctx, "default", "hello")
+//	book, err := model.For[*v1alpha1.Book](client).Get(ctx, "library", "dune")
 func For[T Object](client *Client) Models[T] { return Models[T]{client} }
 
 // New makes an empty T.

@@ -69,7 +69,21 @@ func (s *suite) comeAndGo(ctx context.Context) error {
 		return err
 	}
 	s.measured("the library", "scripts/remove.sh", time.Since(start))
-	return until(ctx, "nothing of the library is left", func() error { return leftovers(ctx, library) })
+	if err := until(ctx, "nothing of the library is left", func() error { return leftovers(ctx, library) }); err != nil {
+		return err
+	}
+	return noSubscriber(ctx, "/"+library+"-")
+}
+
+// noSubscriber checks that the channel of Broker models does not deliver to Triggers that
+// are gone, if the Broker has a channel in memory.
+func noSubscriber(ctx context.Context, of string) error {
+	out, err := output(ctx, "", "kubectl", "get", "inmemorychannels.messaging.knative.dev", "-n", system, "-o",
+		`jsonpath={range .items[*].spec.subscribers[*]}{.subscriberUri}{"\n"}{end}`)
+	if err != nil {
+		return nil // The cluster has another broker.
+	}
+	return expect(!strings.Contains(out, of), "Broker models still delivers to %s:\n%s", of, out)
 }
 
 // lost publishes an event that the library cannot handle: a dead letter of the library.

@@ -30,7 +30,7 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 	if before == "" {
 		before = "disabled"
 	}
-	s.onEnd(func(ctx context.Context) error { return setFeature(ctx, before) })
+	s.onEnd(func(ctx context.Context) error { return resetFeature(ctx, before) })
 	if err := setFeature(ctx, "enabled"); err != nil {
 		return err
 	}
@@ -52,16 +52,46 @@ func (s *suite) senderIdentity(ctx context.Context) error {
 	if _, err := kubectl(ctx, "delete", "models", "--all", timeout); err != nil {
 		return err
 	}
-	if err := setFeature(ctx, before); err != nil {
-		return err
-	}
 	if err := s.addEverything(ctx); err != nil {
 		return err
 	}
 	if _, err := kubectl(ctx, "delete", "-n", system, "role/deadletter-replay", "rolebinding/deadletter-replay"); err != nil {
 		return err
 	}
-	return waitInstalled(ctx, system, namespace)
+	if err := resetFeature(ctx, before); err != nil {
+		return err
+	}
+	if err := waitInstalled(ctx, system, namespace); err != nil {
+		return err
+	}
+	return s.anonymousAgain(ctx)
+}
+
+// anonymousAgain checks that everything works again without tokens.
+func (s *suite) anonymousAgain(ctx context.Context) error {
+	if err := apply(ctx, newService("anonymous", "Jhon Snow"), newInstance("anonymous", "Nobody", "anonymous")); err != nil {
+		return err
+	}
+	if err := s.greets(ctx, "Nobody", "Jhon Snow is saying hello to Nobody"); err != nil {
+		return err
+	}
+	_, err := kubectl(ctx, "delete", "models", "--all", timeout)
+	return err
+}
+
+// resetFeature puts the feature back to what it was, and removes what Knative 0.50 leaves
+// of it: EventPolicies that are not ready any more, because of which the Brokers' channels
+// ignore new Triggers.
+func resetFeature(ctx context.Context, before string) error {
+	if err := setFeature(ctx, before); err != nil || before == "enabled" {
+		return err
+	}
+	for _, ns := range []string{system, namespace} {
+		if _, err := kubectl(ctx, "delete", "eventpolicies", "--all", "-n", ns, timeout); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func setFeature(ctx context.Context, value string) error {
@@ -197,36 +227,39 @@ func (s *suite) strangersRefused(ctx context.Context) error {
 	return want(http.StatusUnauthorized, a, err)
 }
 
-// strangerTokens sends to function sync with tokens that are not its Trigger's, and with
-// the one that is.
+// strangerTokens sends to functions with tokens of others, and with the right one.
 func (s *suite) strangerTokens(ctx context.Context) error {
-	const audience = "serving.knative.dev/service/" + namespace + "/sync"
-	sync, err := s.linkToAddressable(ctx, namespace, "ksvc", "sync")
-	if err != nil {
-		return err
-	}
+	sync, deadletter := named{namespace, "sync"}, named{system, "deadletter"}
 	trigger := named{system, "helloworld-sync-oidc-eventing.knative.dev-trigger"}
-	for _, sender := range []struct {
+	for _, call := range []struct {
 		what     string
+		to       named
+		path     string
 		account  named
-		audience string
+		audience named
 		code     int
 	}{
-		{"a token for another audience", trigger, "somebody-else", http.StatusUnauthorized},
-		{"another account's token", named{namespace, "policy"}, audience, http.StatusForbidden},
-		{"another Trigger's token", named{system, "helloworld-policy-oidc-eventing.knative.dev-trigger"}, audience, http.StatusForbidden},
+		{"a token for another audience", sync, "/", trigger, deadletter, http.StatusUnauthorized},
+		{"another account's token", sync, "/", named{namespace, "policy"}, sync, http.StatusForbidden},
+		{"another Trigger's token", sync, "/", named{system, "helloworld-policy-oidc-eventing.knative.dev-trigger"}, sync, http.StatusForbidden},
 		// It gets in, and is told that its event is not a model event.
-		{"the Trigger's token", trigger, audience, http.StatusUnprocessableEntity},
+		{"the Trigger's token", sync, "/", trigger, sync, http.StatusUnprocessableEntity},
+		{"a dead letter of another namespace", deadletter, "/letters/" + namespace, named{system, "tosca"}, deadletter, http.StatusForbidden},
 	} {
-		token, err := output(ctx, "", "kubectl", "create", "token", sender.account.name, "-n", sender.account.ns, "--audience="+sender.audience)
+		token, err := output(ctx, "", "kubectl", "create", "token", call.account.name, "-n", call.account.ns,
+			"--audience=serving.knative.dev/service/"+call.audience.ns+"/"+call.audience.name)
 		if err != nil {
 			return err
 		}
-		a, err := sync.curl(ctx, "/", append(slices.Clone(nothing), "-H", "Authorization: Bearer "+token)...)
-		if err := want(sender.code, a, err); err != nil {
-			return fmt.Errorf("%s: %w", sender.what, err)
+		l, err := s.linkToAddressable(ctx, call.to.ns, "ksvc", call.to.name)
+		if err != nil {
+			return err
 		}
-		fmt.Printf("    %s: %d %s\n", sender.what, a.code, strings.TrimSpace(a.body))
+		a, err := l.curl(ctx, call.path, append(slices.Clone(nothing), "-H", "Authorization: Bearer "+token)...)
+		if err := want(call.code, a, err); err != nil {
+			return fmt.Errorf("%s: %w", call.what, err)
+		}
+		fmt.Printf("    %s: %d %s\n", call.what, a.code, strings.TrimSpace(a.body))
 	}
 	return nil
 }
