@@ -23,8 +23,9 @@ demo: ## Run the hello-world example from beginning to end and check it
 .PHONY: test
 test: lint ## Run all checks and tests
 	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
-	scripts/generate.sh --check
-	go test $(RACE) -timeout 30m ./...
+	@echo '== generated files' && scripts/generate.sh --check
+	@echo '== tests, a line for each package' && go test $(RACE) -timeout 30m ./...
+	@echo '== fuzzing recipes'
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
 
 .PHONY: e2e
@@ -41,6 +42,7 @@ generate: ## Make deep copies and CRDs from the Go types
 
 .PHONY: lint
 lint: ## Run gofmt, go vet and staticcheck
+	@echo '== gofmt, go vet, staticcheck'
 	@test -z "$$(gofmt -l functions pkg scripts)" || { gofmt -l functions pkg scripts; echo 'the files above are not formatted: run gofmt -w on them'; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
