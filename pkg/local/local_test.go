@@ -474,7 +474,7 @@ func (s system) testCrash(t *testing.T) {
 
 	old := s.Program("test", "keeper").PID
 	if !s.Kill("test", "keeper") || s.Kill("test", "nobody") {
-		t.Error("Kill must tell whether there was a process")
+		t.Error("Kill must report whether there was a process")
 	}
 	eventually(t, "a Deployment comes back by itself", func() bool {
 		status, _ := get(t, s.System, keeper, "/")

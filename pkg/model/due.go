@@ -66,7 +66,7 @@ type Verdict struct {
 	At time.Time
 }
 
-// Due tells whether there is work for the engine.
+// Due reports whether there is work for the engine.
 func (v Verdict) Due() bool { return v.Reason != "" }
 
 // Due decides whether the step has work on the object, and if not now, when.
@@ -88,7 +88,7 @@ func (v Verdict) Due() bool { return v.Reason != "" }
 // A step that is due and has something in its way is due once, so that the
 // engine can record Waiting and for whom, and then again only when that has
 // come or has changed. Only sync looks at dependencies: a policy must be able
-// to run while they are missing, for that is what it may have to mend (give an
+// to run while they are missing, for that is what it may have to fix (give an
 // instance its owner, delete what depends on a deleted object).
 func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	switch {
@@ -123,7 +123,7 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	return verdict(reason, blockers, time.Time{})
 }
 
-// sameBlocker tells whether it is news to a waiting step that b is in the way
+// sameBlocker reports whether it is news to a waiting step that b is in the way
 // instead of a. Which of its dependents an object that is being deleted waits
 // for is none: otherwise the end of each of a thousand would wake the step.
 func sameBlocker(a, b Blocker) bool {
@@ -176,7 +176,7 @@ func trigger(step Step, obj *Snapshot, n Neighbours, now time.Time) (Reason, tim
 	return "", status.NextAttempt.Time
 }
 
-// dependencyChanged tells whether a dependency is not the one, or newer than
+// dependencyChanged reports whether a dependency is not the one, or newer than
 // the one, that the last sync used, or is there no more. A waiting object has
 // used none.
 func dependencyChanged(status *StepStatus, n Neighbours) bool {
@@ -250,7 +250,7 @@ func (d Dependency) blocks() BlockerReason {
 	return ""
 }
 
-// hasCome tells whether what a waiting step recorded is no longer in the way.
+// hasCome reports whether what a waiting step recorded is no longer in the way.
 // For sync that is so as soon as nothing is; a policy says which kind it waits for.
 func hasCome(step Step, status *StepStatus, n Neighbours) bool {
 	if step == StepSync {
@@ -259,7 +259,7 @@ func hasCome(step Step, status *StepStatus, n Neighbours) bool {
 	return !slices.ContainsFunc(status.WaitingFor, func(b Blocker) bool { return n.Ambiguous(b.Kind) })
 }
 
-// Ambiguous tells whether the object depends on one of the kind, names none,
+// Ambiguous reports whether the object depends on one of the kind, names none,
 // and not exactly one exists that it could name. Only for this can a policy
 // wait: of anything else nobody would tell it when it comes, and it has to
 // look for itself.

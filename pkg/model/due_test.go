@@ -161,7 +161,7 @@ func TestDue(t *testing.T) {
 			want:   due(model.DueChanged),
 		},
 		"SpecChangedDoesNotWaitForRetry": {
-			reason: "A changed spec may mend the failure, so the time of the retry of the old one is void.",
+			reason: "A changed spec may fix the failure, so the time of the retry of the old one is void.",
 			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{Generation: 2, State: model.StateFailed, NextAttempt: at(time.Hour)}))},
 			want:   due(model.DueChanged),
 		},
@@ -447,7 +447,7 @@ func TestDue(t *testing.T) {
 			want:   due(model.DueUnblocked),
 		},
 		"PolicyDoesNotWaitForShelf": {
-			reason: "A policy runs while the shelf is missing, for it may be what mends that.",
+			reason: "A policy runs while the shelf is missing, for it may be what fixes that.",
 			args:   args{step: policy, obj: object(books, "a"), n: placed("", nil, 0)},
 			want:   due(model.DueChanged),
 		},

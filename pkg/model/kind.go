@@ -40,7 +40,7 @@ func (k *Kind) GVR() schema.GroupVersionResource {
 	return k.GVK.GroupVersion().WithResource(k.Resource)
 }
 
-// Has tells whether objects of the kind have the step.
+// Has reports whether objects of the kind have the step.
 func (k *Kind) Has(step Step) bool { return slices.Contains(k.Steps, step) }
 
 // SourceOf is the CloudEvents source of events about objects of the kind.
@@ -151,16 +151,16 @@ func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 	return s, nil
 }
 
-// Deleting tells whether the object is being deleted.
+// Deleting reports whether the object is being deleted.
 func (s *Snapshot) Deleting() bool { return !s.DeletionTimestamp.IsZero() }
 
-// Carries tells whether the step's finalizer is on the object.
+// Carries reports whether the step's finalizer is on the object.
 func (s *Snapshot) Carries(step Step) bool { return slices.Contains(s.Finalizers, step.Finalizer()) }
 
-// Paused tells whether all steps are held back.
+// Paused reports whether all steps are held back.
 func (s *Snapshot) Paused() bool { return Paused(s) }
 
-// OptedOut tells whether the step is kept away from the object.
+// OptedOut reports whether the step is kept away from the object.
 func (s *Snapshot) OptedOut(step Step) bool { return OptedOut(s, step) }
 
 // set reads a switch among annotations: there, and not "false".

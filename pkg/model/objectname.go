@@ -20,7 +20,7 @@ import (
 //   - a result of more than 63 bytes is shortened as Knative does it, with a hash.
 //
 // It depends on nothing but its arguments, so that the same display name finds
-// the same object for ever. Two display names can become one object name;
+// the same object forever. Two display names can become one object name;
 // whoever calls it has to look for that. A blank name is an error.
 func ObjectName(kind, display string) (string, error) {
 	if strings.TrimSpace(display) == "" {

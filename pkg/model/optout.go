@@ -2,8 +2,8 @@ package model
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// OptedOut tells whether the object's annotations keep the step away from it.
+// OptedOut reports whether the object's annotations keep the step away from it.
 func OptedOut(obj metav1.Object, step Step) bool { return set(obj.GetAnnotations(), step.OptOut()) }
 
-// Paused tells whether all steps of the object are held back.
+// Paused reports whether all steps of the object are held back.
 func Paused(obj metav1.Object) bool { return set(obj.GetAnnotations(), AnnotationPaused) }

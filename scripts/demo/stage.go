@@ -109,7 +109,7 @@ func (s *stage) names(ctx context.Context, resource string) ([]string, error) {
 	return names, nil
 }
 
-// ready tells whether the object's condition Ready is True for its current generation.
+// ready reports whether the object's condition Ready is True for its current generation.
 func (s *stage) ready(ctx context.Context, resource, name string) (bool, error) {
 	u, err := s.resource(resource).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
