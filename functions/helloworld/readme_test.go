@@ -1,3 +1,4 @@
+// Package helloworld is only a folder: its README is the tutorial, and the tests here keep that true.
 package helloworld
 
 import (
