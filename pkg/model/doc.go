@@ -1,20 +1,29 @@
-// Package model says what a model is and when a step has work on it.
+// Package model says what a model is, and when a step has work on one. It also has the client that
+// functions read and write models with.
 //
-// A model is a custom resource whose definition carries the label
-// [LabelModel]. Its spec is what users declare; its status is what the steps
-// acknowledge. Read the package in this order:
+// A model is a custom resource whose definition has the label [LabelModel]. Users declare its spec;
+// steps acknowledge in its status what they have done.
 //
-//   - names.go: the labels, annotations, finalizers and event attributes;
-//   - status.go: [Status] and [StepStatus], the part of an object that a step owns;
-//   - kind.go: [Kind], what a CustomResourceDefinition says of a model (its
-//     steps, what it depends on), and [Snapshot], what is known of one object;
-//   - due.go: [Due], the one pure function that decides whether a step has
-//     work on an object. The model source asks it what to emit, the engines
-//     ask it whether to act, so that the two cannot disagree;
-//   - conditions.go: the conditions Synced, Policed and Ready, computed from
-//     what the steps acknowledged;
-//   - client.go and typed.go: the model client that all functions share.
+// # What it promises
 //
-// Events are hints, the object is the truth: an event may be lost, repeated,
-// late or out of order, and [Due] of the live object still says what is right.
+// [Due] is the one function that decides whether a step has work on an object. The model source asks
+// it what to send, the engines ask it whether to act, so that the two cannot disagree. Events are
+// hints and the object is the truth: an event may be lost, repeated, late or out of order, and Due of
+// the live object is still right.
+//
+// The [Client] loses nobody's changes. What it writes, it writes on top of what it has read, or the
+// write fails and is tried again with what is there now.
+//
+// # Where to start reading
+//
+//   - names.go: labels, annotations, finalizers, event types and attributes;
+//   - status.go: [Status] and [StepStatus], the part of the status that belongs to a step;
+//   - kind.go: [Kind], what a CustomResourceDefinition says of a model (its steps, what it depends
+//     on), and [Snapshot], what Due needs of an object;
+//   - due.go: [Due] and its rules;
+//   - conditions.go: the conditions Ready, Synced and PolicyApplied, computed from the status of the
+//     steps;
+//   - event.go: the events of the model source;
+//   - client.go and typed.go: [Client] and [Models], its view on one Go type; modify.go: how they
+//     write specs; steppatch.go: how engines write finalizers and status.
 package model

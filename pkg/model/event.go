@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Reference is the data of a model event: which object it is about. It never
-// holds the spec: functions read the live object, so a forged event can do no
-// more than ask for work that is due anyway.
+// Reference is the data of a model event: which object it is about. It never holds the spec:
+// functions read the live object, so that a forged event can do no more than ask for work that is
+// due anyway.
 type Reference struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -37,8 +37,8 @@ func (s *Snapshot) Reference() Reference {
 	return Reference{APIVersion: version, Kind: kind, Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), Generation: s.Generation}
 }
 
-// WakeEvent is the CloudEvent that wakes the step for the object. The id is
-// deterministic: it tells the attempts of one generation apart, counted from 1.
+// WakeEvent is the CloudEvent that wakes the step for the object. Its id is UID, generation, step and
+// attempt; attempts are counted from 1 for each generation.
 func (s *Snapshot) WakeEvent(step Step, attempt int, now time.Time) cloudevents.Event {
 	id := fmt.Sprintf("%s/%d/%s/%d", s.UID, s.Generation, step, attempt)
 	event := s.Event(s.EventType(step), id, now, s.Reference())
@@ -46,9 +46,8 @@ func (s *Snapshot) WakeEvent(step Step, attempt int, now time.Time) cloudevents.
 	return event
 }
 
-// Event is a CloudEvent about the object, with the attributes that Triggers
-// filter on. It has no attribute "step", which only [Snapshot.WakeEvent] adds:
-// what a function replies must not wake that function again.
+// Event is a CloudEvent about the object, with the attributes that Triggers filter on, except "step",
+// which only [Snapshot.WakeEvent] adds: the reply of a function must not wake the function again.
 func (s *Snapshot) Event(eventType, id string, now time.Time, data any) cloudevents.Event {
 	event := cloudevents.NewEvent()
 	event.SetID(id)
@@ -70,8 +69,8 @@ func (s *Snapshot) Event(eventType, id string, now time.Time, data any) cloudeve
 	return event
 }
 
-// ParseReference reads the reference from a model event. The error names the
-// field that is wrong and what was expected.
+// ParseReference reads the reference from a model event. The error names the field that is wrong and
+// what was expected.
 func ParseReference(event cloudevents.Event) (Reference, error) {
 	var r Reference
 	d := json.NewDecoder(bytes.NewReader(event.Data()))

@@ -31,7 +31,7 @@ type Kind struct {
 type DependsOn struct {
 	// Kind that is depended on.
 	Kind schema.GroupKind
-	// Path of the field that holds the name of the dependency, e.g. spec.owner.name.
+	// Path of the field that holds the name of the dependency, for example spec.shelf.name.
 	Path string
 }
 
@@ -48,8 +48,8 @@ func (k *Kind) SourceOf(namespace string) string {
 	return fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s", k.GVK.Group, k.GVK.Version, namespace, k.Resource)
 }
 
-// ParseKind reads a model's kind from its definition. The error names the
-// annotation or field that is wrong and what was expected.
+// ParseKind reads a model's kind from its definition. The error names the annotation or field that
+// is wrong and what was expected.
 func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 	fail := func(field, format string, args ...any) (*Kind, error) {
 		return nil, fmt.Errorf("CustomResourceDefinition %s: %s: %s", crd.Name, field, fmt.Sprintf(format, args...))
@@ -104,17 +104,17 @@ func splitList(s string) []string {
 	return items
 }
 
-// Snapshot is what [Due] needs of one object: its metadata and status, and the
-// names of what it depends on. It never holds the spec, so that the model
-// source can keep one for every object of the cluster.
+// Snapshot is what [Due] needs of one object: its metadata and status, and the names of the objects
+// that it depends on. It never holds the spec, so that the model source can keep one for every object
+// of the cluster.
 type Snapshot struct {
 	metav1.ObjectMeta
 	// Kind of the object.
 	Kind *Kind
 	// Status as the steps have written it.
 	Status Status
-	// Refs are the names of the dependencies, one for each of Kind.DependsOn;
-	// empty where the object names none.
+	// Refs are the names of the dependencies, one for each of Kind.DependsOn; empty where the object
+	// names none.
 	Refs []string
 }
 
@@ -128,8 +128,8 @@ func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 		Status   Status            `json:"status"`
 	}
-	// Only these two parts are converted: a spec of any shape must not be able
-	// to make an object invisible to the source.
+	// Only these two parts are converted: no spec, whatever it looks like, may hide an object from the
+	// source.
 	view := map[string]any{"metadata": u.Object["metadata"]}
 	if status, ok := u.Object["status"]; ok {
 		view["status"] = status
@@ -138,7 +138,7 @@ func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 		return fail("metadata or status", err)
 	}
 	s.ObjectMeta, s.Status = part.Metadata, part.Status
-	// What kubectl and field managers keep here is as large as the spec.
+	// What kubectl and field managers store here is as large as the spec.
 	s.ManagedFields = nil
 	maps.DeleteFunc(s.Annotations, func(key, _ string) bool { return !strings.HasPrefix(key, FinalizerPrefix) })
 	for _, d := range k.DependsOn {
@@ -160,10 +160,10 @@ func (s *Snapshot) Carries(step Step) bool { return slices.Contains(s.Finalizers
 // Paused reports whether all steps are held back.
 func (s *Snapshot) Paused() bool { return Paused(s) }
 
-// OptedOut reports whether the step is kept away from the object.
+// OptedOut reports whether the object's annotations keep the step from running on it.
 func (s *Snapshot) OptedOut(step Step) bool { return OptedOut(s, step) }
 
-// set reads a switch among annotations: there, and not "false".
+// set reports whether an annotation is there and not "false".
 func set(annotations map[string]string, key string) bool {
 	v, ok := annotations[key]
 	return ok && v != "false"

@@ -23,8 +23,8 @@ const (
 	Unchanged Operation = "unchanged"
 )
 
-// Modify reads an object, lets change edit it, and writes what change made different. It writes
-// nothing if that is nothing.
+// Modify reads an object, lets change edit it, and writes what is different then. If nothing is, it
+// writes nothing.
 //
 // If somebody else writes to the object in between, Modify starts again with the new object, a few
 // times within about a second; after that the error is a Conflict. So change can be called several
@@ -32,7 +32,8 @@ const (
 //
 //   - An error of change ends it and is returned as it is.
 //   - If there is no such object the error is NotFound.
-//   - If ctx ends, errors.Is(err, ctx.Err()) holds, and the text has the last answer of the API server.
+//   - If ctx ends between two attempts, errors.Is(err, ctx.Err()) holds, and the text has the last
+//     answer of the API server.
 //
 // What change does to the status is ignored: only a step's engine writes it. So is what it does to
 // the name and to what the API server sets; labels, annotations, finalizers and owner references
@@ -42,9 +43,9 @@ func (c *Client) Modify(ctx context.Context, k *Kind, namespace, name string, ch
 }
 
 // CreateOrModify is [Client.Modify] for an object that may not be there. If it is not, change gets
-// an object that has no more than its kind, namespace and name (and so no UID), and what change
-// makes of it is created. An object that appears or goes in between is no error: CreateOrModify
-// starts again.
+// an object with nothing but its kind, namespace and name (so its UID is empty), and what change
+// makes of it is created. An object that appears or disappears in between is no error:
+// CreateOrModify starts again.
 func (c *Client) CreateOrModify(ctx context.Context, k *Kind, namespace, name string, change func(*unstructured.Unstructured) error) (*unstructured.Unstructured, Operation, error) {
 	return c.modify(ctx, k, namespace, name, true, change)
 }
@@ -78,7 +79,7 @@ func (c *Client) modify(ctx context.Context, k *Kind, namespace, name string, cr
 	return stored, op, nil
 }
 
-// identify says which object it is, whatever a change has made of that.
+// identify sets which object it is, whatever a change has set.
 func identify(u *unstructured.Unstructured, k *Kind, namespace, name string) {
 	u.SetGroupVersionKind(k.GVK)
 	u.SetNamespace(namespace)
@@ -94,8 +95,8 @@ func (c *Client) create(ctx context.Context, k *Kind, u *unstructured.Unstructur
 	return created, nil
 }
 
-// patch makes the live object like the wanted one. The error is a Conflict if it is not as it was
-// read any more.
+// patch makes the live object like the wanted one. The error is a Conflict if somebody else has
+// written to it since it was read.
 func (c *Client) patch(ctx context.Context, k *Kind, live, wanted *unstructured.Unstructured) (*unstructured.Unstructured, Operation, error) {
 	wrap := func(err error) error {
 		return fmt.Errorf("updating %s %s/%s: %w", k.GVK.Kind, live.GetNamespace(), live.GetName(), err)
@@ -115,13 +116,13 @@ func (c *Client) patch(ctx context.Context, k *Kind, live, wanted *unstructured.
 	if err != nil {
 		return nil, "", wrap(err)
 	}
-	if stored.GetResourceVersion() == live.GetResourceVersion() {
-		return stored, Unchanged, nil // The API server took the difference away again, for example a field that it does not know.
+	if len(difference(userFields(live.Object), userFields(stored.Object))) == 0 {
+		return stored, Unchanged, nil // The API server dropped it, for example a field that it does not know.
 	}
 	return stored, Updated, nil
 }
 
-// userFields is what of an object a [Client.Modify] may write.
+// userFields are the fields of an object that [Client.Modify] may write.
 func userFields(object map[string]any) map[string]any {
 	fields := map[string]any{}
 	for key, value := range object {

@@ -477,7 +477,11 @@ func scripted(t *testing.T, codes []int, after func()) (*model.Client, *int) {
 		}
 		code := codes[writes-1]
 		if code == http.StatusOK {
-			obj["metadata"].(map[string]any)["resourceVersion"] = "2"
+			var patch map[string]any
+			if err := json.NewDecoder(r.Body).Decode(&patch); err != nil {
+				t.Error(err)
+			}
+			obj["spec"] = patch["spec"]
 			return reply(code, obj), nil
 		}
 		reason := map[int]metav1.StatusReason{http.StatusConflict: metav1.StatusReasonConflict, http.StatusUnprocessableEntity: metav1.StatusReasonInvalid}[code]

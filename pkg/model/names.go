@@ -1,42 +1,39 @@
 package model
 
-// Names that users write or see. All of them live in the API domain
-// xos-knative.dev, so that they cannot collide with those of others.
+// Names that users write or see. All of them live in the API domain xos-knative.dev, so that they
+// cannot collide with those of others.
 const (
 	// LabelModel marks a CustomResourceDefinition as a model; its value is "true".
 	LabelModel = "synchronizer.xos-knative.dev/model"
 
-	// AnnotationSteps, on a CustomResourceDefinition, lists the steps of the
-	// kind, separated by commas: "sync", "policy" or "sync,policy". Without
-	// it a kind has no steps.
+	// AnnotationSteps, on a CustomResourceDefinition, lists the steps of the kind, separated by commas:
+	// "sync", "policy" or "sync,policy". Without it a kind has no steps.
 	AnnotationSteps = "synchronizer.xos-knative.dev/steps"
-	// AnnotationDependsOn, on a CustomResourceDefinition, lists what objects
-	// of the kind depend on as Kind=path or Kind.group=path, separated by
-	// commas; path leads to the field that holds the name of an object in the
-	// same namespace, for example "Shelf=spec.shelf.name".
+	// AnnotationDependsOn, on a CustomResourceDefinition, lists what objects of the kind depend on as
+	// Kind=path or Kind.group=path, separated by commas; path leads to the field that holds the name of
+	// an object in the same namespace, for example "Shelf=spec.shelf.name".
 	AnnotationDependsOn = "synchronizer.xos-knative.dev/depends-on"
 
-	// AnnotationPaused, on an object, holds back all of its steps, deletion
-	// included, until it is taken away or says "false".
+	// AnnotationPaused, on an object, holds back all of its steps, also on deletion, until it is removed
+	// or says "false".
 	AnnotationPaused = "synchronizer.xos-knative.dev/paused"
-	// AnnotationNoSync keeps the object from being synced (XOS: no_sync).
-	// It does not hold back the clean-up of what was synced before.
+	// AnnotationNoSync keeps the object from being synced (XOS: no_sync). What was synced before is
+	// still cleaned up.
 	AnnotationNoSync = "synchronizer.xos-knative.dev/no-sync"
-	// AnnotationNoPolicy keeps policies away from the object (XOS: no_policy).
+	// AnnotationNoPolicy keeps policies from running on the object (XOS: no_policy).
 	AnnotationNoPolicy = "synchronizer.xos-knative.dev/no-policy"
-	// AnnotationRequestedAt asks for all steps of the object once more; any
-	// value that was not there before counts, by convention the time. (In XOS
-	// one saves a model without changing it.)
+	// AnnotationRequestedAt asks for one more run of all steps of the object. Its value is the time, by
+	// convention; every other value than the last one counts as a request. (In XOS one saves a model
+	// without changing it.)
 	AnnotationRequestedAt = "synchronizer.xos-knative.dev/requested-at"
 	// AnnotationRequestReason says why; the step repeats it in its status message.
 	AnnotationRequestReason = "synchronizer.xos-knative.dev/request-reason"
 
-	// FinalizerPrefix and the name of a step make that step's finalizer.
+	// FinalizerPrefix and the name of a step are the step's finalizer.
 	FinalizerPrefix = "synchronizer.xos-knative.dev/"
 )
 
-// CloudEvent types of the model source: what has become of the object as this
-// step sees it.
+// CloudEvent types of the model source: what happened to the object, as this step sees it.
 const (
 	// EventCreated is sent for an object that the step has never handled.
 	EventCreated = "dev.xos-knative.model.created"
@@ -73,5 +70,5 @@ func Steps() []Step { return []Step{StepSync, StepPolicy} }
 // Finalizer is the finalizer that keeps an object until the step has cleaned up.
 func (s Step) Finalizer() string { return FinalizerPrefix + string(s) }
 
-// OptOut is the annotation that keeps the step away from an object.
+// OptOut is the annotation that keeps the step from running on an object.
 func (s Step) OptOut() string { return FinalizerPrefix + "no-" + string(s) }

@@ -10,18 +10,16 @@ import (
 	"knative.dev/pkg/kmeta"
 )
 
-// ObjectName is the name of the object of that kind which humans call display:
+// ObjectName makes the name of an object out of its display name:
 //
-//   - a name that Kubernetes takes stays as it is ("greeter-1");
-//   - otherwise it is put in lower case, and whatever is not a letter of a to z
-//     or a digit becomes a dash ("HelloWorld Service Instance 1" is
-//     helloworld-service-instance-1);
-//   - if no character is left ("日本"), it is the kind and a hash of the name;
+//   - a name that Kubernetes takes stays as it is ("shelf-1");
+//   - otherwise letters become lower case, and everything but a to z and digits becomes a dash
+//     ("Science Fiction 1" is science-fiction-1);
+//   - if no character is left ("日本"), the name is the kind and a hash of the display name;
 //   - a result of more than 63 bytes is shortened as Knative does it, with a hash.
 //
-// It depends on nothing but its arguments, so that the same display name finds
-// the same object forever. Two display names can become one object name;
-// whoever calls it has to look for that. A blank name is an error.
+// The same arguments always make the same name. Two display names can make one object name; the
+// caller must check for that. A blank display name is an error.
 func ObjectName(kind, display string) (string, error) {
 	if strings.TrimSpace(display) == "" {
 		return "", fmt.Errorf("name: expected text that is not blank, got %q", display)

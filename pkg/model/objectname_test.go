@@ -12,9 +12,9 @@ import (
 
 func TestObjectName(t *testing.T) {
 	cases := map[string]struct{ reason, display, want string }{
-		"Valid":     {"A name that Kubernetes takes stays", "greeter-1", "greeter-1"},
+		"Valid":     {"A name that Kubernetes takes stays", "shelf-1", "shelf-1"},
 		"Dots":      {"With its dots", "a.b", "a.b"},
-		"Spaces":    {"Words become one", "HelloWorld Service Instance 1", "helloworld-service-instance-1"},
+		"Spaces":    {"Words become one", "Science Fiction Shelf 1", "science-fiction-shelf-1"},
 		"Runs":      {"Runs of other characters are one dash, none at the ends", "  (A) & b! ", "a-b"},
 		"Accents":   {"Only ASCII is left", "Jürgen", "j-rgen"},
 		"Nothing":   {"If nothing is left, a hash stands for it", "日本", "widget-cf2abf0c5b"},

@@ -35,7 +35,7 @@ func TestWriting(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			for _, object := range []string{"there", "new"} {
-				u, _, err := c.Writing(tt.options).CreateOrModify(t.Context(), kind, there.Namespace, object, tt.change)
+				u, op, err := c.Writing(tt.options).CreateOrModify(t.Context(), kind, there.Namespace, object, tt.change)
 				if tt.is != nil {
 					if err == nil || !tt.is(err) {
 						t.Errorf("%s: %s: got %v", tt.reason, object, err)
@@ -44,6 +44,9 @@ func TestWriting(t *testing.T) {
 				}
 				if err != nil {
 					t.Fatalf("%s: %s: %v", tt.reason, object, err)
+				}
+				if want := map[string]model.Operation{"there": model.Updated, "new": model.Created}[object]; op != want {
+					t.Errorf("%s: %s: want %s, got %s", tt.reason, object, want, op)
 				}
 				if label, _, _ := unstructured.NestedString(u.Object, "spec", "label"); label != "written" {
 					t.Errorf("%s: what would come of it is returned: got %v", object, u.Object)
