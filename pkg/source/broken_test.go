@@ -60,7 +60,7 @@ func TestObjectThatCannotBeRead(t *testing.T) {
 	r.quiet("the owner is gone")
 }
 
-// brokenAPI refuses requests for what it is told.
+// brokenAPI refuses requests whose path contains what broken points to.
 type brokenAPI struct {
 	http.RoundTripper
 	broken *atomic.Pointer[string]
@@ -165,9 +165,9 @@ func (r *rig) redefine() {
 	changed.dependsOn = "Elsewhere=spec.elsewhere"
 	r.define(changed)
 	r.await("the model to be watched again", func() bool {
+		w := r.watched("Owner")
 		r.source.mu.Lock()
 		defer r.source.mu.Unlock()
-		w := r.source.kinds[r.groupKind("Owner")]
 		return len(w.DependsOn) == 1 && !w.synced
 	})
 }

@@ -86,28 +86,35 @@ func (l libraryOnly) RoundTrip(q *http.Request) (*http.Response, error) {
 	return l.RoundTripper.RoundTrip(q)
 }
 
-// TestWithEngines has the real engines behind HTTP, and the models of the library: shelves, and books
-// that a policy gives their shelf.
-func TestWithEngines(t *testing.T) {
-	t.Parallel()
-	const books = 8
-	namespace := kubeapitest.Namespace(t)
+// library is a source and the real engines behind HTTP, with the models of the library: shelves, and
+// books that a policy gives their shelf.
+type library struct {
+	*testing.T
+	*backend
+	namespace string
+	shelves   model.Models[*v1alpha1.Shelf]
+	books     model.Models[*v1alpha1.Book]
+}
+
+// newLibrary runs everything until the test ends.
+func newLibrary(t *testing.T) *library {
+	t.Helper()
 	config := kubeapitest.Shared(t).Config()
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return libraryOnly{next} })
 	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := logging.WithLogger(t.Context(), zap.NewNop().Sugar())
-	b := &backend{t: t, running: map[string]bool{}, calls: map[string]int{}}
-	shelves, all := model.For[*v1alpha1.Shelf](models), model.For[*v1alpha1.Book](models)
+	l := &library{T: t, backend: &backend{t: t, running: map[string]bool{}, calls: map[string]int{}}, namespace: kubeapitest.Namespace(t),
+		shelves: model.For[*v1alpha1.Shelf](models), books: model.For[*v1alpha1.Book](models)}
 	adopt := func(ctx context.Context, o *v1alpha1.Book) error {
 		o.Spec.Shelf = &v1alpha1.ShelfReference{Name: "fiction"}
-		_, _, err := all.Update(ctx, o)
+		_, _, err := l.books.Update(ctx, o)
 		return err
 	}
+	ctx := logging.WithLogger(t.Context(), zap.NewNop().Sugar())
 	steps, err := step.New(ctx, models, []step.Registration{
-		step.Sync(syncer[*v1alpha1.Shelf]{b}), step.Sync(syncer[*v1alpha1.Book]{b}),
+		step.Sync(syncer[*v1alpha1.Shelf]{l.backend}), step.Sync(syncer[*v1alpha1.Book]{l.backend}),
 		step.Policies(step.PolicyFuncs[*v1alpha1.Book]{OnCreate: adopt})})
 	if err != nil {
 		t.Fatal(err)
@@ -127,40 +134,48 @@ func TestWithEngines(t *testing.T) {
 		}
 		return sink.Send(ctx, e)
 	}
-	s, err := source.New(config, send, source.Options{Namespace: namespace, Window: 8})
+	s, err := source.New(config, send, source.Options{Namespace: l.namespace, Window: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(running) }()
-	defer func() {
+	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return l
+}
 
+func (l *library) await(what string, condition func(ctx context.Context) (bool, error)) {
+	l.Helper()
+	if err := wait.PollUntilContextTimeout(l.Context(), 20*time.Millisecond, 2*time.Minute, true, condition); err != nil {
+		l.Fatalf("waiting until %s: %v", what, err)
+	}
+}
+
+func TestWithEngines(t *testing.T) {
+	t.Parallel()
+	const books = 8
+	l := newLibrary(t)
+	ctx := t.Context()
 	for i := range books {
-		o := &v1alpha1.Book{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("i-%02d", i)}}
+		o := &v1alpha1.Book{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: fmt.Sprintf("i-%02d", i)}}
 		o.Spec.Title = "world"
-		if _, err := all.Create(ctx, o); err != nil {
+		if _, err := l.books.Create(ctx, o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	shelf := &v1alpha1.Shelf{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "fiction"}}
+	shelf := &v1alpha1.Shelf{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "fiction"}}
 	shelf.Spec.Label = "me"
-	if _, err := shelves.Create(ctx, shelf); err != nil {
+	if _, err := l.shelves.Create(ctx, shelf); err != nil {
 		t.Fatal(err)
 	}
-	await := func(what string, condition func(ctx context.Context) (bool, error)) {
-		t.Helper()
-		if err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, time.Minute, true, condition); err != nil {
-			t.Fatalf("waiting until %s: %v", what, err)
-		}
-	}
-	await("all are ready", func(ctx context.Context) (bool, error) {
-		found, err := all.List(ctx, namespace, model.Filter{})
+	l.await("all are ready", func(ctx context.Context) (bool, error) {
+		found, err := l.books.List(ctx, l.namespace, model.Filter{})
 		ready := 0
 		for _, o := range found {
 			if c := o.Status.GetCondition(model.ConditionReady); c.IsTrue() && o.Status.ObservedGeneration == o.Generation {
@@ -169,37 +184,43 @@ func TestWithEngines(t *testing.T) {
 		}
 		return ready == books, err
 	})
-	b.mu.Lock()
-	for id, n := range b.calls {
-		if n != 2 {
-			t.Errorf("%s: expected two calls, of which one fails, got %d", id, n)
-		}
-	}
-	if len(b.calls) != books+1 {
-		t.Errorf("expected calls for %d objects, got %v", books+1, b.calls)
-	}
-	b.order = nil
-	b.mu.Unlock()
+	l.calledTwice(books + 1)
 
-	if err := shelves.Delete(ctx, shelf); err != nil {
+	if err := l.shelves.Delete(ctx, shelf); err != nil {
 		t.Fatal(err)
 	}
-	found, err := all.List(ctx, namespace, model.Filter{})
+	found, err := l.books.List(ctx, l.namespace, model.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range found {
-		if err := all.Delete(ctx, o); err != nil {
+		if err := l.books.Delete(ctx, o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	await("all are gone", func(ctx context.Context) (bool, error) {
-		left, err := shelves.List(ctx, namespace, model.Filter{})
+	l.await("all are gone", func(ctx context.Context) (bool, error) {
+		left, err := l.shelves.List(ctx, l.namespace, model.Filter{})
 		return len(left) == 0, err
 	})
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := len(b.order); n != books+1 || b.order[n-1] != "delete fiction" {
-		t.Errorf("expected the shelf to be deleted after its %d books, got %v", books, b.order)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.order); n != books+1 || l.order[n-1] != "delete fiction" {
+		t.Errorf("expected the shelf to be deleted after its %d books, got %v", books, l.order)
 	}
+}
+
+// calledTwice checks that so many objects were synced with two calls each, of which the first failed.
+func (l *library) calledTwice(objects int) {
+	l.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, n := range l.calls {
+		if n != 2 {
+			l.Errorf("%s: expected two calls, of which one fails, got %d", id, n)
+		}
+	}
+	if len(l.calls) != objects {
+		l.Errorf("expected calls for %d objects, got %v", objects, l.calls)
+	}
+	l.order = nil
 }

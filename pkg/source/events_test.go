@@ -24,31 +24,7 @@ func TestEvent(t *testing.T) {
 	o, _ := r.live(got["sync"])
 
 	for _, step := range model.Steps() {
-		want := cloudevents.NewEvent()
-		want.SetType("dev.xos-knative.model.created")
-		want.SetSource("/apis/" + r.group + "/v1/namespaces/" + r.namespace + "/things")
-		want.SetSubject("a")
-		want.SetID(string(o.UID) + "/1/" + string(step) + "/1")
-		want.SetTime(r.clock.Now())
-		for key, value := range map[string]string{"step": string(step), "kind": "Thing", "namespace": r.namespace, "name": "a",
-			"uid": string(o.UID), "generation": "1", "partitionkey": string(o.UID)} {
-			want.SetExtension(key, value)
-		}
-		data := map[string]any{"apiVersion": r.group + "/v1", "kind": "Thing", "namespace": r.namespace, "name": "a",
-			"uid": string(o.UID), "generation": 1}
-		if err := want.SetData(cloudevents.ApplicationJSON, data); err != nil {
-			t.Fatal(err)
-		}
-		e := got[string(step)]
-		if err := e.Validate(); err != nil {
-			t.Errorf("%s: the event must be valid: %v", step, err)
-		}
-		if diff := cmp.Diff(decoded(t, want), decoded(t, e)); diff != "" {
-			t.Errorf("%s: the event has the attributes of the protocol, and a reference as data: -want, +got:\n%s", step, diff)
-		}
-		if text := e.String(); strings.Contains(text, "of the spec") {
-			t.Errorf("%s: the spec must not be in the event: %s", step, text)
-		}
+		r.isCreated(got[string(step)], o.Snapshot, step)
 	}
 
 	r.quiet("what is in flight is not sent again")
@@ -72,6 +48,35 @@ func TestEvent(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// isCreated compares an event with what the protocol says of one for a new object.
+func (r *rig) isCreated(e cloudevents.Event, o *model.Snapshot, step model.Step) {
+	r.Helper()
+	want := cloudevents.NewEvent()
+	want.SetType("dev.xos-knative.model.created")
+	want.SetSource("/apis/" + r.group + "/v1/namespaces/" + r.namespace + "/things")
+	want.SetSubject("a")
+	want.SetID(string(o.UID) + "/1/" + string(step) + "/1")
+	want.SetTime(r.clock.Now())
+	for key, value := range map[string]string{"step": string(step), "kind": "Thing", "namespace": r.namespace, "name": "a",
+		"uid": string(o.UID), "generation": "1", "partitionkey": string(o.UID)} {
+		want.SetExtension(key, value)
+	}
+	data := map[string]any{"apiVersion": r.group + "/v1", "kind": "Thing", "namespace": r.namespace, "name": "a",
+		"uid": string(o.UID), "generation": 1}
+	if err := want.SetData(cloudevents.ApplicationJSON, data); err != nil {
+		r.Fatal(err)
+	}
+	if err := e.Validate(); err != nil {
+		r.Errorf("%s: the event must be valid: %v", step, err)
+	}
+	if diff := cmp.Diff(decoded(r.T, want), decoded(r.T, e)); diff != "" {
+		r.Errorf("%s: the event has the attributes of the protocol, and a reference as data: -want, +got:\n%s", step, diff)
+	}
+	if text := e.String(); strings.Contains(text, "of the spec") {
+		r.Errorf("%s: the spec must not be in the event: %s", step, text)
+	}
 }
 
 // decoded is the event as structured JSON, decoded, so that a difference is

@@ -36,9 +36,10 @@ func names(events []cloudevents.Event) map[string]int {
 }
 
 func TestWindow(t *testing.T) {
-	const objects, window = 200, 8
+	const objects, window = 80, 8
 	r := newRig(t, owners, things)
 	r.start(Options{Window: window})
+	r.await("the source to be ready: what is there before has no order", r.source.Ready)
 	for i := range objects {
 		r.create("Owner", fmt.Sprintf("o-%03d", i), nil)
 	}
@@ -256,6 +257,7 @@ func TestAcknowledgedBeforeAnswer(t *testing.T) {
 	})
 	r.start(Options{Window: 1})
 	r.create("Owner", "a", nil)
+	r.await("its event", func() bool { return r.tries.Load() == 1 })
 	r.create("Owner", "b", nil)
 	r.await("the acknowledgement", func() bool {
 		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.inFlight == 0 && l.sending == 1 && len(l.waiting) == 1 })

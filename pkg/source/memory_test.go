@@ -160,75 +160,80 @@ func (w *world) change(name string, change func(*model.Snapshot)) {
 	w.source.put(&o)
 }
 
-// TestUnreliableWorld checks the promises of the source against a sink and
-// steps that do whatever they want, in the time of a bubble.
+// TestUnreliableWorld checks the promises of the source against a sink and steps that do whatever
+// they want, in the time of a bubble.
 func TestUnreliableWorld(t *testing.T) {
 	const objects, window = 20, 5
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("Seed", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{t: t, random: rand.New(rand.NewPCG(seed, 0)), objects: map[string]*model.Snapshot{}, running: map[string]int{}}
-				s := inMemory(t, w.send, Options{Window: window}, ownerKind)
-				w.source = s
+				w.source = inMemory(t, w.send, Options{Window: window}, ownerKind)
 				ctx, cancel := context.WithCancel(logging.WithLogger(t.Context(), zap.NewNop().Sugar()))
-				s.workers.Go(func() { s.work(ctx) })
-
-				for i := range objects {
-					o := snapshot(ownerKind, fmt.Sprintf("o-%02d", i))
-					w.mu.Lock()
-					w.objects[o.Name] = o
-					s.put(o)
-					w.mu.Unlock()
-				}
-				pauses := rand.New(rand.NewPCG(seed, 1))
-				for range 200 {
-					time.Sleep(time.Duration(pauses.IntN(3000)) * time.Millisecond)
-					w.mu.Lock()
-					name := fmt.Sprintf("o-%02d", w.random.IntN(objects))
-					w.change(name, func(o *model.Snapshot) {
-						switch pauses.IntN(3) {
-						case 0:
-							o.Annotations = map[string]string{model.AnnotationPaused: "true"}
-						case 1:
-							o.Annotations = nil
-						default:
-							o.Generation++
-						}
-					})
-					w.mu.Unlock()
-				}
-				w.mu.Lock()
-				for name := range w.objects {
-					w.change(name, func(o *model.Snapshot) { o.Annotations = nil })
-				}
-				w.mu.Unlock()
+				w.source.workers.Go(func() { w.source.work(ctx) })
+				w.live(objects, rand.New(rand.NewPCG(seed, 1)))
 				time.Sleep(6 * time.Hour)
 				synctest.Wait()
-
-				w.mu.Lock()
-				for name, o := range w.objects {
-					if status := o.Status.Sync; status == nil || status.Generation != o.Generation || status.State != model.StateOK {
-						t.Errorf("%s: expected all work to be done in the end, got %+v at generation %d", name, status, o.Generation)
-					}
-				}
-				if w.most > window {
-					t.Errorf("expected at most %d sends at once, got %d", window, w.most)
-				}
-				runs := w.runs
-				w.mu.Unlock()
-				time.Sleep(24 * time.Hour)
-				if w.runs != runs {
-					t.Errorf("expected silence when all is done, got %d more runs", w.runs-runs)
-				}
-				s.mu.Lock()
-				if l := s.lane(key{groupKind: ownerKind.GVK.GroupKind(), step: model.StepSync}); l.inFlight != 0 || l.sending != 0 || len(l.waiting) != 0 {
-					t.Errorf("expected an empty lane, got %d in flight, %d being sent, %d waiting", l.inFlight, l.sending, len(l.waiting))
-				}
-				s.mu.Unlock()
+				w.isDone(window)
 				cancel()
-				s.queue.ShutDown()
-				s.workers.Wait()
+				w.source.queue.ShutDown()
+				w.source.workers.Wait()
 			})
 		})
+	}
+}
+
+// live creates objects and changes them, pauses them and lets them go on, all of them in the end.
+func (w *world) live(objects int, pauses *rand.Rand) {
+	for i := range objects {
+		o := snapshot(ownerKind, fmt.Sprintf("o-%02d", i))
+		w.mu.Lock()
+		w.objects[o.Name] = o
+		w.source.put(o)
+		w.mu.Unlock()
+	}
+	for range 200 {
+		time.Sleep(time.Duration(pauses.IntN(3000)) * time.Millisecond)
+		w.mu.Lock()
+		w.change(fmt.Sprintf("o-%02d", w.random.IntN(objects)), func(o *model.Snapshot) {
+			switch pauses.IntN(3) {
+			case 0:
+				o.Annotations = map[string]string{model.AnnotationPaused: "true"}
+			case 1:
+				o.Annotations = nil
+			default:
+				o.Generation++
+			}
+		})
+		w.mu.Unlock()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name := range w.objects {
+		w.change(name, func(o *model.Snapshot) { o.Annotations = nil })
+	}
+}
+
+// isDone checks that all work is done, and that there is silence then.
+func (w *world) isDone(window int) {
+	w.mu.Lock()
+	for name, o := range w.objects {
+		if status := o.Status.Sync; status == nil || status.Generation != o.Generation || status.State != model.StateOK {
+			w.t.Errorf("%s: expected all work to be done in the end, got %+v at generation %d", name, status, o.Generation)
+		}
+	}
+	if w.most > window {
+		w.t.Errorf("expected at most %d sends at once, got %d", window, w.most)
+	}
+	runs := w.runs
+	w.mu.Unlock()
+	time.Sleep(24 * time.Hour)
+	if w.runs != runs {
+		w.t.Errorf("expected silence when all is done, got %d more runs", w.runs-runs)
+	}
+	w.source.mu.Lock()
+	defer w.source.mu.Unlock()
+	if l := w.source.lane(key{groupKind: ownerKind.GVK.GroupKind(), step: model.StepSync}); l.inFlight != 0 || l.sending != 0 || len(l.waiting) != 0 {
+		w.t.Errorf("expected an empty lane, got %d in flight, %d being sent, %d waiting", l.inFlight, l.sending, len(l.waiting))
 	}
 }

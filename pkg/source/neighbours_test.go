@@ -137,12 +137,34 @@ func TestDeletion(t *testing.T) {
 	}
 }
 
+func TestNoModels(t *testing.T) {
+	r := newOwnRig(t)
+	r.start(Options{})
+	r.await("the source to be ready", r.source.Ready)
+	r.define(owners)
+	r.create("Owner", "a", nil)
+	r.work(r.expect("the first model is picked up while the source runs", "created Owner/a sync #1")...)
+	r.quiet("done")
+	if n := r.logs.FilterMessageSnippet("No synchronizer is installed").Len(); n != 1 {
+		t.Errorf("expected the source to say once that there was none, got %d times", n)
+	}
+}
+
 func TestDefinitions(t *testing.T) {
 	r := newOwnRig(t, owners)
 	r.start(Options{})
 	r.quiet("nothing to do")
+	later := definition{kind: "Later", steps: "sync"}
+	r.labelled(later)
+	r.stepsChanged(later)
+	r.wrong(later)
+	r.definedAgain(later)
+}
 
-	later := definition{kind: "Later", steps: "sync", labelled: "false"}
+// labelled makes a definition a model, none, and one again.
+func (r *rig) labelled(later definition) {
+	r.Helper()
+	later.labelled = "false"
 	r.define(later)
 	r.create("Later", "a", nil)
 	r.quiet("what is not labelled is no model")
@@ -163,23 +185,30 @@ func TestDefinitions(t *testing.T) {
 	later.labelled = "true"
 	r.define(later)
 	r.work(r.expect("a model again", "updated Later/a sync #1")...)
+}
 
-	later.steps = "sync,policy"
+// stepsChanged gives a model another step, and takes the first away.
+func (r *rig) stepsChanged(later definition) {
+	r.Helper()
+	later.steps, later.labelled = "sync,policy", "true"
 	r.define(later)
 	r.work(r.expect("a model gets another step", "created Later/a policy #1")...)
 	r.quiet("done")
 	later.steps = "policy"
 	r.define(later)
 	r.await("the source to know it", func() bool {
-		r.source.mu.Lock()
-		defer r.source.mu.Unlock()
-		return slices.Equal(r.source.kinds[r.groupKind("Later")].Steps, []model.Step{model.StepPolicy})
+		w := r.watched("Later")
+		return w != nil && slices.Equal(w.Steps, []model.Step{model.StepPolicy})
 	})
 	r.quiet("a model loses a step")
 	r.update("Later", "a", fields{"spec.color": "green"})
 	r.work(r.expect("its other step goes on", "updated Later/a policy #1")...)
+}
 
-	later.steps = "policy,wrong"
+// wrong makes a definition wrong, and right again.
+func (r *rig) wrong(later definition) {
+	r.Helper()
+	later.steps, later.labelled = "policy,wrong", "true"
 	r.define(later)
 	r.await("the log", func() bool { return r.logs.FilterMessageSnippet("A model definition is wrong").Len() > 0 })
 	later.labelled = "false" // So that quiet does not wait for it.
@@ -192,18 +221,26 @@ func TestDefinitions(t *testing.T) {
 	r.define(later)
 	r.work(r.expect("right again", "updated Later/a policy #1")...)
 	r.quiet("done")
+}
 
+// definedAgain deletes a definition and makes it again.
+func (r *rig) definedAgain(later definition) {
+	r.Helper()
+	later.steps, later.labelled = "policy", "true"
 	r.deleteDefinition(later)
-	r.await("the model to be let go", func() bool {
-		r.source.mu.Lock()
-		defer r.source.mu.Unlock()
-		return r.source.kinds[r.groupKind("Later")] == nil
-	})
+	r.await("the model to be let go", func() bool { return r.watched("Later") == nil })
 	r.update("Owner", "o", fields{"spec.color": "red"})
 	r.work(r.expect("other models go on", "updated Owner/o sync #1")...)
 	r.define(later)
 	r.create("Later", "a", nil)
 	r.work(r.expect("a model that was deleted comes again", "created Later/a policy #1")...)
+}
+
+// watched is the kind as the source watches it, nil if it does not.
+func (r *rig) watched(kind string) *watchedKind {
+	r.source.mu.Lock()
+	defer r.source.mu.Unlock()
+	return r.source.kinds[r.groupKind(kind)]
 }
 
 func TestDependsOnChanged(t *testing.T) {
