@@ -300,6 +300,7 @@ func (s system) testRoutes(t *testing.T) {
 		"ThroughProxy":    {reason: "Programs reach others by their names.", host: outer, path: "/get?url=http://" + inner + "/z", want: 200, body: `"Path":"/z"`},
 		"ProxyToOutside":  {reason: "And whatever else is there, directly or through the runner.", host: outer, path: "/get?url=" + s.URL(), want: 200, body: "functions"},
 		"ProxyToBroker":   {reason: "Brokers among them, which take only POST.", host: outer, path: "/get?url=http://" + ingress + "/test/sync", want: 405},
+		"ProxyToNobody":   {reason: "A name of the cluster that nobody has is answered here, and not asked for again.", host: outer, path: "/get?url=http://nosuch.test.svc.cluster.local/", want: 502, body: "there is no host nosuch.test.svc.cluster.local"},
 		"FunctionTimeout": {reason: "A function has timeoutSeconds.", host: inner, path: "/?sleep=10s", want: 504, body: "request timeout"},
 	}
 	for name, tc := range cases {

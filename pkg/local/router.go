@@ -37,11 +37,16 @@ func (s *System) router() http.Handler {
 		throughProxy := r.URL.Host != ""
 		host, port := splitHost(r.Host)
 		h := s.handler(host, port)
-		if h == nil && throughProxy {
+		switch {
+		case h != nil:
+		case throughProxy && !strings.HasSuffix(host, clusterSuffix):
 			outside.ServeHTTP(w, r)
 			return
-		}
-		if h == nil {
+		case throughProxy:
+			// On a cluster the name does not resolve. Passed on, the request would come back here.
+			http.Error(w, s.unknownHost(host), http.StatusBadGateway)
+			return
+		default:
 			http.Error(w, s.unknownHost(host), http.StatusNotFound)
 			return
 		}
