@@ -191,7 +191,7 @@ func (c *Client) Dependencies(ctx context.Context, obj *Snapshot) ([]Dependency,
 
 func (c *Client) dependency(ctx context.Context, namespace string, rule DependsOn, name string) (Dependency, error) {
 	d := Dependency{DependsOn: rule, Name: name}
-	k, err := c.Kind(ctx, rule.Kind)
+	k, err := c.Kind(ctx, rule.GroupKind)
 	if errors.Is(err, ErrNoModel) {
 		return d, nil // It is missing until somebody installs the model.
 	}
@@ -232,7 +232,7 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 	var found []Dependent
 	for _, k := range kinds {
 		for i, rule := range k.DependsOn {
-			if rule.Kind != obj.Kind.GVK.GroupKind() {
+			if rule.GroupKind != obj.Kind.GVK.GroupKind() {
 				continue
 			}
 			var options metav1.ListOptions

@@ -389,7 +389,7 @@ func TestNeighbours(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
 	rule := books.DependsOn[0]
 	box := &model.Kind{GVK: boxVersion.WithKind("Box"), Resource: "boxes",
-		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: boxVersion.Group, Kind: "Shelf"}, Path: "spec.shelf"}}}
+		DependsOn: []model.DependsOn{{GroupKind: schema.GroupKind{Group: boxVersion.Group, Kind: "Shelf"}, Path: "spec.shelf"}}}
 	tests := map[string]struct {
 		reason  string
 		shelves []string // Those whose name begins with "-" are being deleted.

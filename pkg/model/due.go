@@ -186,7 +186,7 @@ func dependencyChanged(status *StepStatus, n Neighbours) bool {
 	for _, d := range n.Dependencies {
 		if d.Object == nil {
 			lost := slices.ContainsFunc(status.Dependencies, func(s DependencyStatus) bool {
-				return s.Kind == d.Kind.Kind && s.Name == d.Name
+				return s.Kind == d.GroupKind.Kind && s.Name == d.Name
 			})
 			if lost {
 				return true
@@ -219,7 +219,7 @@ func blocking(obj *Snapshot, n Neighbours) []Blocker {
 	}
 	for _, d := range n.Dependencies {
 		if reason := d.blocks(); reason != "" {
-			blockers = append(blockers, Blocker{Kind: d.Kind.Kind, Name: d.Name, Reason: reason})
+			blockers = append(blockers, Blocker{Kind: d.GroupKind.Kind, Name: d.Name, Reason: reason})
 		}
 	}
 	return blockers
@@ -265,6 +265,6 @@ func hasCome(step Step, status *StepStatus, n Neighbours) bool {
 // look for itself.
 func (n Neighbours) Ambiguous(kind string) bool {
 	return slices.ContainsFunc(n.Dependencies, func(d Dependency) bool {
-		return d.Kind.Kind == kind && d.Name == "" && d.Candidates != 1
+		return d.GroupKind.Kind == kind && d.Name == "" && d.Candidates != 1
 	})
 }

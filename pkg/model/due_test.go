@@ -26,7 +26,7 @@ var (
 		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Book"},
 		Resource:  "books",
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
-		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
+		DependsOn: []model.DependsOn{{GroupKind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
 	}
 	// plain is a kind without steps.
 	plain = &model.Kind{GVK: schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Plain"}, Resource: "plains"}

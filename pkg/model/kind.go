@@ -29,8 +29,8 @@ type Kind struct {
 
 // DependsOn is one kind of dependency.
 type DependsOn struct {
-	// Kind that is depended on.
-	Kind schema.GroupKind
+	// GroupKind that is depended on.
+	GroupKind schema.GroupKind
 	// Path of the field that holds the name of the dependency, for example spec.shelf.name.
 	Path string
 }
@@ -89,7 +89,7 @@ func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 		if gk.Group == "" {
 			gk.Group = crd.Spec.Group
 		}
-		k.DependsOn = append(k.DependsOn, DependsOn{Kind: gk, Path: path})
+		k.DependsOn = append(k.DependsOn, DependsOn{GroupKind: gk, Path: path})
 	}
 	return k, nil
 }

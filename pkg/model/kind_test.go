@@ -56,8 +56,8 @@ func TestParseKind(t *testing.T) {
 			Resource: "boxes",
 			Steps:    []model.Step{model.StepSync, model.StepPolicy},
 			DependsOn: []model.DependsOn{
-				{Kind: schema.GroupKind{Group: "example.com", Kind: "Shelf"}, Path: "spec.shelf.name"},
-				{Kind: schema.GroupKind{Group: "house.example.com", Kind: "Room"}, Path: "spec.room"},
+				{GroupKind: schema.GroupKind{Group: "example.com", Kind: "Shelf"}, Path: "spec.shelf.name"},
+				{GroupKind: schema.GroupKind{Group: "house.example.com", Kind: "Room"}, Path: "spec.room"},
 			},
 		}
 	}

@@ -26,7 +26,7 @@ var (
 	ownerKind = &model.Kind{GVK: schema.GroupVersionKind{Group: "example.dev", Version: "v1", Kind: "Owner"}, Resource: "owners",
 		Steps: []model.Step{model.StepSync}}
 	itemKind = &model.Kind{GVK: schema.GroupVersionKind{Group: "example.dev", Version: "v1", Kind: "Item"}, Resource: "items",
-		Steps: []model.Step{model.StepSync}, DependsOn: []model.DependsOn{{Kind: ownerKind.GVK.GroupKind(), Path: "spec.owner.name"}}}
+		Steps: []model.Step{model.StepSync}, DependsOn: []model.DependsOn{{GroupKind: ownerKind.GVK.GroupKind(), Path: "spec.owner.name"}}}
 )
 
 // inMemory is a source without an API: what it knows is put into it.

@@ -77,7 +77,7 @@ func (w *watchedKind) index(before, now *model.Snapshot) {
 func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
 	return func(yield func(dependency) bool) {
 		for i, d := range w.DependsOn {
-			if !yield(dependency{d.Kind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
+			if !yield(dependency{d.GroupKind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
 				return
 			}
 		}
@@ -85,7 +85,7 @@ func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
 }
 
 func (w *watchedKind) dependsOn(k *model.Kind) bool {
-	return slices.ContainsFunc(w.DependsOn, func(d model.DependsOn) bool { return d.Kind == k.GVK.GroupKind() })
+	return slices.ContainsFunc(w.DependsOn, func(d model.DependsOn) bool { return d.GroupKind == k.GVK.GroupKind() })
 }
 
 // snapshot keeps of an object what model.Due needs.
@@ -156,7 +156,7 @@ func (s *Source) changed(w *watchedKind, old, current any) {
 // for its dependents. The caller holds mu.
 func (s *Source) enqueueReleased(before *model.Snapshot) {
 	for i, d := range before.Kind.DependsOn {
-		if owner := s.object(d.Kind, before.Namespace, before.Refs[i]); owner != nil && owner.Deleting() {
+		if owner := s.object(d.GroupKind, before.Namespace, before.Refs[i]); owner != nil && owner.Deleting() {
 			s.enqueue(owner)
 		}
 	}
@@ -194,8 +194,8 @@ func (s *Source) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) 
 		return n, known
 	}
 	for i, rule := range o.Kind.DependsOn {
-		d := model.Dependency{DependsOn: rule, Name: o.Refs[i], Object: s.object(rule.Kind, o.Namespace, o.Refs[i])}
-		w := s.kinds[rule.Kind]
+		d := model.Dependency{DependsOn: rule, Name: o.Refs[i], Object: s.object(rule.GroupKind, o.Namespace, o.Refs[i])}
+		w := s.kinds[rule.GroupKind]
 		if w != nil && !w.synced {
 			return n, false
 		}

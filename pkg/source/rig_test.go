@@ -616,7 +616,7 @@ func (r *rig) work(events ...cloudevents.Event) {
 			for _, d := range n.Dependencies {
 				if d.Object != nil {
 					outcome.Dependencies = append(outcome.Dependencies, model.DependencyStatus{
-						Kind: d.Kind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+						Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
 				}
 			}
 			r.settle(e, outcome)

@@ -231,7 +231,7 @@ func acknowledge[T model.Object](f *fixture, obj T, state model.State) {
 	}
 	for _, d := range dependencies {
 		part.Dependencies = append(part.Dependencies, model.DependencyStatus{
-			Kind: d.Kind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+			Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
 	}
 	if err := f.Models.SetStep(f.Context(), s.Kind, liveObject(f, obj), model.StepSync, part); err != nil {
 		f.Fatal(err)

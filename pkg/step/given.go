@@ -39,7 +39,7 @@ func DependencyAt[T model.Object](ctx context.Context, path string) (T, error) {
 	}
 	found := false
 	for i, rule := range g.obj.Kind.DependsOn {
-		if rule.Kind != k.GVK.GroupKind() || path != "" && path != rule.Path {
+		if rule.GroupKind != k.GVK.GroupKind() || path != "" && path != rule.Path {
 			continue
 		}
 		found = true

@@ -114,7 +114,7 @@ func (r run) used() []model.DependencyStatus {
 	for _, d := range r.n.Dependencies {
 		if d.Object != nil {
 			used = append(used, model.DependencyStatus{
-				Kind: d.Kind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+				Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
 		}
 	}
 	return used

@@ -28,7 +28,7 @@ var (
 	books = &model.Kind{
 		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Book"},
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
-		DependsOn: []model.DependsOn{{Kind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
+		DependsOn: []model.DependsOn{{GroupKind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
 	}
 
 	now   = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)

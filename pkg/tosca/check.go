@@ -305,8 +305,8 @@ func (c *checker) links(n *Node, templates map[string]bool) {
 // to one model are fine.
 func (c *checker) duplicates(nodes []*Node) []*Node {
 	type id struct {
-		kind schema.GroupKind
-		name string
+		groupKind schema.GroupKind
+		name      string
 	}
 	keys, objects := map[id]*Node{}, map[id]*Node{}
 	var bad []*Node
@@ -317,7 +317,7 @@ func (c *checker) duplicates(nodes []*Node) []*Node {
 		k := id{n.Type.GroupKind(), n.Key}
 		if first := keys[k]; first != nil {
 			if !first.MustExist || !n.MustExist {
-				c.fail(n, DuplicateNode, "", n.Line, "it is the same %s %q as node %q on line %d", k.kind.Kind, n.Key, first.Name, first.Line)
+				c.fail(n, DuplicateNode, "", n.Line, "it is the same %s %q as node %q on line %d", k.groupKind.Kind, n.Key, first.Name, first.Line)
 				bad = append(bad, n)
 			}
 			continue

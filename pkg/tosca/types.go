@@ -182,7 +182,7 @@ func linkType(d model.DependsOn, spec *apiextensionsv1.JSONSchemaProps) LinkType
 	return LinkType{
 		Name:     snake(named[len(named)-1]),
 		Path:     path,
-		Target:   d.Kind,
+		Target:   d.GroupKind,
 		Required: slices.Contains(spec.Required, path[1]),
 	}
 }

@@ -128,7 +128,7 @@ func engineNeeds(t *testing.T, all objects, ns string, account types.NamespacedN
 }
 
 func dependsOn(kind, other *model.Kind) bool {
-	return slices.ContainsFunc(kind.DependsOn, func(d model.DependsOn) bool { return d.Kind.Kind == other.GVK.Kind })
+	return slices.ContainsFunc(kind.DependsOn, func(d model.DependsOn) bool { return d.GroupKind.Kind == other.GVK.Kind })
 }
 
 func accountOfSubscriber(t *testing.T, all objects, trigger *eventingv1.Trigger) types.NamespacedName {
