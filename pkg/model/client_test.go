@@ -142,19 +142,21 @@ func TestAPIErrors(t *testing.T) {
 	}
 }
 
-func TestSetStep(t *testing.T) {
-	ctx, c := t.Context(), newClient(t)
-	done := &model.StepStatus{Generation: 1, State: model.StateOK, Code: model.CodeOK, Message: "OK", Handle: "h"}
-	set := func(t *testing.T, o read, step model.Step, part *model.StepStatus) {
-		t.Helper()
-		if err := c.SetStep(ctx, o.kind, o.Unstructured, step, part); err != nil {
-			t.Fatal(err)
-		}
-	}
+// done is an outcome of the first generation.
+var done = &model.StepStatus{Generation: 1, State: model.StateOK, Code: model.CodeOK, Message: "OK", Handle: "h"}
 
+func setStep(t *testing.T, c *model.Client, o read, step model.Step, part *model.StepStatus) {
+	t.Helper()
+	if err := c.SetStep(t.Context(), o.kind, o.Unstructured, step, part); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSetStep(t *testing.T) {
+	c := newClient(t)
 	t.Run("Stored", func(t *testing.T) {
 		save(t, c, book(t, "a", "fiction"))
-		set(t, get(t, c, book(t, "a", "")), model.StepSync, done)
+		setStep(t, c, get(t, c, book(t, "a", "")), model.StepSync, done)
 		got := live(t, c, book(t, "a", ""))
 		if diff := cmp.Diff(done, got.Status.Sync); diff != "" {
 			t.Errorf("-want, +got:\n%s", diff)
@@ -171,17 +173,21 @@ func TestSetStep(t *testing.T) {
 	})
 	t.Run("SameAgain", func(t *testing.T) {
 		save(t, c, book(t, "a", "fiction"))
-		set(t, get(t, c, book(t, "a", "")), model.StepSync, done)
+		setStep(t, c, get(t, c, book(t, "a", "")), model.StepSync, done)
 		before := get(t, c, book(t, "a", ""))
-		set(t, before, model.StepSync, done)
+		setStep(t, c, before, model.StepSync, done)
 		if got := live(t, c, book(t, "a", "")); got.ResourceVersion != before.GetResourceVersion() {
 			t.Error("a status that is there already must not be written: it would wake the watchers")
 		}
 	})
+}
+
+func TestSetStepMeanwhile(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
 	t.Run("ChangedByAnotherRun", func(t *testing.T) {
 		save(t, c, book(t, "a", "fiction"))
 		began := get(t, c, book(t, "a", ""))
-		set(t, began, model.StepSync, done)
+		setStep(t, c, began, model.StepSync, done)
 		err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, &model.StepStatus{Generation: 1, State: model.StateFailed})
 		if !errors.Is(err, model.ErrStepChanged) {
 			t.Errorf("want ErrStepChanged, got %v", err)
@@ -212,80 +218,85 @@ func TestSetStep(t *testing.T) {
 		began := get(t, c, i)
 		i.Spec.Title = "Poems"
 		save(t, c, i)
-		set(t, began, model.StepSync, done)
+		setStep(t, c, began, model.StepSync, done)
 		got := live(t, c, i)
 		if got.Generation != 2 || got.Status.Sync.Generation != 1 || got.Status.GetCondition(model.ConditionSynced).Reason != model.ReasonPending {
 			t.Errorf("the outcome of the old spec must be told as such, got %+v", got.Status)
 		}
 	})
-	t.Run("OwnFieldsKept", func(t *testing.T) {
-		b := save(t, c, box(t, "a"))
-		d, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		boxes := d.Resource(boxVersion.WithResource("boxes")).Namespace(b.Namespace)
-		u, err := boxes.Get(ctx, "a", metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := unstructured.SetNestedField(u.Object, "full", "status", "own"); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := boxes.UpdateStatus(ctx, u, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		set(t, get(t, c, b), model.StepSync, done)
-		if u, err = boxes.Get(ctx, "a", metav1.GetOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		if own, _, _ := unstructured.NestedString(u.Object, "status", "own"); own != "full" {
-			t.Errorf("a field of the model's own status must stay, got %v", u.Object["status"])
-		}
-	})
-	t.Run("Gone", func(t *testing.T) {
-		i := save(t, c, book(t, "a", "fiction"))
-		began := get(t, c, i)
-		if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, done); !model.IsGone(err) {
-			t.Errorf("want IsGone, got %v", err)
-		}
-		again := save(t, c, book(t, "a", "fiction"))
-		if err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, done); !model.IsGone(err) {
-			t.Errorf("another object of that name is not the one, got %v", err)
-		}
-		if live(t, c, again).Status.Sync != nil {
-			t.Error("the other object must not have the status")
-		}
-	})
+}
+
+func TestSetStepKeepsOwnFields(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	b := save(t, c, box(t, "a"))
+	d, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes := d.Resource(boxVersion.WithResource("boxes")).Namespace(b.Namespace)
+	u, err := boxes.Get(ctx, "a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(u.Object, "full", "status", "own"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := boxes.UpdateStatus(ctx, u, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	setStep(t, c, get(t, c, b), model.StepSync, done)
+	if u, err = boxes.Get(ctx, "a", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if own, _, _ := unstructured.NestedString(u.Object, "status", "own"); own != "full" {
+		t.Errorf("a field of the model's own status must stay, got %v", u.Object["status"])
+	}
+}
+
+func TestSetStepOfGone(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	i := save(t, c, book(t, "a", "fiction"))
+	began := get(t, c, i)
+	if err := model.For[*v1alpha1.Book](c).Delete(ctx, i); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, done); !model.IsGone(err) {
+		t.Errorf("want IsGone, got %v", err)
+	}
+	again := save(t, c, book(t, "a", "fiction"))
+	if err := c.SetStep(ctx, began.kind, began.Unstructured, model.StepSync, done); !model.IsGone(err) {
+		t.Errorf("another object of that name is not the one, got %v", err)
+	}
+	if live(t, c, again).Status.Sync != nil {
+		t.Error("the other object must not have the status")
+	}
+}
+
+func addFinalizer(t *testing.T, c *model.Client, o read, step model.Step) {
+	t.Helper()
+	u, err := c.AddFinalizer(t.Context(), o.kind, o.Unstructured, step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := live(t, c, book(t, o.GetName(), "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
+		t.Errorf("want the object with the finalizer, as it is now, got %v", u.GetFinalizers())
+	}
+}
+
+func removeFinalizer(t *testing.T, c *model.Client, o read, step model.Step, wantLast bool) {
+	t.Helper()
+	last, err := c.RemoveFinalizer(t.Context(), o.kind, o.Unstructured, step)
+	if err != nil || last != wantLast {
+		t.Errorf("want last %v, got %v, %v", wantLast, last, err)
+	}
 }
 
 func TestFinalizers(t *testing.T) {
 	ctx, c := t.Context(), newClient(t)
-	add := func(t *testing.T, o read, step model.Step) {
-		t.Helper()
-		u, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, step)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if now := live(t, c, book(t, "a", "")); u.GetResourceVersion() != now.ResourceVersion || !now.Carries(step) {
-			t.Errorf("want the object with the finalizer, as it is now, got %v", u.GetFinalizers())
-		}
-	}
-	remove := func(t *testing.T, o read, step model.Step, wantLast bool) {
-		t.Helper()
-		last, err := c.RemoveFinalizer(ctx, o.kind, o.Unstructured, step)
-		if err != nil || last != wantLast {
-			t.Errorf("want last %v, got %v, %v", wantLast, last, err)
-		}
-	}
-
 	t.Run("LostStep", func(t *testing.T) {
 		s := shelf(t, "lost")
 		s.Finalizers = []string{"example.com/theirs", model.StepPolicy.Finalizer(), model.StepSync.Finalizer()}
-		remove(t, get(t, c, save(t, c, s)), model.StepSync, true)
+		removeFinalizer(t, c, get(t, c, save(t, c, s)), model.StepSync, true)
 		if got := live(t, c, s).Finalizers; !slices.Equal(got, []string{"example.com/theirs"}) {
 			t.Errorf("shelves have no policy, so the finalizer of that step goes, too: got %v", got)
 		}
@@ -294,8 +305,8 @@ func TestFinalizers(t *testing.T) {
 		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
 		o := get(t, c, save(t, c, i))
-		add(t, o, model.StepSync)
-		add(t, get(t, c, i), model.StepPolicy)
+		addFinalizer(t, c, o, model.StepSync)
+		addFinalizer(t, c, get(t, c, i), model.StepPolicy)
 		got := live(t, c, i)
 		want := []string{"example.com/theirs", model.StepSync.Finalizer(), model.StepPolicy.Finalizer()}
 		if diff := cmp.Diff(want, got.Finalizers); diff != "" {
@@ -311,13 +322,17 @@ func TestFinalizers(t *testing.T) {
 		if got := live(t, c, i); !got.Deleting() || got.Generation != o.GetGeneration()+1 {
 			t.Errorf("a deletion is a new generation, that is how a step learns of it; got %d", got.Generation)
 		}
-		remove(t, get(t, c, i), model.StepSync, false)
-		remove(t, get(t, c, i), model.StepPolicy, true)
+		removeFinalizer(t, c, get(t, c, i), model.StepSync, false)
+		removeFinalizer(t, c, get(t, c, i), model.StepPolicy, true)
 		if diff := cmp.Diff([]string{"example.com/theirs"}, live(t, c, i).Finalizers); diff != "" {
 			t.Errorf("others' finalizers must stay: -want, +got:\n%s", diff)
 		}
 	})
-	t.Run("AddAtOnce", func(t *testing.T) {
+}
+
+func TestAddFinalizer(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	t.Run("AtOnce", func(t *testing.T) {
 		o := get(t, c, save(t, c, book(t, "a", "fiction")))
 		together(2, func(i int) {
 			_, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.Steps()[i])
@@ -334,7 +349,7 @@ func TestFinalizers(t *testing.T) {
 			t.Errorf("neither may be lost: -want, +got:\n%s", diff)
 		}
 	})
-	t.Run("AddTwice", func(t *testing.T) {
+	t.Run("Twice", func(t *testing.T) {
 		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
 		o := get(t, c, save(t, c, i))
@@ -347,7 +362,7 @@ func TestFinalizers(t *testing.T) {
 			t.Errorf("two runs of the step put on one finalizer: -want, +got:\n%s", diff)
 		}
 	})
-	t.Run("AddWhileDeleting", func(t *testing.T) {
+	t.Run("WhileDeleting", func(t *testing.T) {
 		i := book(t, "a", "fiction")
 		i.Finalizers = []string{"example.com/theirs"}
 		o := get(t, c, save(t, c, i))
@@ -358,31 +373,33 @@ func TestFinalizers(t *testing.T) {
 			t.Errorf("want IsOutdated, got %v", err)
 		}
 	})
-	t.Run("Gone", func(t *testing.T) {
-		i := book(t, "a", "fiction")
-		i.Finalizers = []string{model.StepSync.Finalizer()}
-		i = save(t, c, i)
-		o := get(t, c, i)
-		i.Finalizers = nil
-		if err := model.For[*v1alpha1.Book](c).Delete(ctx, save(t, c, i)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync); !model.IsOutdated(err) {
-			t.Errorf("want IsOutdated, got %v", err)
-		}
-		remove(t, o, model.StepSync, false)
+}
 
-		again := book(t, "a", "fiction")
-		again.Finalizers = []string{model.StepSync.Finalizer()}
-		save(t, c, again)
-		if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepPolicy); !model.IsOutdated(err) {
-			t.Errorf("another object of that name is not the one, got %v", err)
-		}
-		remove(t, o, model.StepSync, false)
-		if !live(t, c, again).Carries(model.StepSync) {
-			t.Error("the other object must keep its finalizer")
-		}
-	})
+func TestFinalizersOfGone(t *testing.T) {
+	ctx, c := t.Context(), newClient(t)
+	i := book(t, "a", "fiction")
+	i.Finalizers = []string{model.StepSync.Finalizer()}
+	i = save(t, c, i)
+	o := get(t, c, i)
+	i.Finalizers = nil
+	if err := model.For[*v1alpha1.Book](c).Delete(ctx, save(t, c, i)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepSync); !model.IsOutdated(err) {
+		t.Errorf("want IsOutdated, got %v", err)
+	}
+	removeFinalizer(t, c, o, model.StepSync, false)
+
+	again := book(t, "a", "fiction")
+	again.Finalizers = []string{model.StepSync.Finalizer()}
+	save(t, c, again)
+	if _, err := c.AddFinalizer(ctx, o.kind, o.Unstructured, model.StepPolicy); !model.IsOutdated(err) {
+		t.Errorf("another object of that name is not the one, got %v", err)
+	}
+	removeFinalizer(t, c, o, model.StepSync, false)
+	if !live(t, c, again).Carries(model.StepSync) {
+		t.Error("the other object must keep its finalizer")
+	}
 }
 
 func TestNeighbours(t *testing.T) {
