@@ -8,6 +8,9 @@ ifneq ($(shell command -v $(firstword $(shell go env CC)) 2>/dev/null),)
 RACE := -race
 endif
 
+# Most tests wait for processes and timers more than they compute.
+PACKAGES := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +27,7 @@ demo: ## Run the hello-world example from beginning to end and check it
 test: lint ## Run all checks and tests
 	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
 	@echo '== generated files' && scripts/generate.sh --check
-	@echo '== tests, a line for each package' && go test $(RACE) -timeout 30m ./...
+	@echo '== tests, a line for each package' && go test $(RACE) -p $(PACKAGES) -timeout 30m ./...
 	@echo '== fuzzing recipes'
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
 

@@ -44,6 +44,9 @@ func Start(t *testing.T, o local.Options) *World {
 		o.Bin = project.bin
 	}
 	o.Root, o.Out = project.root, Console(t, o.Dir)
+	if err := readSources(); err != nil {
+		t.Fatal(err)
+	}
 	system, err := local.Start(t.Context(), o)
 	if err != nil {
 		t.Fatalf("starting the project: %v", err)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -16,7 +18,10 @@ import (
 const raceOfPrograms = "LOCALTEST_RACE_OF_PROGRAMS"
 
 // project is what Main was told.
-var project struct{ root, bin string }
+var project struct {
+	root, bin string
+	patterns  []string
+}
 
 // Main is what a package's TestMain calls whose tests use Start. It builds the programs that match patterns, such as
 // ./functions/..., of the project at root, with the race detector if the tests have it. The programs stay in bin/ below
@@ -80,7 +85,7 @@ func build(root string, patterns []string) error {
 	if race() {
 		name, flags = "test-race", []string{"-race"}
 	}
-	project.root, project.bin = root, filepath.Join(root, "bin", name)
+	project.root, project.bin, project.patterns = root, filepath.Join(root, "bin", name), patterns
 	if err := os.MkdirAll(project.bin, 0o755); err != nil {
 		return err
 	}
@@ -98,6 +103,24 @@ func build(root string, patterns []string) error {
 
 // Root is the project that Main was called with.
 func Root() string { return project.root }
+
+// readSources lets the test's result depend on what the programs are built from: go test takes a result from its cache
+// unless a file or directory has changed that the test itself has opened, and it does not see what go build opens.
+var readSources = sync.OnceValue(func() error {
+	list := exec.Command("go", append([]string{"list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}"}, project.patterns...)...)
+	list.Dir = project.root
+	out, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("listing the packages of the programs: %w", err)
+	}
+	for _, dir := range strings.Fields(string(out)) {
+		if _, err := os.ReadDir(dir); err != nil {
+			return err
+		}
+	}
+	_, err = os.Stat(filepath.Join(project.root, "go.mod"))
+	return err
+})
 
 // Bin has the programs that Main has built, see local.Options.
 func Bin() string { return project.bin }
