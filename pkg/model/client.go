@@ -1,10 +1,12 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,8 +34,17 @@ const kindsMaxAge = time.Minute
 // depend on it, and the object must not be removed before the objects of that kind.
 const dependentsMaxAge = time.Second
 
+// requestTimeout bounds a request to the API, so that a step's run ends also if the API hangs.
+const requestTimeout = 10 * time.Second
+
 // ErrNoModel is wrapped by errors about a kind that no model definition has.
 var ErrNoModel = errors.New("not a model")
+
+// ErrDefinition is wrapped by errors about a model definition that cannot be read.
+var ErrDefinition = errors.New("wrong definition of a model")
+
+// ErrVersion is wrapped by errors about a version of a kind that the API does not serve.
+var ErrVersion = errors.New("version is not served")
 
 // Client is the model client of all functions. It has no cache of objects and no watch: a function runs
 // only while there are events, and decides on the live object. It is safe for concurrent use.
@@ -48,12 +59,23 @@ type Client struct {
 	// mu protects following.
 	mu     sync.Mutex
 	kinds  []*Kind
+	broken []broken
 	readAt time.Time
 }
 
+// broken is a model definition that cannot be read.
+type broken struct {
+	groupKind schema.GroupKind
+	// dependsOn is the annotation of that name.
+	dependsOn string
+	err       error
+}
+
 // NewClient makes a client. The functions addToScheme register the Go types of the models:
-// AddToScheme of each API package.
+// AddToScheme of each API package. A request takes no longer than 10 s, unless config has a Timeout.
 func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) (*Client, error) {
+	config = rest.CopyConfig(config)
+	config.Timeout = cmp.Or(config.Timeout, requestTimeout)
 	d, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("model client: %w", err)
@@ -67,7 +89,7 @@ func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) 
 	return &Client{dynamic: d, scheme: scheme}, nil
 }
 
-// Kinds lists all models of the cluster, from their definitions. A definition that is not valid is left
+// Kinds lists all models of the cluster, from their definitions. A definition that cannot be read is left
 // out; the model source reports it.
 func (c *Client) Kinds(ctx context.Context) ([]*Kind, error) {
 	return c.kindsNotOlder(ctx, kindsMaxAge)
@@ -88,7 +110,7 @@ func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing model definitions: %w", err)
 	}
-	kinds := []*Kind{}
+	kinds, unreadable := []*Kind{}, []broken(nil)
 	for i := range list.Items {
 		crd := &apiextensionsv1.CustomResourceDefinition{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, crd); err != nil {
@@ -97,15 +119,30 @@ func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 		if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
 			continue // The API does not serve it, so it has no objects.
 		}
-		if k, err := ParseKind(crd); err == nil {
-			kinds = append(kinds, k)
+		k, err := ParseKind(crd)
+		if err != nil {
+			gk := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}
+			unreadable = append(unreadable, broken{gk, crd.Annotations[AnnotationDependsOn], fmt.Errorf("%w: %w", ErrDefinition, err)})
+			continue
 		}
+		kinds = append(kinds, k)
 	}
-	c.kinds, c.readAt = kinds, time.Now()
+	c.kinds, c.broken, c.readAt = kinds, unreadable, time.Now()
 	return kinds, nil
 }
 
-// Kind looks up a model by group and kind. The error wraps [ErrNoModel] if there is none.
+// At is the kind in another version. The error wraps [ErrVersion] if the API does not serve it.
+func (k *Kind) At(version string) (*Kind, error) {
+	if !slices.Contains(k.Versions, version) {
+		return nil, fmt.Errorf("%s: %w: this program knows %s, the API serves %s", k.GVK.GroupKind(), ErrVersion, version, strings.Join(k.Versions, ", "))
+	}
+	at := *k
+	at.GVK.Version = version
+	return &at, nil
+}
+
+// Kind looks up a model by group and kind. The error wraps [ErrNoModel] if there is none, and
+// [ErrDefinition] if its definition cannot be read.
 func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,6 +156,9 @@ func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {
 	}
 	i := slices.IndexFunc(kinds, find)
 	if i < 0 {
+		if b := slices.IndexFunc(c.broken, func(b broken) bool { return b.groupKind == gk }); b >= 0 {
+			return nil, c.broken[b].err
+		}
 		return nil, fmt.Errorf("%s: %w: no CustomResourceDefinition of that group and kind has the label %s: \"true\"", gk, ErrNoModel, LabelModel)
 	}
 	return kinds[i], nil
@@ -223,10 +263,14 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 }
 
 // Dependents lists the objects that depend on obj. If the definition declares the field selectable, the
-// API server filters them.
+// API server filters them. The error wraps [ErrDefinition] if a definition cannot be read that may be one
+// of a kind that depends on obj's: what it has cannot be known then.
 func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, error) {
 	kinds, err := c.kindsNotOlder(ctx, dependentsMaxAge)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.mayHide(obj.Kind); err != nil {
 		return nil, err
 	}
 	var found []Dependent
@@ -245,7 +289,11 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 					return err
 				}
 				if s.Refs[i] == obj.Name {
-					found = append(found, Dependent{Kind: k.GVK.Kind, Name: s.Name})
+					d := Dependent{Kind: k.GVK.Kind, Name: s.Name}
+					if owners := s.OwnerReferences; len(owners) == 1 && owners[0].UID == obj.UID {
+						d.Owned = s
+					}
+					found = append(found, d)
 				}
 				return nil
 			})
@@ -255,6 +303,38 @@ func (c *Client) Dependents(ctx context.Context, obj *Snapshot) ([]Dependent, er
 		}
 	}
 	return found, nil
+}
+
+// mayHide returns the error of a definition whose annotation names the kind, but cannot be read.
+func (c *Client) mayHide(k *Kind) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.broken {
+		if strings.Contains(b.dependsOn, k.GVK.Kind) {
+			return fmt.Errorf("what depends on %s is not known: %w", k.GVK.Kind, b.err)
+		}
+	}
+	return nil
+}
+
+// DeleteOwned deletes the dependents that the object of the snapshot owns; see [Dependent].
+func (c *Client) DeleteOwned(ctx context.Context, owner *Snapshot, dependents []Dependent) error {
+	// Whoever deletes with --cascade=orphan wants to keep them. The garbage collector takes this finalizer
+	// away after it has removed the references to the owner.
+	if slices.Contains(owner.Finalizers, metav1.FinalizerOrphanDependents) {
+		return nil
+	}
+	for _, d := range dependents {
+		if d.Owned == nil || d.Owned.Deleting() {
+			continue
+		}
+		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &d.Owned.UID}}
+		err := c.resource(d.Owned.Kind, owner.Namespace).Delete(ctx, d.Name, options)
+		if err != nil && !IsGone(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("deleting %s %s, which %s %s owns: %w", d.Kind, d.Name, owner.Kind.GVK.Kind, owner.Name, err)
+		}
+	}
+	return nil
 }
 
 // IsGone reports whether an error says that an object is not there. An API that does not serve the kind

@@ -19,7 +19,9 @@ func TestSetConditions(t *testing.T) {
 		return apis.Condition{Status: status, Reason: reason, Message: message}
 	}
 	const yes, no, unknown = corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown
-	pending := is(unknown, model.ReasonPending, "the current generation is not handled yet")
+	pending := is(unknown, model.ReasonPending, "generation 3 is not handled yet")
+	permanent := is(no, "Permanent", "never (not tried again until the spec changes or somebody asks for it)")
+	held := is(no, "Paused", "annotation synchronizer.xos-knative.dev/paused holds back all steps")
 	info := func(message string) apis.Condition {
 		c := is(unknown, model.ReasonOptedOut, message)
 		c.Severity = apis.ConditionSeverityInfo
@@ -41,26 +43,26 @@ func TestSetConditions(t *testing.T) {
 		"Ready": {
 			reason:   "Both steps have handled this generation with success.",
 			obj:      object(books, "a", handled(sync, ok()), handled(policy, ok())),
-			want:     conditions{"Synced": is(yes, "", ""), "PolicyApplied": is(yes, "", ""), "Ready": is(yes, "", "")},
+			want:     conditions{"Synced": is(yes, "OK", ""), "PolicyApplied": is(yes, "OK", ""), "Ready": is(yes, "OK", "")},
 			observed: 3,
 		},
 		"OneStep": {
 			reason:   "A kind without policy is ready when it is synced, and has no condition PolicyApplied.",
 			obj:      object(shelves, "a", handled(sync, ok())),
-			want:     conditions{"Synced": is(yes, "", ""), "Ready": is(yes, "", "")},
+			want:     conditions{"Synced": is(yes, "OK", ""), "Ready": is(yes, "OK", "")},
 			observed: 3,
 		},
 		"NoSteps": {
 			reason:   "A kind without steps has nothing to wait for.",
 			obj:      object(plain, "a"),
-			want:     conditions{"Ready": is(yes, "", "")},
+			want:     conditions{"Ready": is(yes, "OK", "OK")},
 			observed: 3,
 		},
 		"OldGeneration": {
 			reason: "Success of an older generation is none, and the observed generation is that of the slowest step.",
 			obj: object(books, "a", handled(policy, ok()),
 				handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})),
-			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "", ""), "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "OK", ""), "Ready": pending},
 			observed: 2,
 		},
 		"StatusAhead": {
@@ -86,7 +88,7 @@ func TestSetConditions(t *testing.T) {
 		"Permanent": {
 			reason:   "A failure for good is told apart.",
 			obj:      object(shelves, "a", handled(sync, model.StepStatus{State: model.StateFailed, Permanent: true, Message: "never"})),
-			want:     conditions{"Synced": is(no, "Permanent", "never"), "Ready": is(no, "Permanent", "never")},
+			want:     conditions{"Synced": permanent, "Ready": permanent},
 			observed: 3,
 		},
 		"Waiting": {
@@ -98,14 +100,55 @@ func TestSetConditions(t *testing.T) {
 		"Warning": {
 			reason:   "A success with a warning is a success.",
 			obj:      object(shelves, "a", handled(sync, model.StepStatus{State: model.StateOK, Failures: 1, Message: "hm"})),
-			want:     conditions{"Synced": is(yes, "Warning", "hm"), "Ready": is(yes, "", "")},
+			want:     conditions{"Synced": is(yes, "Warning", "hm"), "Ready": is(yes, "Warning", "hm")},
 			observed: 3,
 		},
 		"NoSync": {
 			reason: "A step that the object has opted out of is told as information and does not count.",
 			obj:    object(books, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok())),
-			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync"),
-				"PolicyApplied": is(yes, "", ""), "Ready": is(yes, "", "")},
+			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync keeps the step away"),
+				"PolicyApplied": is(yes, "OK", ""), "Ready": is(yes, "OK", "")},
+			observed: 3,
+		},
+		"AllOptedOut": {
+			reason: "With all steps kept away there is nothing to wait for, and that is said.",
+			obj:    object(shelves, "a", annotated(model.AnnotationNoSync, "true")),
+			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync keeps the step away"),
+				"Ready": is(yes, model.ReasonOptedOut, "the object has opted out of all steps")},
+			observed: 3,
+		},
+		"Paused": {
+			reason:   "Nobody looks after a paused object: it is not ready, whatever it was before.",
+			obj:      object(shelves, "a", annotated(model.AnnotationPaused, ""), handled(sync, model.StepStatus{Generation: 2, State: model.StateOK})),
+			want:     conditions{"Synced": held, "Ready": held},
+			observed: 3,
+		},
+		"PausedDeleting": {
+			reason: "A deletion that cannot go on says why, and who can change that.",
+			obj:    object(shelves, "a", annotated(model.AnnotationPaused, ""), handled(sync, ok()), carrying(sync), deleting),
+			want: conditions{"Synced": is(no, "Paused", held.Message+", also the clean-up that the deletion waits for: remove the annotation"),
+				"Ready": is(no, "Paused", held.Message+", also the clean-up that the deletion waits for: remove the annotation")},
+			observed: 3,
+		},
+		"Deleting": {
+			reason: "A deletion that is blocked says by whom.",
+			obj: object(shelves, "a", carrying(sync), deleting,
+				handled(sync, model.StepStatus{State: model.StateWaiting, Message: "waiting for Book b"})),
+			want:     conditions{"Synced": is(unknown, "Waiting", "waiting for Book b"), "Ready": is(no, "Deleting", "being deleted: waiting for Book b")},
+			observed: 3,
+		},
+		"Retried": {
+			reason: "A failure says which attempt it was, and when the next one is.",
+			obj:    object(shelves, "a", handled(sync, model.StepStatus{State: model.StateFailed, Message: "no", Failures: 4, NextAttempt: at(0)})),
+			want: conditions{"Synced": is(no, "Failed", "no (attempt 4, the next at 2024-02-29T12:00:00Z)"),
+				"Ready": is(no, "Failed", "no (attempt 4, the next at 2024-02-29T12:00:00Z)")},
+			observed: 3,
+		},
+		"Deferred": {
+			reason: "So does what is in progress.",
+			obj:    object(shelves, "a", handled(sync, model.StepStatus{State: model.StateDeferred, Message: "later", NextAttempt: at(0)})),
+			want: conditions{"Synced": is(unknown, "Deferred", "later (next attempt at 2024-02-29T12:00:00Z)"),
+				"Ready": is(unknown, "Deferred", "later (next attempt at 2024-02-29T12:00:00Z)")},
 			observed: 3,
 		},
 		"BackIn": {
@@ -116,7 +159,7 @@ func TestSetConditions(t *testing.T) {
 				delete(s.Annotations, model.AnnotationNoSync)
 				return s
 			}(),
-			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "", ""), "Ready": pending},
+			want:     conditions{"Synced": pending, "PolicyApplied": is(yes, "OK", ""), "Ready": pending},
 			observed: 0,
 		},
 	}

@@ -34,7 +34,13 @@ type Dependency struct {
 }
 
 // Dependent is an object that depends on one that is being deleted.
-type Dependent struct{ Kind, Name string }
+type Dependent struct {
+	Kind, Name string
+	// Owned is the object if it is to be deleted with the one that it depends on, which is its only
+	// owner (metadata.ownerReferences). The garbage collector of Kubernetes would do that only when the
+	// owner is gone, and the owner waits for its dependents. The model source leaves it nil.
+	Owned *Snapshot
+}
 
 // Reason says why a step is due.
 type Reason string
@@ -52,6 +58,13 @@ const (
 	DueDependency Reason = "DependencyChanged"
 	// DueUnblocked: what it waited for has come.
 	DueUnblocked Reason = "Unblocked"
+	// DueFinalizer: somebody has removed the step's finalizer. It is put back; the step is not called.
+	DueFinalizer Reason = "FinalizerRemoved"
+	// DueOvertaken: another run of the step has stored its outcome while this one called the step. Only
+	// an engine knows that; [Due] never says it.
+	DueOvertaken Reason = "Overtaken"
+	// DueReport: the conditions do not say what is the case. They are written; the step is not called.
+	DueReport Reason = "NotReported"
 )
 
 // Verdict is what [Due] says.
@@ -69,6 +82,11 @@ type Verdict struct {
 // Due reports whether there is work for the engine.
 func (v Verdict) Due() bool { return v.Reason != "" }
 
+// Calls reports whether the step is to be called, and not only the object to be put right.
+func (v Verdict) Calls() bool {
+	return v.Due() && v.Reason != DueFinalizer && v.Reason != DueReport && len(v.Blockers) == 0
+}
+
 // Due decides whether the step has work on the object, and if not now, when.
 // It is pure: the same arguments give the same answer, in the model source
 // (which events to send) and in the engines (whether to act on one).
@@ -85,12 +103,49 @@ func (v Verdict) Due() bool { return v.Reason != "" }
 //	waiting, and what it waited for has come                due
 //	the time of the next attempt has come                   due
 //
+// and for an object on which the step has no work by these rules:
+//
+//	not paused or being deleted, and its finalizer is gone  due: it is put back
+//	the conditions do not say what is the case              due, for one step of the object: they are written
+//
+// The last one holds for every object, also if it is paused or has opted out.
+//
 // A step that is due and has something in its way is due once, so that the
 // engine can record Waiting and for whom, and then again only when that has
 // come or has changed. Only sync looks at dependencies: a policy must be able
 // to run while they are missing, for that is what it may have to fix (give an
 // instance its owner, delete what depends on a deleted object).
 func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
+	v := work(step, obj, n, now)
+	switch {
+	case v.Due():
+	case !obj.Paused() && !obj.Deleting() && obj.lostFinalizer(step):
+		return Verdict{Reason: DueFinalizer}
+	case obj.Unreported && step == obj.reporter():
+		return Verdict{Reason: DueReport}
+	}
+	return v
+}
+
+// reporter is the step that writes the conditions if no step has work on the object.
+func (s *Snapshot) reporter() Step {
+	if s.Deleting() && !s.Paused() && slices.ContainsFunc(s.Kind.Steps, s.Carries) {
+		return "" // That step writes them if it cannot clean up.
+	}
+	if i := slices.IndexFunc(s.Kind.Steps, func(step Step) bool { return !s.OptedOut(step) }); i >= 0 {
+		return s.Kind.Steps[i]
+	}
+	// Of a kind that has lost its last step, one that it had. Its function may still be there.
+	for _, step := range append(slices.Clone(s.Kind.Steps), Steps()...) {
+		if s.Kind.Has(step) || s.Carries(step) || s.Status.Step(step) != nil {
+			return step
+		}
+	}
+	return ""
+}
+
+// work applies the rules by which a step is called, or has to wait.
+func work(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	switch {
 	case obj.Paused() || !obj.Kind.Has(step):
 		return Verdict{}
@@ -121,6 +176,18 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 		reason = DueUnblocked
 	}
 	return verdict(reason, blockers, time.Time{})
+}
+
+// lostFinalizer reports whether the step has put its finalizer on the object and somebody has removed
+// it, as kubectl replace and restores from a backup do. That changes no generation. Statuses of earlier
+// versions do not say whether there was one; a sync that has run had one.
+func (s *Snapshot) lostFinalizer(step Step) bool {
+	status := s.Status.Step(step)
+	if !s.Kind.Has(step) || status == nil || s.Carries(step) {
+		return false
+	}
+	ran := status.LastSuccess != nil || status.LastFailure != nil
+	return status.Finalizer || step == StepSync && ran
 }
 
 // sameBlocker reports whether it is news to a waiting step that b is in the way
@@ -207,6 +274,9 @@ func dependencyChanged(status *StepStatus, n Neighbours) bool {
 // ready, or, when the object is being deleted, the kinds that still depend on it.
 func blocking(obj *Snapshot, n Neighbours) []Blocker {
 	var blockers []Blocker
+	if obj.Problem != "" && !obj.Deleting() {
+		return nil // The sync fails with that: no wait ends it.
+	}
 	if obj.Deleting() {
 		// One name for each kind: the list must stay short however many there are.
 		dependents := slices.SortedFunc(slices.Values(n.Dependents), func(a, b Dependent) int {

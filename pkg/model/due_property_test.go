@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,6 +96,17 @@ func (d dice) neighbours(obj *model.Snapshot) model.Neighbours {
 	return n
 }
 
+// reported is the object with the conditions that an engine writes, and without the finalizers of
+// steps that its kind has lost.
+func reported(obj *model.Snapshot) *model.Snapshot {
+	r := *obj
+	model.SetConditions(&r)
+	r.Finalizers = slices.DeleteFunc(slices.Clone(obj.Finalizers), func(f string) bool {
+		return slices.ContainsFunc(model.Steps(), func(s model.Step) bool { return f == s.Finalizer() && !obj.Kind.Has(s) })
+	})
+	return &r
+}
+
 func TestDueProperties(t *testing.T) {
 	for seed := range uint64(4000) {
 		d := dice{rand.New(rand.NewPCG(seed, 1))}
@@ -117,7 +129,7 @@ func TestDueProperties(t *testing.T) {
 		if len(got.Blockers) > 0 && (!got.Due() || step != model.StepSync) {
 			t.Fatalf("seed %d: only a sync that is due has something in its way, got %+v\n%s", seed, got, explain())
 		}
-		if got.Due() && (obj.Paused() || !obj.Kind.Has(step) || obj.OptedOut(step) && !obj.Deleting() || obj.Deleting() && !obj.Carries(step)) {
+		if (got.Calls() || len(got.Blockers) > 0) && (obj.Paused() || !obj.Kind.Has(step) || obj.OptedOut(step) && !obj.Deleting() || obj.Deleting() && !obj.Carries(step)) {
 			t.Fatalf("seed %d: what is held back must not be due, got %+v\n%s", seed, got, explain())
 		}
 
@@ -130,11 +142,17 @@ func TestDueProperties(t *testing.T) {
 				t.Fatalf("seed %d: must be due at its time\n%s", seed, explain())
 			}
 		}
+		if got.Reason == model.DueReport {
+			// What the engine does then must be the end of it.
+			if v := model.Due(step, reported(obj), n, now); v.Due() {
+				t.Fatalf("seed %d: what was reported must not be due again, got %+v\n%s", seed, v, explain())
+			}
+		}
 		if len(got.Blockers) > 0 {
 			// What the engine records of a wait must be the end of it until something changes.
 			obj.Status.SetStep(step, &model.StepStatus{Generation: obj.Generation, State: model.StateWaiting,
 				RequestedAt: obj.Annotations[model.AnnotationRequestedAt], WaitingFor: got.Blockers})
-			if v := model.Due(step, obj, n, now.Add(24*time.Hour)); v.Due() || !v.At.IsZero() {
+			if v := model.Due(step, reported(obj), n, now.Add(24*time.Hour)); v.Due() || !v.At.IsZero() {
 				t.Fatalf("seed %d: a recorded wait must not be due again, got %+v\n%s", seed, v, explain())
 			}
 		}

@@ -73,6 +73,12 @@ func ok(used ...model.DependencyStatus) model.StepStatus {
 	return model.StepStatus{State: model.StateOK, Code: model.CodeOK, Dependencies: used}
 }
 
+// marked is the part of a step that has put its finalizer on.
+func marked(part model.StepStatus) model.StepStatus {
+	part.Finalizer = true
+	return part
+}
+
 func failed(next *metav1.Time) model.StepStatus {
 	return model.StepStatus{State: model.StateFailed, Code: model.CodeError, Failures: 1, NextAttempt: next}
 }
@@ -599,6 +605,47 @@ func TestDue(t *testing.T) {
 			args:   args{step: policy, obj: object(shelves, "a")},
 			want:   never,
 		},
+		// Finalizers are put back.
+		"FinalizerRemoved": {
+			reason: "A finalizer that somebody has removed is put back.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, marked(ok())))},
+			want:   due(model.DueFinalizer),
+		},
+		"FinalizerRemovedWaiting": {
+			reason: "Also of an object that waits.",
+			args:   args{step: sync, obj: object(books, "a", handled(sync, marked(waiting(blocker("fiction", model.BlockerMissing)))), handled(policy, ok())), n: placed("fiction", nil)},
+			want:   due(model.DueFinalizer),
+		},
+		"FinalizerRemovedOptedOut": {
+			reason: "And of one that has opted out since: what was synced before is still to be cleaned up.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, marked(ok())), annotated(model.AnnotationNoSync, ""))},
+			want:   due(model.DueFinalizer),
+		},
+		"FinalizerRemovedLongAgo": {
+			reason: "A status of an earlier version does not say that there was one, but a sync that ran had one.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, model.StepStatus{State: model.StateOK, LastSuccess: at(0)}))},
+			want:   due(model.DueFinalizer),
+		},
+		"NeverMarked": {
+			reason: "A policy without Delete puts none on.",
+			args:   args{step: policy, obj: object(books, "a", handled(sync, ok()), handled(policy, model.StepStatus{State: model.StateOK, LastSuccess: at(0)})), n: placed("fiction", synced)},
+			want:   never,
+		},
+		"FinalizerRemovedPaused": {
+			reason: "A paused object is left alone.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, marked(ok())), annotated(model.AnnotationPaused, ""))},
+			want:   never,
+		},
+		"FinalizerRemovedDeleting": {
+			reason: "The API takes no new finalizer of an object that is being deleted.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, marked(ok())), deleting)},
+			want:   never,
+		},
+		"FinalizerRemovedChanged": {
+			reason: "With other work the finalizer comes by itself.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, marked(model.StepStatus{Generation: 2, State: model.StateOK})))},
+			want:   due(model.DueChanged),
+		},
 		"KindWithoutStepDeleting": {
 			reason: "Not even when a finalizer of that name stands there.",
 			args:   args{step: policy, obj: object(shelves, "a", deleting, carrying(policy))},
@@ -607,6 +654,7 @@ func TestDue(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			model.SetConditions(tt.args.obj) // As every writer of a status does.
 			got := model.Due(tt.args.step, tt.args.obj, tt.args.n, now)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("\n%s\nDue(...): -want, +got:\n%s", tt.reason, diff)
@@ -618,9 +666,42 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// TestDueReport: whatever keeps a step from an object, its conditions say what is the case.
+func TestDueReport(t *testing.T) {
+	const sync, policy = model.StepSync, model.StepPolicy
+	tests := map[string]struct {
+		reason string
+		obj    *model.Snapshot
+		// then is what happens to the object after its conditions were written.
+		then edit
+		step model.Step
+		want bool
+	}{
+		"Nothing":      {"Conditions that are right are not written again.", object(shelves, "a", handled(sync, ok())), func(*model.Snapshot) {}, sync, false},
+		"Paused":       {"A pause is a change that no generation tells of.", object(shelves, "a", handled(sync, ok())), annotated(model.AnnotationPaused, ""), sync, true},
+		"OptedOut":     {"So is an opt-out.", object(shelves, "a", handled(sync, ok())), annotated(model.AnnotationNoSync, ""), sync, true},
+		"PausedChange": {"A paused object whose spec changes is observed.", object(shelves, "a", handled(sync, ok()), annotated(model.AnnotationPaused, "")), func(s *model.Snapshot) { s.Generation++ }, sync, true},
+		"OptedChange":  {"So is one that has opted out.", object(shelves, "a", annotated(model.AnnotationNoSync, "")), func(s *model.Snapshot) { s.Generation++ }, sync, true},
+		"PausedDelete": {"A paused object that is deleted says what it waits for.", object(shelves, "a", handled(sync, ok()), carrying(sync), annotated(model.AnnotationPaused, "")), deleting, sync, true},
+		"NotTheFirst":  {"The first step of a kind writes for all.", object(books, "a", handled(sync, ok()), handled(policy, ok())), annotated(model.AnnotationPaused, ""), policy, false},
+		"LostStep":     {"A finalizer of a step that the kind has lost goes.", object(shelves, "a", handled(sync, ok())), carrying(policy), sync, true},
+		"NoStep":       {"A kind without steps has nobody who writes.", object(plain, "a"), annotated(model.AnnotationPaused, ""), sync, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			model.SetConditions(tt.obj)
+			tt.then(tt.obj)
+			if got := model.Due(tt.step, tt.obj, model.Neighbours{}, now); (got.Reason == model.DueReport) != tt.want || got.Calls() {
+				t.Errorf("\n%s\ngot %+v", tt.reason, got)
+			}
+		})
+	}
+}
+
 func TestDueClock(t *testing.T) {
 	// The API stores whole seconds; a clock does not.
 	s := object(shelves, "a", handled(model.StepSync, failed(at(0))))
+	model.SetConditions(s)
 	tests := map[string]struct {
 		reason string
 		now    time.Time

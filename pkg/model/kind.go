@@ -11,12 +11,17 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiversion "k8s.io/apimachinery/pkg/version"
 )
 
 // Kind is what a CustomResourceDefinition says of a model.
 type Kind struct {
-	// GVK is the group, version and kind; the version is the one that is stored.
+	// GVK is the group, version and kind. The version is the oldest one that is served: everything that
+	// reads objects in it goes on when a newer version is added, and when that becomes the stored one. The
+	// paths of DependsOn are of this version.
 	GVK schema.GroupVersionKind
+	// Versions are all versions that are served.
+	Versions []string
 	// Resource is the lower-case plural, as in the path of the API.
 	Resource string
 	// Steps are the steps that objects of the kind have.
@@ -64,10 +69,15 @@ func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 	if len(served) == 0 {
 		return fail("spec.versions", "expected at least one served version")
 	}
-	version := served[max(0, slices.IndexFunc(served, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Storage }))]
+	version := slices.MinFunc(served, func(a, b apiextensionsv1.CustomResourceDefinitionVersion) int {
+		return apiversion.CompareKubeAwareVersionStrings(a.Name, b.Name)
+	})
 	k := &Kind{
 		GVK:      schema.GroupVersionKind{Group: crd.Spec.Group, Version: version.Name, Kind: crd.Spec.Names.Kind},
 		Resource: crd.Spec.Names.Plural,
+	}
+	for _, v := range served {
+		k.Versions = append(k.Versions, v.Name)
 	}
 	for _, f := range version.SelectableFields {
 		k.Selectable = append(k.Selectable, strings.TrimPrefix(f.JSONPath, "."))
@@ -116,38 +126,45 @@ type Snapshot struct {
 	// Refs are the names of the dependencies, one for each of Kind.DependsOn; empty where the object
 	// names none.
 	Refs []string
+	// Problem says why a dependency cannot be read from the object, empty if all can: the object fails to
+	// sync, and depends on nothing.
+	Problem string
+	// Unreported: the conditions, or the finalizers of steps that the kind no longer has, are not as they
+	// must be.
+	Unreported bool
 }
 
-// SnapshotOf takes what a snapshot needs from a live object.
+// SnapshotOf takes what a snapshot needs from a live object. Whatever the spec and the status look like,
+// there is one: no object may be hidden from the source. A status that cannot be read counts as none.
 func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 	s := &Snapshot{Kind: k}
-	fail := func(field string, err error) (*Snapshot, error) {
-		return nil, fmt.Errorf("%s %s/%s: %s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), field, err)
-	}
+	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
 	var part struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
-		Status   Status            `json:"status"`
 	}
-	// Only these two parts are converted: no spec, whatever it looks like, may hide an object from the
-	// source.
-	view := map[string]any{"metadata": u.Object["metadata"]}
-	if status, ok := u.Object["status"]; ok {
-		view["status"] = status
+	if err := convert(map[string]any{"metadata": u.Object["metadata"]}, &part); err != nil {
+		return nil, fmt.Errorf("%s %s/%s: metadata: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(view, &part); err != nil {
-		return fail("metadata or status", err)
+	s.ObjectMeta = part.Metadata
+	if status, ok := u.Object["status"].(map[string]any); ok {
+		if err := convert(status, &s.Status); err != nil {
+			s.Status = Status{}
+		}
 	}
-	s.ObjectMeta, s.Status = part.Metadata, part.Status
 	// What kubectl and field managers store here is as large as the spec.
 	s.ManagedFields = nil
 	maps.DeleteFunc(s.Annotations, func(key, _ string) bool { return !strings.HasPrefix(key, FinalizerPrefix) })
 	for _, d := range k.DependsOn {
 		name, _, err := unstructured.NestedString(u.Object, strings.Split(d.Path, ".")...)
-		if err != nil {
-			return fail(d.Path, fmt.Errorf("expected a string: %w", err))
+		switch {
+		case err != nil:
+			name, s.Problem = "", fmt.Sprintf("%s: expected the name of a %s: %s", d.Path, d.GroupKind.Kind, err)
+		case name == s.Name && d.GroupKind == k.GVK.GroupKind():
+			name, s.Problem = "", fmt.Sprintf("%s: expected the name of another %s, got the object itself", d.Path, d.GroupKind.Kind)
 		}
 		s.Refs = append(s.Refs, name)
 	}
+	s.Unreported = s.unreported()
 	return s, nil
 }
 

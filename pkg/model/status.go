@@ -105,6 +105,9 @@ type StepStatus struct {
 	// The value of annotation synchronizer.xos-knative.dev/requested-at that the step has handled.
 	// +optional
 	RequestedAt string `json:"requestedAt,omitempty"`
+	// The step has put its finalizer on the object. If it is missing, it is put back.
+	// +optional
+	Finalizer bool `json:"finalizer,omitempty"`
 	// What a waiting step waits for.
 	// +optional
 	// +listType=atomic

@@ -161,13 +161,28 @@ func (c *Client) updateConditions(ctx context.Context, k *Kind, u *unstructured.
 			return nil, nil
 		}
 		status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&now.Status)
-		return []operation{
-			test("/metadata/resourceVersion", u.GetResourceVersion()),
+		operations := []operation{test("/metadata/resourceVersion", u.GetResourceVersion())}
+		if _, ok := u.Object["status"]; !ok {
+			operations = append(operations, add("/status", map[string]any{}))
+		}
+		return append(operations,
 			add("/status/conditions", status["conditions"]),
-			add("/status/observedGeneration", status["observedGeneration"]),
-		}, err
+			add("/status/observedGeneration", status["observedGeneration"])), err
 	}, "status")
 	return err
+}
+
+// Report writes the conditions and the observed generation of the object that was read, and removes the
+// finalizers of steps that its kind no longer has. If the object is gone that is not an error.
+func (c *Client) Report(ctx context.Context, k *Kind, u *unstructured.Unstructured) error {
+	err := c.updateConditions(ctx, k, u)
+	if err == nil {
+		_, err = c.removeFinalizer(ctx, k, u, "")
+	}
+	if err == nil || IsGone(err) {
+		return nil
+	}
+	return fmt.Errorf("storing the conditions of %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 }
 
 // AddFinalizer adds the step's finalizer to the object that was read, and returns the object as it is

@@ -35,13 +35,18 @@ func New[T Object]() T {
 	return reflect.New(reflect.TypeOf(t).Elem()).Interface().(T)
 }
 
-// Kind of T, from its definition.
+// Kind of T, from its definition, in the version of T. The error wraps [ErrVersion] if the API no longer
+// serves that.
 func (m Models[T]) Kind(ctx context.Context) (*Kind, error) {
 	gvks, _, err := m.client.scheme.ObjectKinds(New[T]())
 	if err != nil {
 		return nil, fmt.Errorf("model client: %T is not in the scheme: %w", New[T](), err)
 	}
-	return m.client.Kind(ctx, gvks[0].GroupKind())
+	k, err := m.client.Kind(ctx, gvks[0].GroupKind())
+	if err != nil {
+		return nil, err
+	}
+	return k.At(gvks[0].Version)
 }
 
 // Typed converts a live object. The error names the field that does not fit.

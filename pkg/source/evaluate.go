@@ -26,6 +26,8 @@ type task struct {
 
 // delivery is an event that was sent, or is being sent, and is not acknowledged.
 type delivery struct {
+	// due is why the event was sent.
+	due model.Reason
 	// status of the step when the event was sent. Any other one acknowledges it.
 	status *model.StepStatus
 	// round is the lane's count of rejected rounds when the event was sent.
@@ -38,10 +40,15 @@ type delivery struct {
 	freed bool
 }
 
-// acknowledged reports whether the object shows that the step has handled the event.
-func (d *delivery) acknowledged(step model.Step, o *model.Snapshot) bool {
-	if o.Deleting() && !o.Carries(step) {
+// acknowledged reports whether the object shows that the step has handled the event. verdict is what
+// is due now.
+func (d *delivery) acknowledged(step model.Step, o *model.Snapshot, verdict model.Verdict) bool {
+	if o.Deleting() && !o.Carries(step) && verdict.Reason != d.due {
 		return true // Cleaned up: the step has no more to do with the object.
+	}
+	if d.due == model.DueFinalizer || d.due == model.DueReport {
+		// Such a run does not call the step, and leaves its part of the status as it is.
+		return verdict.Reason != d.due
 	}
 	return !equality.Semantic.DeepEqual(d.status, o.Status.Step(step))
 }
@@ -117,7 +124,7 @@ func (s *Source) mustWait(ctx context.Context, k key, t *task, o *model.Snapshot
 	switch {
 	case d == nil:
 		return false
-	case d.acknowledged(k.step, o):
+	case d.acknowledged(k.step, o, verdict):
 		t.lost = 0
 	case d.accepted.IsZero():
 		return true // Evaluated again when the sink has answered.

@@ -90,7 +90,7 @@ func (s *Source) launch(ctx context.Context, l *lane, k key) {
 	if !known || !verdict.Due() {
 		return // Evaluated again when its neighbours are known, or when it is due.
 	}
-	d := &delivery{status: o.Status.Step(k.step), round: l.rejected}
+	d := &delivery{due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected}
 	t.attempts++
 	t.inFlight = d
 	l.inFlight++

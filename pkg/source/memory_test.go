@@ -127,9 +127,10 @@ func (w *world) send(ctx context.Context, e cloudevents.Event) error {
 // run is a step: it takes its time, and acknowledges what it has seen at its start.
 func (w *world) run(name string, takes time.Duration) {
 	w.mu.Lock()
-	if w.objects[name].Paused() {
+	if v := model.Due(model.StepSync, w.objects[name], model.Neighbours{}, time.Now()); v.Reason == model.DueReport || w.objects[name].Paused() {
+		w.change(name, model.SetConditions) // The step is not called.
 		w.mu.Unlock()
-		return // Not due: no status is written.
+		return
 	}
 	if w.running[name]++; w.running[name] > 1 {
 		w.t.Errorf("%s: the step runs twice at once", name)
@@ -149,6 +150,8 @@ func (w *world) run(name string, takes time.Duration) {
 			o.Status.Sync.State = model.StateFailed
 			o.Status.Sync.NextAttempt = metaTime(time.Now().Add(time.Duration(w.random.IntN(20)) * time.Second))
 		}
+		o.Finalizers = []string{model.StepSync.Finalizer()}
+		model.SetConditions(o)
 	})
 }
 

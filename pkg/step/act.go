@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -27,18 +28,48 @@ func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verd
 	switch {
 	case o.dependentsErr != nil:
 		return result{err: o.dependentsErr}, nil
-	case len(v.Blockers) > 0:
-		return result{}, nil
-	case o.obj.Deleting():
-		_, err := e.call(ctx, o, cleanUp(r, o.live))
+	case v.Reason == model.DueFinalizer:
+		_, err := e.addFinalizer(ctx, r, o)
+		return result{}, err
+	case !v.Calls():
+		if o.obj.Deleting() {
+			o.dependentsErr = e.models.DeleteOwned(ctx, o.obj, o.neighbours.Dependents)
+		}
+		return result{err: o.dependentsErr}, nil
+	case o.obj.Problem != "" && e.step == model.StepSync && !o.obj.Deleting():
+		return result{err: Permanent(errors.New(o.obj.Problem))}, nil
+	}
+	u, err := o.live, error(nil)
+	if !o.obj.Deleting() {
+		if u, err = e.addFinalizer(ctx, r, o); err != nil {
+			return result{}, err
+		}
+	}
+	if o.typed, err = e.inVersionOf(ctx, r, u); errors.Is(err, errAgain) {
+		return result{}, err
+	} else if err != nil {
+		return result{err: err}, nil
+	}
+	if o.obj.Deleting() {
+		_, err = e.call(ctx, o, cleanUp(r, o.typed))
 		return result{called: true, err: err}, nil
 	}
-	u, err := e.addFinalizer(ctx, r, o)
-	if err != nil {
-		return result{}, err
-	}
-	handle, err := e.call(ctx, o, func(ctx context.Context) (string, error) { return r.run(ctx, u, o.obj) })
+	handle, err := e.call(ctx, o, func(ctx context.Context) (string, error) { return r.run(ctx, o.typed, o.obj) })
 	return result{called: true, handle: handle, err: err}, nil
+}
+
+// inVersionOf returns the object in the version that the step knows. It reads it again only if that is
+// not the one that it was read in.
+func (e *engine) inVersionOf(ctx context.Context, r runner, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	k, err := r.kind(ctx, e.models)
+	if err != nil || k.GVK == u.GroupVersionKind() {
+		return u, err
+	}
+	now, err := e.models.Live(ctx, k, u.GetNamespace(), u.GetName())
+	if model.IsGone(err) || err == nil && (now.GetUID() != u.GetUID() || now.GetGeneration() != u.GetGeneration()) {
+		return nil, fmt.Errorf("%w before it was read in version %s", errAgain, k.GVK.Version)
+	}
+	return now, err
 }
 
 // addFinalizer adds the step's finalizer before the first call to the backend, so that whatever the

@@ -11,6 +11,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"knative.dev/pkg/logging"
@@ -26,6 +27,15 @@ const maxRuns = 5
 // errAgain says that the object is no longer as it was observed: the run starts again.
 var errAgain = errors.New("the object was changed by others")
 
+// errOvertaken says that another run of the step has stored its outcome while this one called the step.
+// Whichever of them reached the backend last may have brought something older there. So the step is
+// called again with the newest object, also if it is not due.
+var errOvertaken = fmt.Errorf("%w: another run has stored its outcome", errAgain)
+
+// maxParallel is how many runs a process has at the same time. A run goes on when its request has ended,
+// so the limit of requests in the function's Service does not bound it.
+const maxParallel = 128
+
 // engine runs one step, sync or policy, for the kinds that a function knows. A run has four parts:
 // observe, decide, act and store, each in a file of its own.
 type engine struct {
@@ -34,6 +44,7 @@ type engine struct {
 	models  *model.Client
 	runners map[schema.GroupKind]runner
 	flights singleflight.Group
+	slots   *semaphore.Weighted
 }
 
 // handle runs the step for one model event, which is only a hint at the object.
@@ -42,6 +53,10 @@ func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.
 	if !ok {
 		return nil, function.Unprocessable("data.kind: this function knows no %s step for %s, only for %s", e.step, ref.GroupKind(), e.kinds())
 	}
+	if !e.slots.TryAcquire(1) {
+		return nil, function.Unavailable("%d runs of the %s step are under way in this process, which is the limit", maxParallel, e.step)
+	}
+	defer e.slots.Release(1)
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("kind", ref.Kind),
 		zap.String("namespace", ref.Namespace), zap.String("name", ref.Name))
 	// The run outlives the request: its outcome must be stored even if the broker hangs up.
@@ -86,22 +101,27 @@ func (e *engine) kinds() string {
 // reconcile runs the step until its outcome is stored or nothing is due. After an error the event has
 // to come again.
 func (e *engine) reconcile(ctx context.Context, r runner, ref model.Reference) (*cloudevents.Event, error) {
+	overtaken := false
 	for range maxRuns {
-		reply, err := e.once(ctx, r, ref)
+		reply, err := e.once(ctx, r, ref, overtaken)
 		if !errors.Is(err, errAgain) {
 			return reply, err
 		}
+		overtaken = overtaken || errors.Is(err, errOvertaken)
 		logging.FromContext(ctx).Infow("Starting again with the newest object", zap.Error(err))
 	}
 	return nil, fmt.Errorf("%s %s/%s was changed by others %d times in a row", ref.Kind, ref.Namespace, ref.Name, maxRuns)
 }
 
-func (e *engine) once(ctx context.Context, r runner, ref model.Reference) (*cloudevents.Event, error) {
+func (e *engine) once(ctx context.Context, r runner, ref model.Reference, overtaken bool) (*cloudevents.Event, error) {
 	o, err := e.observe(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	v, err := e.decide(ctx, o)
+	if err == nil && overtaken && e.mayCall(o, v) {
+		v = model.Verdict{Reason: model.DueOvertaken}
+	}
 	if err != nil || !v.Due() {
 		return nil, err
 	}

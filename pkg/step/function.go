@@ -12,6 +12,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
@@ -142,7 +143,7 @@ func (f *Function) register(ctx context.Context, models *model.Client, r Registr
 
 func (f *Function) engine(step model.Step, models *model.Client, options []Option) *engine {
 	if f.engines[step] == nil {
-		f.engines[step] = &engine{settings: newSettings(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}}
+		f.engines[step] = &engine{settings: newSettings(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}, slots: semaphore.NewWeighted(maxParallel)}
 	}
 	return f.engines[step]
 }

@@ -43,7 +43,7 @@ func DependencyAt[T model.Object](ctx context.Context, path string) (T, error) {
 			continue
 		}
 		found = true
-		if i < len(g.dependencies) && g.dependencies[i].Live != nil {
+		if i < len(g.dependencies) && g.dependencies[i].Live != nil && g.dependencies[i].Live.GroupVersionKind() == k.GVK {
 			return model.Typed[T](g.dependencies[i].Live)
 		}
 		if name := g.obj.Refs[i]; name != "" {

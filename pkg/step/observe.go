@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,9 +24,11 @@ type observation struct {
 	// obj is the snapshot of live that Due looks at.
 	obj        *model.Snapshot
 	neighbours model.Neighbours
-	// dependentsErr says that what depends on a deleted object is not known: the function may not list
-	// a kind that can depend on it.
+	// dependentsErr says what keeps a deleted object: the function may not list or delete objects of a
+	// kind that can depend on it, or the definition of such a kind cannot be read.
 	dependentsErr error
+	// typed is live in the version that the step knows, once the step is called.
+	typed *unstructured.Unstructured
 }
 
 // observe reads the object and its neighbours.
@@ -46,7 +49,7 @@ func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation
 		return nil, err
 	}
 	o.neighbours, err = e.models.Neighbours(ctx, e.step, o.obj)
-	if o.obj.Deleting() && apierrors.IsForbidden(err) {
+	if o.obj.Deleting() && (apierrors.IsForbidden(err) || errors.Is(err, model.ErrDefinition)) {
 		// Only an operator can fix that, so the status has to show it.
 		o.dependentsErr, err = err, nil
 	}
@@ -74,4 +77,13 @@ func (e *engine) decide(ctx context.Context, o *observation) (model.Verdict, err
 		log.Debug("Not due")
 	}
 	return v, nil
+}
+
+// mayCall reports whether the step can be called on an object on which it has no work.
+func (e *engine) mayCall(o *observation, v model.Verdict) bool {
+	if v.Due() || o.live == nil || o.obj.Deleting() || o.obj.Paused() || o.obj.OptedOut(e.step) || !o.obj.Kind.Has(e.step) {
+		return false
+	}
+	status := o.obj.Status.Step(e.step)
+	return status == nil || status.State != model.StateWaiting // It is called when the wait ends.
 }

@@ -34,8 +34,13 @@ const MaxMessage = 1024
 const messageOK = "OK"
 
 // outcome makes the step's part of the status.
-func (e *engine) outcome(ctx context.Context, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
-	r := run{step: e.step, obj: o.obj, n: o.neighbours, handle: res.handle, err: res.err, now: e.clock.Now()}
+func (e *engine) outcome(ctx context.Context, steps runner, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
+	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.clock.Now()}
+	if v.Reason == model.DueFinalizer {
+		kept := o.obj.Status.Step(e.step).DeepCopy()
+		kept.Finalizer = false // The step no longer needs one.
+		return kept, nil
+	}
 	if len(v.Blockers) > 0 && o.dependentsErr == nil {
 		return r.waiting(v.Blockers), nil
 	}
@@ -51,17 +56,20 @@ func (e *engine) outcome(ctx context.Context, o *observation, v model.Verdict, r
 
 // run is one call of a step: what it began with, and what it returned.
 type run struct {
-	step   model.Step
-	obj    *model.Snapshot
-	n      model.Neighbours
-	handle string
-	err    error
-	now    time.Time
+	step model.Step
+	obj  *model.Snapshot
+	n    model.Neighbours
+	// finalizer: the step needs one on the object.
+	finalizer bool
+	handle    string
+	err       error
+	now       time.Time
 }
 
 // outcome turns what a step returned into its part of the status.
 func (r run) outcome() *model.StepStatus {
 	s := r.acknowledged()
+	s.Finalizer = r.finalizer
 	if r.handle != "" {
 		s.Handle = r.handle
 	}
@@ -158,6 +166,7 @@ func (r run) acknowledged() *model.StepStatus {
 		LastFailure:  before.LastFailure,
 		Handle:       before.Handle,
 		Dependencies: before.Dependencies,
+		Finalizer:    before.Finalizer,
 	}
 }
 

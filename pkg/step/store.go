@@ -28,16 +28,24 @@ var undoRetry = wait.Backoff{Steps: 5, Duration: 200 * time.Millisecond, Factor:
 // store writes the outcome into the step's part of the status, if nobody else has changed that part
 // since the object was observed. After a clean-up it removes the finalizer and writes no status.
 func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Verdict, res result) (*cloudevents.Event, error) {
+	switch {
+	case v.Reason == model.DueReport:
+		return nil, e.models.Report(ctx, o.obj.Kind, o.live)
+	case v.Reason == model.DueFinalizer && r.needsFinalizer():
+		return nil, nil // To put it on was all.
+	}
 	c := classOf(res.err)
 	if o.obj.Deleting() && res.called && (res.err == nil || c.class == warning) {
 		return e.release(ctx, o, v, res)
 	}
-	outcome, err := e.outcome(ctx, o, v, res)
+	outcome, err := e.outcome(ctx, r, o, v, res)
 	if err != nil {
 		return nil, err
 	}
 	err = e.models.SetStep(ctx, o.obj.Kind, o.live, e.step, outcome)
 	switch {
+	case errors.Is(err, model.ErrStepChanged) && res.called:
+		return nil, errOvertaken
 	case errors.Is(err, model.ErrStepChanged):
 		return nil, fmt.Errorf("%w: another run has stored its outcome", errAgain)
 	case model.IsGone(err):
@@ -74,7 +82,7 @@ func (e *engine) undo(ctx context.Context, r runner, o *observation, res result)
 	}
 	var last error
 	err := wait.ExponentialBackoffWithContext(ctx, undoRetry, func(ctx context.Context) (bool, error) {
-		_, last = e.call(ctx, o, cleanUp(r, o.live))
+		_, last = e.call(ctx, o, cleanUp(r, o.typed))
 		return last == nil, nil
 	})
 	if err != nil {
