@@ -33,6 +33,8 @@ const (
 	ReasonPaused = "Paused"
 	// ReasonDeleting: the object is being deleted.
 	ReasonDeleting = "Deleting"
+	// ReasonCleanedUp: the object is being deleted, and the step has nothing to clean up any more.
+	ReasonCleanedUp = "CleanedUp"
 	// ReasonWarning: the step succeeded with a warning.
 	ReasonWarning = "Warning"
 	// ReasonPermanent: the step failed and is not tried again by itself.
@@ -56,7 +58,12 @@ func conditionOf(step Step) apis.ConditionType {
 // steps, and does not believe the old condition. Of a paused object it is the current generation: that
 // is what the conditions are about.
 func SetConditions(obj *Snapshot) {
-	counted := slices.DeleteFunc(slices.Clone(obj.Kind.Steps), obj.OptedOut)
+	counted := slices.DeleteFunc(slices.Clone(obj.Kind.Steps), func(step Step) bool {
+		if obj.Deleting() {
+			return !obj.Carries(step) // It has cleaned up, or has nothing to clean up.
+		}
+		return obj.OptedOut(step)
+	})
 	obj.Status.ObservedGeneration = observed(obj, counted)
 	obj.Status.Conditions = slices.DeleteFunc(obj.Status.Conditions, func(c apis.Condition) bool {
 		lost := slices.ContainsFunc(Steps(), func(s Step) bool { return c.Type == conditionOf(s) && !obj.Kind.Has(s) })
@@ -96,7 +103,7 @@ func ready(obj *Snapshot, counted []Step) apis.Condition {
 	switch {
 	case obj.Paused():
 		return apis.Condition{Type: ConditionReady, Status: corev1.ConditionFalse, Reason: ReasonPaused, Message: paused(obj)}
-	case len(counted) == 0 && len(obj.Kind.Steps) > 0:
+	case len(counted) == 0 && len(obj.Kind.Steps) > 0 && !obj.Deleting():
 		r.Reason, r.Message = ReasonOptedOut, "the object has opted out of all steps"
 	}
 	for i, step := range counted {
@@ -107,7 +114,7 @@ func ready(obj *Snapshot, counted []Step) apis.Condition {
 	}
 	if obj.Deleting() {
 		r.Status, r.Reason, r.Message = corev1.ConditionFalse, ReasonDeleting, "being deleted: "+r.Message
-		if !slices.ContainsFunc(Steps(), obj.Carries) {
+		if len(counted) == 0 {
 			r.Message = "being deleted, waiting for whoever removes the finalizers: " + strings.Join(obj.Finalizers, ", ")
 		}
 	}
@@ -142,6 +149,8 @@ func condition(step Step, obj *Snapshot) apis.Condition {
 	switch {
 	case obj.Paused():
 		c.Status, c.Reason, c.Message = corev1.ConditionFalse, ReasonPaused, paused(obj)
+	case obj.Deleting() && !obj.Carries(step):
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, ReasonCleanedUp, "nothing is left to clean up"
 	case obj.OptedOut(step) && !obj.Deleting():
 		c.Reason, c.Severity = ReasonOptedOut, apis.ConditionSeverityInfo
 		c.Message = "annotation " + step.OptOut()

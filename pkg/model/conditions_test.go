@@ -106,14 +106,14 @@ func TestSetConditions(t *testing.T) {
 		"NoSync": {
 			reason: "A step that the object has opted out of is told as information and does not count.",
 			obj:    object(books, "a", annotated(model.AnnotationNoSync, "true"), handled(policy, ok())),
-			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync keeps the step away"),
+			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync"),
 				"PolicyApplied": is(yes, "OK", ""), "Ready": is(yes, "OK", "")},
 			observed: 3,
 		},
 		"AllOptedOut": {
 			reason: "With all steps kept away there is nothing to wait for, and that is said.",
 			obj:    object(shelves, "a", annotated(model.AnnotationNoSync, "true")),
-			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync keeps the step away"),
+			want: conditions{"Synced": info("annotation synchronizer.xos-knative.dev/no-sync"),
 				"Ready": is(yes, model.ReasonOptedOut, "the object has opted out of all steps")},
 			observed: 3,
 		},

@@ -129,8 +129,8 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 
 // reporter is the step that writes the conditions if no step has work on the object.
 func (s *Snapshot) reporter() Step {
-	if s.Deleting() && !s.Paused() && slices.ContainsFunc(s.Kind.Steps, s.Carries) {
-		return "" // That step writes them if it cannot clean up.
+	if i := slices.IndexFunc(s.Kind.Steps, s.Carries); i >= 0 && s.Deleting() {
+		return s.Kind.Steps[i]
 	}
 	if i := slices.IndexFunc(s.Kind.Steps, func(step Step) bool { return !s.OptedOut(step) }); i >= 0 {
 		return s.Kind.Steps[i]

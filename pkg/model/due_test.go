@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -19,11 +21,13 @@ var (
 	// shelves and books are the models of the library, as their definitions say.
 	shelves = &model.Kind{
 		GVK:      schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Shelf"},
+		Versions: []string{"v1alpha1"},
 		Resource: "shelves",
 		Steps:    []model.Step{model.StepSync},
 	}
 	books = &model.Kind{
 		GVK:       schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Book"},
+		Versions:  []string{"v1alpha1"},
 		Resource:  "books",
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
 		DependsOn: []model.DependsOn{{GroupKind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
@@ -677,25 +681,48 @@ func TestDueReport(t *testing.T) {
 		step model.Step
 		want bool
 	}{
-		"Nothing":      {"Conditions that are right are not written again.", object(shelves, "a", handled(sync, ok())), func(*model.Snapshot) {}, sync, false},
-		"Paused":       {"A pause is a change that no generation tells of.", object(shelves, "a", handled(sync, ok())), annotated(model.AnnotationPaused, ""), sync, true},
-		"OptedOut":     {"So is an opt-out.", object(shelves, "a", handled(sync, ok())), annotated(model.AnnotationNoSync, ""), sync, true},
-		"PausedChange": {"A paused object whose spec changes is observed.", object(shelves, "a", handled(sync, ok()), annotated(model.AnnotationPaused, "")), func(s *model.Snapshot) { s.Generation++ }, sync, true},
-		"OptedChange":  {"So is one that has opted out.", object(shelves, "a", annotated(model.AnnotationNoSync, "")), func(s *model.Snapshot) { s.Generation++ }, sync, true},
-		"PausedDelete": {"A paused object that is deleted says what it waits for.", object(shelves, "a", handled(sync, ok()), carrying(sync), annotated(model.AnnotationPaused, "")), deleting, sync, true},
-		"NotTheFirst":  {"The first step of a kind writes for all.", object(books, "a", handled(sync, ok()), handled(policy, ok())), annotated(model.AnnotationPaused, ""), policy, false},
-		"LostStep":     {"A finalizer of a step that the kind has lost goes.", object(shelves, "a", handled(sync, ok())), carrying(policy), sync, true},
-		"NoStep":       {"A kind without steps has nobody who writes.", object(plain, "a"), annotated(model.AnnotationPaused, ""), sync, false},
+		"Nothing":         {"Conditions that are right are not written again.", object(shelves, "a", handled(sync, ok())), func(*model.Snapshot) {}, sync, false},
+		"Paused":          {"A pause is a change that no generation tells of.", object(shelves, "a", handled(sync, ok())), annotated(model.AnnotationPaused, ""), sync, true},
+		"OptedOut":        {"So is an opt-out.", object(shelves, "a", handled(sync, ok())), annotated(model.AnnotationNoSync, ""), sync, true},
+		"PausedChange":    {"A paused object whose spec changes is observed.", object(shelves, "a", handled(sync, ok()), annotated(model.AnnotationPaused, "")), func(s *model.Snapshot) { s.Generation++ }, sync, true},
+		"OptedChange":     {"So is one that has opted out.", object(shelves, "a", annotated(model.AnnotationNoSync, "")), func(s *model.Snapshot) { s.Generation++ }, sync, true},
+		"PausedDelete":    {"A paused object that is deleted says what it waits for.", object(shelves, "a", handled(sync, ok()), carrying(sync), annotated(model.AnnotationPaused, "")), deleting, sync, true},
+		"NotTheFirst":     {"The first step of a kind writes for all.", object(books, "a", handled(sync, ok()), handled(policy, ok())), annotated(model.AnnotationPaused, ""), policy, false},
+		"LostStep":        {"A finalizer of a step that the kind has lost goes.", object(shelves, "a", handled(sync, ok())), carrying(policy), sync, true},
+		"NotOptedOut":     {"Of several steps the first one writes that still has something to do with the object.", object(books, "a", handled(sync, ok()), handled(policy, ok())), annotated(model.AnnotationNoSync, ""), policy, true},
+		"CleanedUp":       {"A step that has cleaned up writes nothing as long as another one has to.", object(books, "a", handled(sync, ok()), handled(policy, ok()), carrying(policy)), deleting, policy, false},
+		"CleaningUp":      {"A step that is cleaning up writes itself if it cannot.", object(books, "a", handled(sync, ok()), handled(policy, ok()), carrying(policy)), deleting, sync, false},
+		"OthersFinalizer": {"An object that only others keep says so.", object(shelves, "a", handled(sync, ok()), func(s *model.Snapshot) { s.Finalizers = []string{"example.com/theirs"} }), deleting, sync, true},
+		"LostLastStep":    {"The finalizer of a kind's last step goes, too, as long as its function is there.", object(plain, "a"), carrying(sync), sync, true},
+		"NoStep":          {"A kind without steps has nobody who writes.", object(plain, "a"), annotated(model.AnnotationPaused, ""), sync, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			model.SetConditions(tt.obj)
 			tt.then(tt.obj)
-			if got := model.Due(tt.step, tt.obj, model.Neighbours{}, now); (got.Reason == model.DueReport) != tt.want || got.Calls() {
+			if got := model.Due(tt.step, reread(t, tt.obj), model.Neighbours{}, now); (got.Reason == model.DueReport) != tt.want || got.Calls() {
 				t.Errorf("\n%s\ngot %+v", tt.reason, got)
 			}
 		})
 	}
+}
+
+// reread is the snapshot of the object as a function or the source reads it.
+func reread(t *testing.T, s *model.Snapshot) *model.Snapshot {
+	t.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	for field, part := range map[string]any{"metadata": &s.ObjectMeta, "status": &s.Status} {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Object[field] = content
+	}
+	again, err := s.Kind.SnapshotOf(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
 }
 
 func TestDueClock(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -50,9 +51,10 @@ func versions(v ...apiextensionsv1.CustomResourceDefinitionVersion) func(*apiext
 }
 
 func TestParseKind(t *testing.T) {
-	box := func(version string) *model.Kind {
+	box := func(version string, served ...string) *model.Kind {
 		return &model.Kind{
 			GVK:      schema.GroupVersionKind{Group: "example.com", Version: version, Kind: "Box"},
+			Versions: served,
 			Resource: "boxes",
 			Steps:    []model.Step{model.StepSync, model.StepPolicy},
 			DependsOn: []model.DependsOn{
@@ -61,10 +63,10 @@ func TestParseKind(t *testing.T) {
 			},
 		}
 	}
-	full := box("v1")
+	full := box("v1", "v1")
 	full.Selectable = []string{"spec.shelf.name"}
-	none := &model.Kind{GVK: full.GVK, Resource: "boxes", Selectable: full.Selectable}
-	once := &model.Kind{GVK: full.GVK, Resource: "boxes", Selectable: full.Selectable, Steps: []model.Step{model.StepSync}}
+	none := &model.Kind{GVK: full.GVK, Versions: full.Versions, Resource: "boxes", Selectable: full.Selectable}
+	once := &model.Kind{GVK: full.GVK, Versions: full.Versions, Resource: "boxes", Selectable: full.Selectable, Steps: []model.Step{model.StepSync}}
 
 	tests := map[string]struct {
 		reason  string
@@ -87,19 +89,19 @@ func TestParseKind(t *testing.T) {
 			crd:    definition(annotate(model.AnnotationSteps, " sync ,, sync"), annotate(model.AnnotationDependsOn, " , ")),
 			want:   once,
 		},
-		"StoredVersion": {
-			reason: "The version that is stored needs no conversion.",
+		"OldestVersion": {
+			reason: "A program goes on when a newer version is added and stored.",
 			crd: definition(versions(
-				apiextensionsv1.CustomResourceDefinitionVersion{Name: "v1alpha1", Served: true},
-				apiextensionsv1.CustomResourceDefinitionVersion{Name: "v2", Served: true, Storage: true})),
-			want: box("v2"),
+				apiextensionsv1.CustomResourceDefinitionVersion{Name: "v2", Served: true, Storage: true},
+				apiextensionsv1.CustomResourceDefinitionVersion{Name: "v1beta1", Served: true})),
+			want: box("v1beta1", "v2", "v1beta1"),
 		},
-		"StoredVersionNotServed": {
-			reason: "If it is not served, one that is has to do.",
+		"OldestVersionNotServed": {
+			reason: "What is not served cannot be read.",
 			crd: definition(versions(
 				apiextensionsv1.CustomResourceDefinitionVersion{Name: "v1", Storage: true},
 				apiextensionsv1.CustomResourceDefinitionVersion{Name: "v2", Served: true})),
-			want: box("v2"),
+			want: box("v2", "v2"),
 		},
 		"NotLabelled": {
 			reason:  "Only what is labelled is a model.",
@@ -230,21 +232,32 @@ func TestSnapshotOf(t *testing.T) {
 			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
 		},
 		"ShelfIsNoObject": {
-			reason:  "The field that names a dependency must be what the definition says.",
-			object:  map[string]any{"metadata": map[string]any{"name": "a", "namespace": "default"}, "spec": map[string]any{"shelf": "fiction"}},
-			wantErr: []string{"Book default/a", "spec.shelf.name", "expected a string"},
+			reason: "What cannot be read is no dependency, and the object says so.",
+			object: map[string]any{"metadata": map[string]any{"name": "a"}, "spec": map[string]any{"shelf": "fiction"}},
+			want: &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""},
+				Problem: "spec.shelf.name: expected the name of a Shelf: .spec.shelf.name accessor error: fiction is of the type string, expected map[string]interface{}"},
 		},
 		"StatusIsNoObject": {
-			reason:  "A status of another shape is nobody's acknowledgement.",
-			object:  map[string]any{"metadata": map[string]any{"name": "a", "namespace": "default"}, "status": "fine"},
-			wantErr: []string{"Book default/a", "status"},
+			reason: "A status of another shape is nobody's acknowledgement.",
+			object: map[string]any{"metadata": map[string]any{"name": "a"}, "status": "fine"},
+			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
+		},
+		"StatusOfOtherTypes": {
+			reason: "So is one whose fields have other types.",
+			object: map[string]any{"metadata": map[string]any{"name": "a"}, "status": map[string]any{"sync": "fine"}},
+			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
+		},
+		"NoMetadata": {
+			reason:  "An API server sends no such object.",
+			object:  map[string]any{"metadata": map[string]any{"name": "a", "generation": "x"}},
+			wantErr: []string{"Book /a", "metadata"},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := books.SnapshotOf(&unstructured.Unstructured{Object: tt.object})
 			wantError(t, tt.reason, err, tt.wantErr...)
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(model.Snapshot{}, "Unreported")); diff != "" {
 				t.Errorf("\n%s\nSnapshotOf(...): -want, +got:\n%s", tt.reason, diff)
 			}
 		})

@@ -137,7 +137,7 @@ func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step) ([]ope
 	existing, ok := u.Object["status"].(map[string]any)
 	if !ok {
 		// The definition has no default for the status, and this is the first one.
-		return []operation{test("/status", nil), add("/status", status)}, nil
+		return []operation{test("/status", u.Object["status"]), add("/status", status)}, nil
 	}
 	return []operation{
 		test("/status/"+string(step), existing[string(step)]),

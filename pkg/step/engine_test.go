@@ -451,16 +451,16 @@ func TestSpecChangesWhileTheStepRuns(t *testing.T) {
 }
 
 func TestAnotherRunWasFaster(t *testing.T) {
-	t.Run("NothingLeft", func(t *testing.T) {
+	t.Run("DeletedMeanwhile", func(t *testing.T) {
 		t.Parallel()
 		f, i := newBook(t)
 		f.sync = func(context.Context, *book) (string, error) {
 			acknowledge(f, i, model.StateOK)
+			remove(f, i)
 			return "", errors.New("late")
 		}
-		f.wants(wake(f, i), 200, "")
-		f.wantCalls("sync Dune")
-		wantStatus(f, i, model.StateOK, "by another run")
+		f.wants(wake(f, i), 200, typeReaped)
+		f.wantCalls("sync Dune, delete Dune")
 	})
 	t.Run("AgainWithTheNewest", func(t *testing.T) {
 		t.Parallel()
