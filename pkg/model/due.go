@@ -127,15 +127,25 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	return v
 }
 
-// reporter is the step that writes the conditions if no step has work on the object.
+// reporter is the step that writes the conditions if no step has work on the object, empty if one has: that
+// one writes them.
 func (s *Snapshot) reporter() Step {
-	if i := slices.IndexFunc(s.Kind.Steps, s.Carries); i >= 0 && s.Deleting() {
+	mayRun := func(step Step) bool {
+		if s.Deleting() {
+			return s.Carries(step) && !s.Paused()
+		}
+		return !s.OptedOut(step) && !s.Paused()
+	}
+	if slices.ContainsFunc(s.Kind.Steps, func(step Step) bool {
+		status := s.Status.Step(step)
+		return mayRun(step) && (status == nil || status.Generation != s.Generation)
+	}) {
+		return ""
+	}
+	if i := slices.IndexFunc(s.Kind.Steps, mayRun); i >= 0 {
 		return s.Kind.Steps[i]
 	}
-	if i := slices.IndexFunc(s.Kind.Steps, func(step Step) bool { return !s.OptedOut(step) }); i >= 0 {
-		return s.Kind.Steps[i]
-	}
-	// Of a kind that has lost its last step, one that it had. Its function may still be there.
+	// Of a kind that has lost its last step, one that it had: its function may still be there.
 	for _, step := range append(slices.Clone(s.Kind.Steps), Steps()...) {
 		if s.Kind.Has(step) || s.Carries(step) || s.Status.Step(step) != nil {
 			return step

@@ -690,7 +690,6 @@ func TestDueReport(t *testing.T) {
 		"NotTheFirst":     {"The first step of a kind writes for all.", object(books, "a", handled(sync, ok()), handled(policy, ok())), annotated(model.AnnotationPaused, ""), policy, false},
 		"LostStep":        {"A finalizer of a step that the kind has lost goes.", object(shelves, "a", handled(sync, ok())), carrying(policy), sync, true},
 		"NotOptedOut":     {"Of several steps the first one writes that still has something to do with the object.", object(books, "a", handled(sync, ok()), handled(policy, ok())), annotated(model.AnnotationNoSync, ""), policy, true},
-		"CleanedUp":       {"A step that has cleaned up writes nothing as long as another one has to.", object(books, "a", handled(sync, ok()), handled(policy, ok()), carrying(policy)), deleting, policy, false},
 		"CleaningUp":      {"A step that is cleaning up writes itself if it cannot.", object(books, "a", handled(sync, ok()), handled(policy, ok()), carrying(policy)), deleting, sync, false},
 		"OthersFinalizer": {"An object that only others keep says so.", object(shelves, "a", handled(sync, ok()), func(s *model.Snapshot) { s.Finalizers = []string{"example.com/theirs"} }), deleting, sync, true},
 		"LostLastStep":    {"The finalizer of a kind's last step goes, too, as long as its function is there.", object(plain, "a"), carrying(sync), sync, true},

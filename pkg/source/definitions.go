@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,11 +21,16 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-func listWatch(resource dynamic.ResourceInterface, selector string) *cache.ListWatch {
+// listWatch lists and watches a resource. It calls listed with the result of each list.
+func listWatch(resource dynamic.ResourceInterface, selector string, listed func(error)) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.LabelSelector = selector
-			return resource.List(ctx, options)
+			list, err := resource.List(ctx, options)
+			if ctx.Err() == nil {
+				listed(err)
+			}
+			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			options.LabelSelector = selector
@@ -37,7 +43,7 @@ func listWatch(resource dynamic.ResourceInterface, selector string) *cache.ListW
 // neither a restart nor a change of the source.
 func (s *Source) watchDefinitions(ctx context.Context) {
 	_, definitions := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(model.CRDs), model.LabelModel+"=true"),
+		ListerWatcher: listWatch(s.dynamic.Resource(model.CRDs), model.LabelModel+"=true", func(error) {}),
 		ObjectType:    &unstructured.Unstructured{},
 		// Schemas are large, and nothing here needs them.
 		Transform: func(obj any) (any, error) {
@@ -106,8 +112,8 @@ func (s *Source) define(ctx context.Context, obj any) {
 	}
 	kind, err := model.ParseKind(crd)
 	if err != nil {
-		log.Errorw("A model definition is wrong; its objects are not synchronized", zap.Error(err))
-		s.undefine(ctx, obj)
+		// What was watched stays so: its objects still protect what they depend on.
+		log.Errorw("A model definition is wrong; it stays as it was before, or unknown if it is new", zap.Error(err))
 		return
 	}
 	if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
@@ -134,7 +140,7 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 	watching, stop := context.WithCancel(ctx)
 	w := newWatchedKind(kind, stop)
 	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), ""),
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), "", func(err error) { s.listed(ctx, w, err) }),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
 		Handler: cache.ResourceEventHandlerFuncs{
@@ -155,6 +161,27 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 			s.enqueueAround(w)
 		}
 	})
+}
+
+// listed remembers whether the objects of a kind may be listed. Other errors pass, and are waited for.
+func (s *Source) listed(ctx context.Context, w *watchedKind, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kinds[w.GVK.GroupKind()] != w {
+		return
+	}
+	if !apierrors.IsForbidden(err) {
+		err = nil
+	}
+	was := w.err
+	if w.err = err; (was == nil) == (err == nil) {
+		return
+	}
+	if err != nil {
+		logging.FromContext(ctx).Errorw("The objects of a model may not be listed: their steps are not woken", zap.Stringer("model", w.GVK), zap.Error(err))
+	}
+	unlisted.WithLabelValues(w.GVK.Kind).Set(map[bool]float64{true: 1}[err != nil])
+	s.enqueueAround(w)
 }
 
 // undefine stops watching the objects of a model.

@@ -127,6 +127,7 @@ func (r *rig) settled() (names []string) {
 	}
 	for name, annotation := range map[string]string{"paused": model.AnnotationPaused, "opted-out": model.AnnotationNoSync} {
 		r.create("Item", name, fields{"@" + annotation: "true", "spec.owner": "owner"})
+		r.work(r.expect("the conditions say so", "created Item/"+name+" sync #1")...)
 		names = append(names, name)
 	}
 	return names
@@ -163,7 +164,8 @@ func TestNobodyIsWoken(t *testing.T) {
 	}
 	r.quiet("neither labels, nor foreign annotations, nor the status of others wake a step")
 	r.update("Item", "ok", fields{"status.sync.message": "looked at"})
-	r.quiet("a status of the step's own that leaves nothing to do does not wake it either")
+	r.work(r.expect("the conditions follow the step's part", "updated Item/ok sync #2")...)
+	r.quiet("that is all")
 
 	r.stop()
 	r.start(Options{})
@@ -174,7 +176,7 @@ func TestDueAgain(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		make   fields
-		// outcome of the first run, nil if there is none to come.
+		// outcome of the first run, nil if the step is only to report what keeps it away.
 		outcome *model.StepStatus
 		change  fields
 		want    string
@@ -207,19 +209,19 @@ func TestDueAgain(t *testing.T) {
 			reason: "a paused object is due when it goes on",
 			make:   fields{"@" + model.AnnotationPaused: "true"},
 			change: fields{"@" + model.AnnotationPaused: nil},
-			want:   "created Owner/a sync #1",
+			want:   "created Owner/a sync #2",
 		},
 		"UnpausedWithFalse": {
 			reason: "false is no pause",
 			make:   fields{"@" + model.AnnotationPaused: "true"},
 			change: fields{"@" + model.AnnotationPaused: "false"},
-			want:   "created Owner/a sync #1",
+			want:   "created Owner/a sync #2",
 		},
 		"OptedIn": {
 			reason: "an object that was kept from sync is due when it is not any more",
 			make:   fields{"@" + model.AnnotationNoSync: "true"},
 			change: fields{"@" + model.AnnotationNoSync: nil},
-			want:   "created Owner/a sync #1",
+			want:   "created Owner/a sync #2",
 		},
 	}
 	r := newRig(t, owners)
@@ -228,8 +230,11 @@ func TestDueAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			defer r.in(t)()
 			r.create("Owner", "a", tc.make)
-			if tc.outcome != nil {
-				r.settle(r.expect("new", "created Owner/a sync #1")[0], tc.outcome)
+			first := r.expect("new", "created Owner/a sync #1")
+			if tc.outcome == nil {
+				r.work(first...)
+			} else {
+				r.settle(first[0], tc.outcome)
 			}
 			r.quiet("not due yet")
 			r.update("Owner", "a", tc.change)
@@ -265,12 +270,10 @@ func TestChangedWhileInFlight(t *testing.T) {
 	r.update("Owner", "a", fields{"@" + model.AnnotationPaused: "true"})
 	r.quiet("paused")
 	r.step(30 * time.Second)
-	r.await("the event to be given up", func() bool {
-		return r.lane("Owner", model.StepSync, func(l *lane) bool { return l.inFlight == 0 })
-	})
+	r.work(r.expect("given up: the pause is reported", "updated Owner/a sync #2")...)
 	r.quiet("paused: not sent again")
 	r.update("Owner", "a", fields{"@" + model.AnnotationPaused: nil})
-	r.work(r.expect("it goes on", "updated Owner/a sync #2")...)
+	r.work(r.expect("it goes on", "updated Owner/a sync #3")...)
 	r.quiet("done")
 }
 

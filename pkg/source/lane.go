@@ -88,7 +88,8 @@ func (s *Source) launch(ctx context.Context, l *lane, k key) {
 	now := s.options.Clock.Now()
 	verdict := model.Due(k.step, o, n, now)
 	if !known || !verdict.Due() {
-		return // Evaluated again when its neighbours are known, or when it is due.
+		s.queue.Add(k) // It may be due at a later time.
+		return
 	}
 	d := &delivery{due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected}
 	t.attempts++

@@ -200,7 +200,11 @@ func (r *rig) stepsChanged(later definition) {
 		w := r.watched("Later")
 		return w != nil && slices.Equal(w.Steps, []model.Step{model.StepPolicy})
 	})
-	r.quiet("a model loses a step")
+	r.work(r.expect("a model loses a step: nothing of it stays", "updated Later/a policy #2")...)
+	if o := r.get(r.namespace, "Later", "a"); o.Carries(model.StepSync) || o.Status.GetCondition(model.ConditionSynced) != nil {
+		r.Errorf("expected neither finalizer nor condition of the lost step, got %v, %v", o.Finalizers, o.Status.Conditions)
+	}
+	r.quiet("that is all")
 	r.update("Later", "a", fields{"spec.color": "green"})
 	r.work(r.expect("its other step goes on", "updated Later/a policy #1")...)
 }
@@ -215,12 +219,13 @@ func (r *rig) wrong(later definition) {
 	r.defined[len(r.defined)-1] = later
 	r.update("Later", "a", fields{"spec.color": "black"})
 	r.create("Owner", "o", nil)
-	r.work(r.expect("other models go on", "created Owner/o sync #1")...)
-	r.quiet("a wrong definition stops its own")
+	events := r.expect("what was known of the model still holds", "created Owner/o sync #1", "updated Later/a policy #1")
+	r.work(events[0])
+	r.quiet("all is sent")
 	later.steps, later.labelled = "policy", "true"
 	r.define(later)
-	r.work(r.expect("right again", "updated Later/a policy #1")...)
-	r.quiet("done")
+	r.work(events[1])
+	r.quiet("right again")
 }
 
 // definedAgain deletes a definition and makes it again.

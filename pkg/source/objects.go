@@ -5,7 +5,6 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +29,9 @@ type watchedKind struct {
 
 	// synced: objects holds all that there are.
 	synced bool
+	// err says that the source may not list the objects, nil if it may. Those around them are not held back
+	// for that: a function may read what the source may not, and it reads again before it acts.
+	err error
 	// dependents are the names of the objects that depend on something; those that name none of its
 	// kind stand under the empty name.
 	dependents map[dependency]sets.Set[string]
@@ -74,6 +76,9 @@ func (w *watchedKind) index(before, now *model.Snapshot) {
 	}
 }
 
+// known reports whether there is nothing more to wait for before what depends on the objects is evaluated.
+func (w *watchedKind) known() bool { return w.synced || w.err != nil }
+
 func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
 	return func(yield func(dependency) bool) {
 		for i, d := range w.DependsOn {
@@ -101,19 +106,11 @@ func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
 		s.Labels, s.OwnerReferences = nil, nil
 		return s
 	}
-	// It must not stop the watch of all others. Its steps are held back as if it were paused, but it
-	// still counts for those that depend on it or that it depends on.
+	// No API server sends that. It must not stop the watch of all others.
 	logging.FromContext(ctx).Errorw("An object cannot be read; its steps are held back", zap.Error(err))
-	s = &model.Snapshot{Kind: w.Kind, ObjectMeta: metav1.ObjectMeta{
-		Namespace: u.GetNamespace(), Name: u.GetName(), UID: u.GetUID(), ResourceVersion: u.GetResourceVersion(),
-		Generation: u.GetGeneration(), DeletionTimestamp: u.GetDeletionTimestamp(), Finalizers: u.GetFinalizers(),
-		Annotations: map[string]string{model.AnnotationPaused: "true"},
+	return &model.Snapshot{Kind: w.Kind, Refs: make([]string, len(w.DependsOn)), ObjectMeta: metav1.ObjectMeta{
+		Namespace: u.GetNamespace(), Name: u.GetName(), UID: u.GetUID(), Annotations: map[string]string{model.AnnotationPaused: "true"},
 	}}
-	for _, d := range w.DependsOn {
-		name, _, _ := unstructured.NestedString(u.Object, strings.Split(d.Path, ".")...)
-		s.Refs = append(s.Refs, name)
-	}
-	return s
 }
 
 // snapshotIn finds the snapshot in what an informer hands to a handler, nil if there is none.
@@ -162,9 +159,13 @@ func (s *Source) enqueueReleased(before *model.Snapshot) {
 	}
 }
 
-// enqueue has all steps of the object evaluated.
+// enqueue has all steps of the object evaluated; of a kind without steps, those that it may have had.
 func (s *Source) enqueue(o *model.Snapshot) {
-	for _, step := range o.Kind.Steps {
+	steps := o.Kind.Steps
+	if len(steps) == 0 {
+		steps = model.Steps()
+	}
+	for _, step := range steps {
 		s.queue.Add(keyOf(o, step))
 	}
 }
@@ -196,7 +197,7 @@ func (s *Source) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) 
 	for i, rule := range o.Kind.DependsOn {
 		d := model.Dependency{DependsOn: rule, Name: o.Refs[i], Object: s.object(rule.GroupKind, o.Namespace, o.Refs[i])}
 		w := s.kinds[rule.GroupKind]
-		if w != nil && !w.synced {
+		if w != nil && !w.known() {
 			return n, false
 		}
 		if w != nil && d.Name == "" {
@@ -214,7 +215,7 @@ func (s *Source) dependents(o *model.Snapshot) (found []model.Dependent, known b
 		if !w.dependsOn(o.Kind) {
 			continue
 		}
-		if !w.synced {
+		if !w.known() {
 			return nil, false
 		}
 		for name := range w.dependents[dependency{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}] {

@@ -600,6 +600,12 @@ func (r *rig) work(events ...cloudevents.Event) {
 		verdict := model.Due(step, o.Snapshot, n, r.clock.Now())
 		switch {
 		case !verdict.Due():
+		case verdict.Reason == model.DueReport:
+			if err := r.models.Report(ctx, o.Kind, o.live); err != nil {
+				r.Fatal(err)
+			}
+		case o.Problem != "" && !o.Deleting():
+			r.settle(e, &model.StepStatus{State: model.StateFailed, Permanent: true, Message: o.Problem})
 		case len(verdict.Blockers) > 0:
 			r.settle(e, &model.StepStatus{State: model.StateWaiting, WaitingFor: verdict.Blockers})
 		case o.Deleting():
