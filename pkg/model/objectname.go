@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"unicode"
 
+	"golang.org/x/text/unicode/norm"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"knative.dev/pkg/kmeta"
 )
@@ -15,11 +17,14 @@ import (
 //   - a name that Kubernetes takes stays as it is ("shelf-1");
 //   - otherwise letters become lower case, and everything but a to z and digits becomes a dash
 //     ("Science Fiction 1" is science-fiction-1);
+//   - if characters that are not ASCII are lost in that, a hash of the display name is added ("Jörg"
+//     is j-rg-8e63741c42), so that it differs from that of other names ("Jürg");
 //   - if no character is left ("日本"), the name is the kind and a hash of the display name;
 //   - a result of more than 63 bytes is shortened as Knative does it, with a hash.
 //
-// The same arguments always make the same name. Two display names can make one object name; the
-// caller must check for that. A blank display name is an error.
+// The same arguments always make the same name, and so do the Unicode normal forms of one display name.
+// Two display names in ASCII can still make one object name ("Ann" and "ann", "a b" and "a-b"). The
+// caller must check for that, and can then take the [DistinctName]. A blank display name is an error.
 func ObjectName(kind, display string) (string, error) {
 	if strings.TrimSpace(display) == "" {
 		return "", fmt.Errorf("name: expected text that is not blank, got %q", display)
@@ -27,23 +32,31 @@ func ObjectName(kind, display string) (string, error) {
 	if len(validation.IsDNS1123Subdomain(display)) == 0 {
 		return display, nil
 	}
-	var b strings.Builder
-	dash := false
-	for _, r := range strings.ToLower(display) {
-		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') {
-			dash = true // Several next to each other make one dash, none at the ends.
-			continue
-		}
-		if dash && b.Len() > 0 {
-			b.WriteByte('-')
-		}
-		dash = false
-		b.WriteRune(r)
+	if strings.ContainsFunc(display, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return DistinctName(kind, display), nil
 	}
-	slug := b.String()
+	if slug := slugOf(display); slug != "" {
+		return kmeta.ChildName(slug, ""), nil
+	}
+	return DistinctName(kind, display), nil
+}
+
+// DistinctName makes a name of an object out of its display name like [ObjectName], but with a hash of
+// the display name. No other display name makes the same one, but for the Unicode normal forms of this
+// one.
+func DistinctName(kind, display string) string {
+	sum := sha256.Sum256([]byte(norm.NFC.String(display)))
+	hash := "-" + hex.EncodeToString(sum[:5])
+	slug := slugOf(display)
 	if slug == "" {
-		sum := sha256.Sum256([]byte(display))
-		slug = strings.ToLower(kind) + "-" + hex.EncodeToString(sum[:5])
+		slug = strings.ToLower(kind)
 	}
-	return kmeta.ChildName(slug, ""), nil
+	return strings.TrimRight(slug[:min(len(slug), validation.DNS1123LabelMaxLength-len(hash))], "-") + hash
+}
+
+// slugOf is what is left of a display name if only a to z, digits and dashes are allowed.
+func slugOf(display string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(norm.NFC.String(display)), func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9')
+	}), "-")
 }

@@ -16,7 +16,13 @@ func TestObjectName(t *testing.T) {
 		"Dots":      {"With its dots", "a.b", "a.b"},
 		"Spaces":    {"Words become one", "Science Fiction Shelf 1", "science-fiction-shelf-1"},
 		"Runs":      {"Runs of other characters are one dash, none at the ends", "  (A) & b! ", "a-b"},
-		"Accents":   {"Only ASCII is left", "Jürgen", "j-rgen"},
+		"Case":      {"In lower case", "Ann", "ann"},
+		"Accents":   {"What is not ASCII is lost, so a hash is added", "Jörg", "j-rg-8e63741c42"},
+		"Umlauts":   {"Which differs from that of another name", "Jürg", "j-rg-5d55625ced"},
+		"NFD":       {"Not from that of the same name in another normal form", "Jo\u0308rg", "j-rg-8e63741c42"},
+		"Cyrillic":  {"Also if hardly anything is left", "Иван 1", "1-9222aacd90"},
+		"Kelvin":    {"Also if the lower case is ASCII", "\u212a", "k-86be9a5576"},
+		"LongNot":   {"The hash is not cut off", "ö" + strings.Repeat("a", 100), strings.Repeat("a", 52) + "-2d25432e21"},
 		"Nothing":   {"If nothing is left, a hash stands for it", "日本", "widget-cf2abf0c5b"},
 		"Long":      {"Long names are shortened with a hash", strings.Repeat("A", 100), "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa36a92cc94a9e0fa21f625f8bfb007adf"},
 		"LongValid": {"But not those that are valid", strings.Repeat("a", 100), strings.Repeat("a", 100)},
@@ -35,6 +41,11 @@ func TestObjectName(t *testing.T) {
 				t.Errorf("%s: %s: %v", tc.reason, got, errs)
 			}
 		})
+	}
+	for display, kept := range map[string]string{"Ann": "ann", "a b": "a-b", "!": "widget"} {
+		if got := model.DistinctName("Widget", display); !strings.HasPrefix(got, kept+"-") || len(got) != len(kept)+11 {
+			t.Errorf("a distinct name of %q: want %s with a hash, got %s", display, kept, got)
+		}
 	}
 	for _, blank := range []string{"", " \t"} {
 		if got, err := model.ObjectName("Widget", blank); err == nil {

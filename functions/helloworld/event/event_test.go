@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,11 @@ func TestWhichInstance(t *testing.T) {
 		"BySpecials":     {"A display name can have any characters", names{"other": `a=b,c!\ 日本`}, nil, `a=b,c!\ 日本`, "other"},
 		"ByObject":       {"Without one the name of the object counts", names{"event": ""}, nil, "event", "event"},
 		"Mirror":         {"A mirror is not changed", names{hello.MirrorName("g"): "Event"}, mirrors, "Event", "event"},
+		"OtherForm":      {"The normal form of a name does not matter", names{"other": "Jo\u0308rg"}, nil, "Jörg", "other"},
+		"OldObject":      {"An object keeps the name that it was made with", names{"j-rg": "Jörg"}, nil, "Jo\u0308rg", "j-rg"},
+		"NotByObject":    {"The name of an object with another display name", names{"event": "Other"}, nil, "event", model.DistinctName(kind, "event")},
+		"MirrorByObject": {"The name of a mirror's object", names{hello.MirrorName("g"): ""}, mirrors, hello.MirrorName("g"), model.DistinctName(kind, hello.MirrorName("g"))},
+		"NoName":         {"The object name of an instance without a display name", names{"a-b": ""}, nil, "A b", model.DistinctName(kind, "A b")},
 		"NoASCIILetters": {"Every name has an object name", nil, nil, "日本", "helloworldserviceinstance-cf2abf0c5b"},
 	}
 	for name, tc := range cases {
@@ -151,6 +157,53 @@ func TestWhichInstance(t *testing.T) {
 	}
 }
 
+func reversed(names []string) []string {
+	names = slices.Clone(names)
+	slices.Reverse(names)
+	return names
+}
+
+// TestDistinctNames sends events whose names look alike, in either order.
+func TestDistinctNames(t *testing.T) {
+	long := strings.Repeat("a ", 100)
+	cases := map[string]struct {
+		reason string
+		names  []string
+	}{
+		"Cyrillic":    {"Names in another alphabet", []string{"Иван 1", "Пётр 1"}},
+		"Umlauts":     {"Names that differ in an umlaut", []string{"Jörg", "Jürg", "J rg"}},
+		"Case":        {"Names that differ in case", []string{"Ann", "ann", "ANN"}},
+		"Punctuation": {"Names that differ in spaces and punctuation", []string{"a b", "a-b", "a/b", " a b"}},
+		"Long":        {"Long names that differ at the end", []string{long + "b", long + "c", long + "C"}},
+		"Nothing":     {"Names without letters", []string{"!", "?", "日本"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			for _, ordered := range [][]string{tc.names, reversed(tc.names)} {
+				w := newWorld(t)
+				for range 2 { // The second time each event finds its instance.
+					for _, name := range ordered {
+						if got := w.send(fmt.Sprintf(`{"name":%q,"hello_to":%q}`, name, name)); got.Code != 200 {
+							t.Errorf("%s: %q: want an instance, got %+v", tc.reason, name, got)
+						}
+					}
+				}
+				got := map[string]string{}
+				for _, s := range w.all() {
+					got[s.Name] = s.HelloTo
+				}
+				want := map[string]string{}
+				for _, name := range tc.names {
+					want[name] = name
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s have an instance each: -want +got:\n%s", tc.reason, diff)
+				}
+			}
+		})
+	}
+}
+
 func TestNoInstance(t *testing.T) {
 	hold := func(i *instance) { i.Finalizers = []string{"test/hold"} }
 	cases := map[string]struct {
@@ -162,16 +215,11 @@ func TestNoInstance(t *testing.T) {
 		code    int
 		want    string // The reason of the refusal.
 	}{
-		"NotByObject": {"The name of an object with another display name", names{"event": "Other"}, nil, "", "event",
-			422, `data.name: "event" would become the object event, which is there already and is called "Other"`},
-		"Collision": {"Two display names that give one object name", names{"a-b": "a b"}, nil, "", "a/b",
-			422, `data.name: "a/b" would become the object a-b, which is there already and is called "a b"`},
-		"CollisionBare": {"A display name that gives the name of an object without one", names{"a-b": ""}, nil, "", "A b",
-			422, `"A b" would become the object a-b, which is there already and is called "a-b"`},
-		"Ambiguous":      {"A display name that two instances have", names{"a": "E", "b": "E"}, nil, "", "E", 422, `2 are called "E", a and b among them`},
-		"AmbiguousBare":  {"A display name that is also the name of an object", names{"e": "", "b": "e"}, nil, "", "e", 422, "2 are called"},
-		"MirrorByObject": {"The name of a mirror's object", names{hello.MirrorName("g"): ""}, mirrors, "", hello.MirrorName("g"), 422, "which is there already"},
-		"Deleting":       {"An instance that is being deleted", names{"event": ""}, hold, "event", "event", 503, "is being deleted"},
+		"Collision": {"A display name whose object names are both taken", names{"a-b": "a b", model.DistinctName(kind, "a/b"): "x"}, nil, "", "a/b",
+			422, `data.name: "a/b" would become the object ` + model.DistinctName(kind, "a/b") + `, which is there already and is called "x"`},
+		"Ambiguous":     {"A display name that two instances have", names{"a": "E", "b": "E"}, nil, "", "E", 422, `2 are called "E", a and b among them`},
+		"AmbiguousBare": {"A display name that is also the name of an object", names{"e": "", "b": "e"}, nil, "", "e", 422, "2 are called"},
+		"Deleting":      {"An instance that is being deleted", names{"event": ""}, hold, "event", "event", 503, "is being deleted"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -9,8 +9,10 @@ import (
 	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"golang.org/x/text/unicode/norm"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
@@ -75,11 +77,16 @@ func (h Requested) HandleEvent(ctx context.Context, _ cloudevents.Event, r Reque
 	return step.EventResult{Operation: op, Kind: kind, Namespace: i.Namespace, Name: i.Name}, nil
 }
 
-// find finds the instance of this display name, nil if there is none.
+// find finds the instance of this display name, nil if there is none. The name of its object does not
+// matter.
 func (h Requested) find(ctx context.Context, name string) (*instance, error) {
-	named, err := h.instances().List(ctx, h.Namespace, model.Filter{Fields: fields.OneTermEqualSelector("spec.name", name)})
-	if err != nil {
-		return nil, err
+	var named []*instance
+	for form := range sets.New(name, norm.NFC.String(name), norm.NFD.String(name)) {
+		found, err := h.instances().List(ctx, h.Namespace, model.Filter{Fields: fields.OneTermEqualSelector("spec.name", form)})
+		if err != nil {
+			return nil, err
+		}
+		named = append(named, found...)
 	}
 	// Without a spec.name the name of the object is the display name.
 	if len(validation.IsDNS1123Subdomain(name)) == 0 {
@@ -102,9 +109,11 @@ func (h Requested) find(ctx context.Context, name string) (*instance, error) {
 		kind, len(found), name, found[0].Name, found[1].Name))
 }
 
-// called reports whether an event with this name is about the instance. No event is about a mirror,
-// which only shows what the greeter has.
-func called(i *instance, name string) bool { return i.DisplayName() == name && !hello.Mirrors(i) }
+// called reports whether an event with this name is about the instance. The normal forms of Unicode
+// look the same, so they are one name. No event is about a mirror, which only shows what the greeter has.
+func called(i *instance, name string) bool {
+	return norm.NFC.String(i.DisplayName()) == norm.NFC.String(name) && !hello.Mirrors(i)
+}
 
 // change makes the instance that was found greet the guest of the event.
 func (h Requested) change(ctx context.Context, objectName string, r Request) (*instance, model.Operation, error) {
@@ -116,13 +125,24 @@ func (h Requested) change(ctx context.Context, objectName string, r Request) (*i
 	})
 }
 
-// create makes the instance. The name of its object depends on the display name alone, so that two
-// events of one name do not make two instances.
+// errTaken is returned for the name of an object that is there and is called otherwise.
+var errTaken = errors.New("which is there already")
+
+// create makes the instance. The name of its object depends on the display name, so that two events of
+// one name do not make two instances.
 func (h Requested) create(ctx context.Context, r Request) (*instance, model.Operation, error) {
 	objectName, err := model.ObjectName(kind, r.Name)
 	if err != nil {
 		return nil, "", step.Permanent(fmt.Errorf("data.%w", err))
 	}
+	i, op, err := h.createAs(ctx, objectName, r)
+	if errors.Is(err, errTaken) {
+		return h.createAs(ctx, model.DistinctName(kind, r.Name), r)
+	}
+	return i, op, err
+}
+
+func (h Requested) createAs(ctx context.Context, objectName string, r Request) (*instance, model.Operation, error) {
 	return h.instances().CreateOrModify(ctx, h.Namespace, objectName, func(live *instance) error {
 		switch {
 		case live.UID == "":
@@ -131,8 +151,8 @@ func (h Requested) create(ctx context.Context, r Request) (*instance, model.Oper
 		case called(live, r.Name):
 			return greet(live, r) // Another event has just created it.
 		}
-		return step.Permanent(fmt.Errorf("data.name: %q would become the object %s, which is there already and is called %q: choose another name",
-			r.Name, objectName, live.DisplayName()))
+		return step.Permanent(fmt.Errorf("data.name: %q would become the object %s, %w and is called %q: choose another name",
+			r.Name, objectName, errTaken, live.DisplayName()))
 	})
 }
 
