@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
@@ -30,8 +29,9 @@ const eventSource = "/synchronizer/event"
 // EventHandler turns events of the micro-service into models (XOS: an event step).
 //
 // E is the event's data. It is decoded strictly: the event is refused, and the handler not called, if
-// there is a field that E does not have, a value of another type, or more than one JSON value. If E has
-// a method Validate() error, it is called too; its error names the field and what was expected.
+// there is a field that E does not have, a field twice, a value of another type, text that is not Unicode,
+// or more than one JSON value. If E has a method Validate() error, it is called too; its error names the
+// field and what was expected.
 //
 // An event can come late, and several times. So a handler makes the model as the event says, and
 // returns [model.Unchanged] if there was nothing to do. After a [Permanent] error, or if the API says
@@ -142,9 +142,8 @@ func decode[E any](raw []byte) (E, error) {
 	if len(raw) == 0 {
 		return data, errors.New("data: expected a JSON object, got nothing")
 	}
-	// The decoder replaces what is not UTF-8, and nobody asked for such a model.
-	if !utf8.Valid(raw) {
-		return data, errors.New("data: expected JSON in UTF-8")
+	if err := function.CheckText("data", raw); err != nil {
+		return data, err
 	}
 	strict, err := json.UnmarshalStrict(raw, &data)
 	if mismatch := new(stdjson.UnmarshalTypeError); errors.As(err, &mismatch) {

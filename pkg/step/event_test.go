@@ -59,6 +59,14 @@ func TestEventDecodes(t *testing.T) {
 		"Text":      {"Data that is not JSON", `name: a`, answer{422, "", "data: expected a JSON object: invalid character 'a' in literal null (expecting 'u')"}},
 		"Empty":     {"No data", ``, answer{422, "", "data: expected a JSON object, got nothing"}},
 		"NotUTF8":   {"Data that is not UTF-8", "{\"name\":\"\xff\"}", answer{422, "", "data: expected JSON in UTF-8"}},
+		"Surrogate": {"Half of a surrogate pair", `{"name":"a\ud800"}`, answer{422, "", "data.name: expected text in Unicode, got half of a surrogate pair"}},
+		"Low":       {"The other half", `{"name":"\udc00\ud800"}`, answer{422, "", "data.name: expected text in Unicode, got half of a surrogate pair"}},
+		"Half":      {"Half of a pair before another escape", `{"name":"\ud83d\n"}`, answer{422, "", "data.name: expected text in Unicode, got half of a surrogate pair"}},
+		"Nested":    {"Half of a pair in a list", `{"parts":[{"ok":true},{"ok":"\uDFFF"}]}`, answer{422, "", "data.parts[1].ok: expected text in Unicode, got half of a surrogate pair"}},
+		"Key":       {"Half of a pair in the name of a field", `{"\ud800":1}`, answer{422, "", "data: expected text in Unicode, got half of a surrogate pair"}},
+		"Pair":      {"A whole pair is text", `{"name":"\ud83d\ude00"}`, answer{200, step.EventHandled, `{"operation":"created","kind":"Order","namespace":"ns","name":"😀"}`}},
+		"Backslash": {"A backslash before a u is text", `{"name":"\\ud800"}`, answer{200, step.EventHandled, `{"operation":"created","kind":"Order","namespace":"ns","name":"\\ud800"}`}},
+		"FFFD":      {"The replacement character itself is text", `{"name":"\ufffd"}`, answer{200, step.EventHandled, `{"operation":"created","kind":"Order","namespace":"ns","name":"�"}`}},
 		"Lines":     {"Several reasons in one line", `{"x":1,"y":2}`, answer{422, "", `data: unknown field "x"; unknown field "y"`}},
 	}
 	url := serve(t, nil, step.On(orders(func(_ context.Context, o order) (step.EventResult, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -253,6 +254,10 @@ func TestRefused(t *testing.T) {
 		"LongName":  {"A name that is too long", `{"name":"` + long + `","hello_to":"b"}`, "data.name: expected at most 253 characters, got 254"},
 		"LongTo":    {"A guest that is too long", `{"name":"a","hello_to":"` + long + `"}`, "data.hello_to: expected at most 253 characters, got 254"},
 		"Type":      {"A number as name", `{"name":1,"hello_to":"b"}`, "data.name: expected a string, got number"},
+		"HalfTo":    {"Half of a surrogate pair", `{"name":"s","hello_to":"\ud800"}`, "data.hello_to: expected text in Unicode"},
+		"HalfName":  {"Also in the name", `{"name":"\udc00","hello_to":"s"}`, "data.name: expected text in Unicode"},
+		"NotUTF8":   {"Bytes that are not UTF-8", "{\"name\":\"s\",\"hello_to\":\"\xff\"}", "data: expected JSON in UTF-8"},
+		"Twice":     {"A field twice", `{"name":"s","hello_to":"a","hello_to":"b"}`, `data: duplicate field "hello_to"`},
 		"Text":      {"Data that is not JSON", `hello`, "data: expected a JSON object"},
 		"Empty":     {"No data", ``, "data: expected a JSON object, got nothing"},
 	} {
@@ -263,12 +268,37 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+	resp, err := http.Post(w.URL, "application/cloudevents+json", strings.NewReader(
+		`{"specversion":"1.0","id":"1","source":"/k","type":"dev.knative.kafka.event","data":{"name":"s","hello_to":"\ud800"}}`))
+	if err != nil || resp.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("half of a surrogate pair is refused in a structured event too: got %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
 	if got := w.all(); len(got) != 0 {
 		t.Errorf("no instance is made of bad events: got %v", got)
 	}
 	longest := strings.Repeat("ä", 253)
 	if got := w.send(`{"name":"` + longest + `","hello_to":"` + longest + `"}`); got.Code != 200 {
 		t.Errorf("the longest names are accepted: got %+v", got)
+	}
+}
+
+// TestText checks that what is accepted is stored as it was sent.
+func TestText(t *testing.T) {
+	w := newWorld(t)
+	for _, text := range []string{"\ufffd", "\U0001f600", "a\x00b", "\x1b[31m\a\r\n", "\u202e", `\ud800`} {
+		raw, err := json.Marshal(map[string]string{"name": text, "hello_to": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := w.send(string(raw))
+		var result step.EventResult
+		if err := json.Unmarshal([]byte(got.Body), &result); err != nil || got.Code != 200 {
+			t.Errorf("%q: got %+v, %v", text, got, err)
+		}
+		if diff := cmp.Diff(spec{Name: text, HelloTo: text}, w.all()[result.Name]); diff != "" {
+			t.Errorf("%q is stored as it was sent: -want +got:\n%s", text, diff)
+		}
 	}
 }
 

@@ -14,12 +14,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"sigs.k8s.io/json"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/store"
+	"github.com/xos-knative/synchronizer/pkg/function"
 )
 
 func pathID(r *http.Request) (string, error) {
@@ -144,9 +144,8 @@ func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if len(raw) == 0 {
 		return nil, failure(http.StatusBadRequest, "body: expected a JSON object, got nothing")
 	}
-	// The decoder replaces what is not UTF-8, and nobody asked for such a greeting.
-	if !utf8.Valid(raw) {
-		return nil, failure(http.StatusBadRequest, "body: expected JSON in UTF-8")
+	if err := function.CheckText("body", raw); err != nil {
+		return nil, invalid(err)
 	}
 	return raw, nil
 }

@@ -84,6 +84,7 @@ func TestRefused(t *testing.T) {
 		"Trailing":           {"", "POST", "/greetings", appJSON, `{"name":"n","hello_to":"t"}{}`, 400, "after top-level value"},
 		"Array":              {"", "POST", "/greetings", appJSON, `[]`, 400, "body: expected an object, got array"},
 		"Null":               {"", "POST", "/greetings", appJSON, `null`, 400, "name: required"},
+		"Surrogate":          {"", "POST", "/greetings", appJSON, `{"name":"s","hello_to":"\ud800"}`, 400, "body.hello_to: expected text in Unicode, got half of a surrogate pair"},
 		"NotUTF8":            {"", "POST", "/greetings", appJSON, "{\"name\":\"\xff\",\"hello_to\":\"t\"}", 400, "body: expected JSON in UTF-8"},
 		"UnknownField":       {"", "POST", "/greetings", appJSON, `{"name":"n","hello_to":"t","hello_form":"f"}`, 400, `unknown field "hello_form"`},
 		"Case":               {"names are case-sensitive", "POST", "/greetings", appJSON, `{"Name":"n","hello_to":"t"}`, 400, `unknown field "Name"`},
