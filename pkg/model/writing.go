@@ -1,6 +1,12 @@
 package model
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // WriteOptions say how a client writes. The zero value is what [NewClient] makes.
 type WriteOptions struct {
@@ -14,7 +20,7 @@ type WriteOptions struct {
 	FieldManager string
 }
 
-// Writing returns a client that writes like that in Create, Update, Modify and CreateOrModify.
+// Writing returns a client that writes like that in Create, Update, Modify, CreateOrModify and DeleteIf.
 func (c *Client) Writing(options WriteOptions) *Client {
 	return &Client{dynamic: c.dynamic, scheme: c.scheme, writes: options}
 }
@@ -39,4 +45,40 @@ func (o WriteOptions) create() metav1.CreateOptions {
 
 func (o WriteOptions) patch() metav1.PatchOptions {
 	return metav1.PatchOptions{DryRun: o.dryRun(), FieldManager: o.FieldManager, FieldValidation: o.validation()}
+}
+
+// DeleteIf deletes the object if the condition holds for it as it is now. What is deleted is what was
+// judged: if somebody writes to the object in between, DeleteIf reads and judges it again, a few times
+// within about a second; after that the error is a Conflict. An object that is gone, is being deleted, or
+// has been replaced by another one of its name is left alone, and no error.
+func (m Models[T]) DeleteIf(ctx context.Context, obj T, condition func(T) bool) error {
+	k, err := m.Kind(ctx)
+	if err != nil {
+		return err
+	}
+	return retry(ctx, func() (again bool, err error) {
+		live, err := m.Get(ctx, obj.GetNamespace(), obj.GetName())
+		if err != nil {
+			return false, ignoreGone(err)
+		}
+		if live.GetUID() != obj.GetUID() || !live.GetDeletionTimestamp().IsZero() || !condition(live) {
+			return false, nil
+		}
+		uid, version := live.GetUID(), live.GetResourceVersion()
+		err = m.client.resource(k, live.GetNamespace()).Delete(ctx, live.GetName(), metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+			DryRun:        m.client.writes.dryRun(),
+		})
+		if err == nil || IsGone(err) {
+			return false, nil
+		}
+		return apierrors.IsConflict(err), fmt.Errorf("deleting %s %s/%s: %w", k.GVK.Kind, live.GetNamespace(), live.GetName(), err)
+	})
+}
+
+func ignoreGone(err error) error {
+	if IsGone(err) {
+		return nil
+	}
+	return err
 }

@@ -22,7 +22,10 @@ var _ step.Policy[*v1alpha1.HelloWorldServiceInstance] = Instance{}
 func (p Instance) Create(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
 	if hello.Unwelcome(instance.Spec.HelloTo) {
 		logging.FromContext(ctx).Infof("%s is not going to get greeted!", instance.Spec.HelloTo)
-		return model.For[*v1alpha1.HelloWorldServiceInstance](p.Models).Delete(ctx, instance)
+		// Somebody may have corrected the guest since the instance was read.
+		return model.For[*v1alpha1.HelloWorldServiceInstance](p.Models).DeleteIf(ctx, instance, func(live *v1alpha1.HelloWorldServiceInstance) bool {
+			return hello.Unwelcome(live.Spec.HelloTo)
+		})
 	}
 	if instance.OwnerName() != "" {
 		return nil

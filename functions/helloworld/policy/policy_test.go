@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
@@ -38,6 +39,48 @@ func TestUnwelcome(t *testing.T) {
 	w.Settle()
 	if _, ok := steptest.Get[*instance](w, "arya"); ok {
 		t.Error("also one that becomes unwelcome")
+	}
+}
+
+// TestDeletesWhatItJudged changes an instance just before the policy deletes it.
+func TestDeletesWhatItJudged(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		change func(w *steptest.World)
+		kept   bool
+		want   int // Attempts to delete it.
+	}{
+		"Corrected": {"An instance whose guest was corrected stays", func(w *steptest.World) {
+			steptest.Change(w, "guest", func(i *instance) { i.Spec.HelloTo = "Arya" })
+		}, true, 1},
+		"Written": {"One that is still unwelcome after another write is deleted", func(w *steptest.World) {
+			steptest.Change(w, "guest", func(i *instance) { i.Labels = map[string]string{"a": "b"} })
+		}, false, 2},
+		"Replaced": {"Another instance of that name stays", func(w *steptest.World) {
+			steptest.Delete[*instance](w, "guest")
+			given(w, "guest", "Arya")
+		}, true, 1},
+		"Gone": {"One that is gone is gone", func(w *steptest.World) { steptest.Delete[*instance](w, "guest") }, false, 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := steptest.New(t, steps, v1alpha1.AddToScheme)
+			offer(w, "hello")
+			given(w, "guest", "Joffrey Baratheon")
+			deletes := 0
+			w.Intercept(func(r *http.Request) error {
+				if r.Method == http.MethodDelete {
+					if deletes++; deletes == 1 {
+						tc.change(w)
+					}
+				}
+				return nil
+			})
+			w.Settle()
+			if _, ok := steptest.Get[*instance](w, "guest"); ok != tc.kept || deletes != tc.want {
+				t.Errorf("%s: want kept: %t after %d attempts, got kept: %t after %d", tc.reason, tc.kept, tc.want, ok, deletes)
+			}
+		})
 	}
 }
 
