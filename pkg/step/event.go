@@ -33,10 +33,10 @@ const eventSource = "/synchronizer/event"
 // or more than one JSON value. If E has a method Validate() error, it is called too; its error names the
 // field and what was expected.
 //
-// An event can come late, and several times. So a handler makes the model as the event says, and
-// returns [model.Unchanged] if there was nothing to do. After a [Permanent] error, or if the API says
-// that the model is not valid, the event becomes a dead letter: it can never be handled. After any
-// other error it is delivered again.
+// An event can come late, and several times. So a handler makes the model as the event says, in the
+// order of [InOrder], and returns [model.Unchanged] if there was nothing to do. After a [Permanent]
+// error, or if the API says that the model is not valid, the event becomes a dead letter: it can never
+// be handled. After any other error it is delivered again.
 type EventHandler[E any] interface {
 	HandleEvent(ctx context.Context, event cloudevents.Event, data E) (EventResult, error)
 }
@@ -91,7 +91,7 @@ func (e *eventEngine) handle(ctx context.Context, event cloudevents.Event, handl
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()))
 	// The handler outlives the request. If the broker hangs up and delivers the event again, the work
 	// may be done already.
-	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
+	ctx = context.WithValue(logging.WithLogger(context.WithoutCancel(ctx), log), clockKey{}, e.clock)
 	result, err := call(ctx, e.deadline, func(ctx context.Context) (EventResult, error) { return handler.handle(ctx, event) })
 	if err != nil && isFinal(err) {
 		return nil, function.Unprocessable("%s", oneLine(err))

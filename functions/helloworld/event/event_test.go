@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
@@ -280,6 +281,82 @@ func TestRefused(t *testing.T) {
 	longest := strings.Repeat("ä", 253)
 	if got := w.send(`{"name":"` + longest + `","hello_to":"` + longest + `"}`); got.Code != 200 {
 		t.Errorf("the longest names are accepted: got %+v", got)
+	}
+}
+
+// requested is an event that asks to greet somebody. Its time is some seconds after the start of the world, or
+// none.
+func requested(id, to string, seconds int) cloudevents.Event {
+	event := steptest.Event(api.TypeRequested, fmt.Sprintf(`{"name":"event","hello_to":%q}`, to))
+	event.SetID(id)
+	if seconds != none {
+		event.SetTime(steptest.Start.Add(time.Duration(seconds) * time.Second))
+	}
+	return event
+}
+
+const none = -1 << 31
+
+// TestLateAndRepeated sends events about one instance out of order and several times.
+func TestLateAndRepeated(t *testing.T) {
+	const year = 365 * 24 * 3600
+	a, b, c := requested("a", "A", -30), requested("b", "B", -20), requested("c", "C", -10)
+	cases := map[string]struct {
+		reason string
+		events []cloudevents.Event
+		want   string // Whom the instance greets in the end.
+		last   string // What the answer to the last event says.
+	}{
+		"Repeated":  {"A repeated event does not overwrite a newer one", []cloudevents.Event{a, b, a}, "B", "unchanged"},
+		"Late":      {"Nor does one that comes late for the first time", []cloudevents.Event{a, c, b}, "C", "unchanged"},
+		"First":     {"Also if it is the very first", []cloudevents.Event{b, a}, "B", "unchanged"},
+		"Newer":     {"A newer one counts", []cloudevents.Event{a, b, c}, "C", "updated"},
+		"SameGuest": {"A newer one that says nothing new is remembered", []cloudevents.Event{a, requested("a2", "A", -10), b}, "A", "unchanged"},
+		"Tie":       {"Events of the same time count as they arrive", []cloudevents.Event{a, requested("a2", "B", -30), requested("a3", "A", -30)}, "A", "updated"},
+		"TieAgain":  {"But once", []cloudevents.Event{a, requested("a2", "B", -30), a}, "B", "unchanged"},
+		"NoTime":    {"An event without a time counts when it arrives", []cloudevents.Event{b, requested("x", "X", none)}, "X", "updated"},
+		"NoTime3":   {"But once", []cloudevents.Event{requested("x", "X", none), requested("y", "Y", none), requested("x", "X", none)}, "Y", "unchanged"},
+		"NoTimeAge": {"And does not let older ones in", []cloudevents.Event{b, requested("x", "X", none), a}, "X", "unchanged"},
+		"SameID":    {"A sender that gives all events one id is heard", []cloudevents.Event{requested("1", "X", none), requested("1", "Y", none)}, "Y", "updated"},
+		"Ahead":     {"A time far ahead does not hold off the others", []cloudevents.Event{requested("x", "X", year), b, a}, "B", "unchanged"},
+		"Skew":      {"A clock may be some seconds ahead", []cloudevents.Event{requested("x", "X", 5), c}, "X", "unchanged"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var got answer
+			for _, event := range tc.events {
+				if got = w.post(event); got.Code != 200 {
+					t.Errorf("%s: want 200 for each, got %+v", tc.reason, got)
+				}
+			}
+			if want := w.handled(model.Operation(tc.last), "event"); got != want || w.all()["event"].HelloTo != tc.want {
+				t.Errorf("%s: want %s and %+v, got %+v and %+v", tc.reason, tc.want, want, w.all()["event"], got)
+			}
+			version := steptest.List[*instance](w.World)[0].ResourceVersion
+			w.post(tc.events[len(tc.events)-1])
+			if steptest.List[*instance](w.World)[0].ResourceVersion != version {
+				t.Errorf("%s: when the last event comes again nothing is written", tc.reason)
+			}
+		})
+	}
+}
+
+// TestAfterDeletion shows where the order ends.
+func TestAfterDeletion(t *testing.T) {
+	w := newWorld(t)
+	a, b := requested("a", "A", -30), requested("b", "B", -20)
+	w.post(a)
+	w.post(b)
+	steptest.Change(w.World, "event", func(i *instance) { i.Spec.HelloTo = "U" })
+	w.post(a)
+	w.post(b)
+	if got := w.all()["event"].HelloTo; got != "U" {
+		t.Errorf("repeated events do not undo what a user has changed: got %s", got)
+	}
+	steptest.Delete[*instance](w.World, "event")
+	if got := w.post(a); got != w.handled(model.Created, "event") {
+		t.Errorf("the memory is that of the object: without it an old event makes it again, got %+v", got)
 	}
 }
 

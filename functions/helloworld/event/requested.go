@@ -60,16 +60,16 @@ type Requested struct {
 var _ step.EventHandler[Request] = Requested{}
 
 // HandleEvent may be called several times for one event, also at the same time.
-func (h Requested) HandleEvent(ctx context.Context, _ cloudevents.Event, r Request) (step.EventResult, error) {
+func (h Requested) HandleEvent(ctx context.Context, event cloudevents.Event, r Request) (step.EventResult, error) {
 	i, err := h.find(ctx, r.Name)
 	if err != nil {
 		return step.EventResult{}, err
 	}
 	var op model.Operation
 	if i == nil {
-		i, op, err = h.create(ctx, r)
+		i, op, err = h.create(ctx, event, r)
 	} else {
-		i, op, err = h.change(ctx, i.Name, r)
+		i, op, err = h.change(ctx, event, i.Name, r)
 	}
 	if err != nil {
 		return step.EventResult{}, err
@@ -116,13 +116,24 @@ func called(i *instance, name string) bool {
 }
 
 // change makes the instance that was found greet the guest of the event.
-func (h Requested) change(ctx context.Context, objectName string, r Request) (*instance, model.Operation, error) {
-	return h.instances().Modify(ctx, h.Namespace, objectName, func(live *instance) error {
+func (h Requested) change(ctx context.Context, event cloudevents.Event, objectName string, r Request) (*instance, model.Operation, error) {
+	var before int64
+	i, op, err := h.instances().Modify(ctx, h.Namespace, objectName, func(live *instance) error {
 		if !called(live, r.Name) {
 			return fmt.Errorf("%s %s/%s is no longer called %q: the event has to be handled again", kind, h.Namespace, live.Name, r.Name)
 		}
-		return greet(live, r)
+		before = live.Generation
+		return greet(ctx, event, live, r)
 	})
+	return specOnly(i, op, before, err)
+}
+
+// specOnly makes it [model.Unchanged] if the event was remembered, but says nothing new.
+func specOnly(i *instance, op model.Operation, before int64, err error) (*instance, model.Operation, error) {
+	if op == model.Updated && i.Generation == before {
+		op = model.Unchanged
+	}
+	return i, op, err
 }
 
 // errTaken is returned for the name of an object that is there and is called otherwise.
@@ -130,39 +141,45 @@ var errTaken = errors.New("which is there already")
 
 // create makes the instance. The name of its object depends on the display name, so that two events of
 // one name do not make two instances.
-func (h Requested) create(ctx context.Context, r Request) (*instance, model.Operation, error) {
+func (h Requested) create(ctx context.Context, event cloudevents.Event, r Request) (*instance, model.Operation, error) {
 	objectName, err := model.ObjectName(kind, r.Name)
 	if err != nil {
 		return nil, "", step.Permanent(fmt.Errorf("data.%w", err))
 	}
-	i, op, err := h.createAs(ctx, objectName, r)
+	i, op, err := h.createAs(ctx, event, objectName, r)
 	if errors.Is(err, errTaken) {
-		return h.createAs(ctx, model.DistinctName(kind, r.Name), r)
+		return h.createAs(ctx, event, model.DistinctName(kind, r.Name), r)
 	}
 	return i, op, err
 }
 
-func (h Requested) createAs(ctx context.Context, objectName string, r Request) (*instance, model.Operation, error) {
-	return h.instances().CreateOrModify(ctx, h.Namespace, objectName, func(live *instance) error {
+func (h Requested) createAs(ctx context.Context, event cloudevents.Event, objectName string, r Request) (*instance, model.Operation, error) {
+	var before int64
+	i, op, err := h.instances().CreateOrModify(ctx, h.Namespace, objectName, func(live *instance) error {
 		switch {
 		case live.UID == "":
-			live.Spec = v1alpha1.HelloWorldServiceInstanceSpec{Name: r.Name, HelloTo: r.HelloTo}
-			return nil
-		case called(live, r.Name):
-			return greet(live, r) // Another event has just created it.
+			live.Spec.Name = r.Name
+		case !called(live, r.Name):
+			return step.Permanent(fmt.Errorf("data.name: %q would become the object %s, %w and is called %q: choose another name",
+				r.Name, objectName, errTaken, live.DisplayName()))
 		}
-		return step.Permanent(fmt.Errorf("data.name: %q would become the object %s, %w and is called %q: choose another name",
-			r.Name, objectName, errTaken, live.DisplayName()))
+		// If it is there, another event has just created it.
+		before = live.Generation
+		return greet(ctx, event, live, r)
 	})
+	return specOnly(i, op, before, err)
 }
 
-func greet(live *instance, r Request) error {
-	if !live.DeletionTimestamp.IsZero() {
-		// A change would be deleted with it.
-		return fmt.Errorf("%s %s/%s is being deleted: the event has to wait until it is gone", kind, live.Namespace, live.Name)
-	}
-	live.Spec.HelloTo = r.HelloTo
-	return nil
+// greet changes whom the instance greets, unless a newer event has.
+func greet(ctx context.Context, event cloudevents.Event, live *instance, r Request) error {
+	return step.InOrder(ctx, event, live, func() error {
+		if !live.DeletionTimestamp.IsZero() {
+			// A change would be deleted with it.
+			return fmt.Errorf("%s %s/%s is being deleted: the event has to wait until it is gone", kind, live.Namespace, live.Name)
+		}
+		live.Spec.HelloTo = r.HelloTo
+		return nil
+	})
 }
 
 func (h Requested) instances() model.Models[*instance] { return model.For[*instance](h.Models) }
