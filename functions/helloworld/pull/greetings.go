@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -18,7 +21,8 @@ const parallel = 8
 // Greetings compares the greeter's greetings with the models:
 //
 //   - a greeting of the greeter's own becomes an instance with no-sync, its mirror. The greetings
-//     that its users requested are left out: function event makes an instance of each;
+//     that its users requested are left out: function event makes an instance of each. So are those of
+//     unwelcome guests: the policy would delete the mirror, and each round would make it again;
 //   - a greeting whose instance is gone is removed;
 //   - an instance whose greeting is missing or different is synced again: the model decides.
 //
@@ -84,6 +88,9 @@ func (p Greetings) compare(ctx context.Context, known *index, record recorder) e
 		case g.Requested:
 			// It belongs to function event.
 		case isMirrored && (!mirror.follows || mirror.shows == shown(g)):
+			record(g.ID, unchanged)
+		case !isMirrored && hello.Unwelcome(g.HelloTo):
+			logging.FromContext(ctx).Infow("Not adopted: the policy would delete its mirror", zap.String("greeting", g.ID), zap.String("helloTo", g.HelloTo))
 			record(g.ID, unchanged)
 		default:
 			record(g.ID, func() (step.PullResult, error) { return p.adopt(ctx, g) })

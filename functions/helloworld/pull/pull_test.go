@@ -67,6 +67,40 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// writes counts the requests of the function that write a model.
+func (w *world) writes() (n int) {
+	for _, r := range w.Requests() {
+		if !strings.HasPrefix(r, http.MethodGet) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestAtRest has all kinds of greetings. After a round that has done what is to be done, and after the policy has
+// done its part, no round writes anything.
+func TestAtRest(t *testing.T) {
+	w := newWorld(t)
+	w.service("hello", "Jon")
+	w.synced("a", "Arya")
+	w.put("foreign", api.PutRequest{Name: "Pulled Record", HelloTo: "Dude"})
+	w.put("changed", api.PutRequest{Name: "Changed", HelloTo: "Bran"})
+	w.put("tyrion", api.PutRequest{Name: "Tyrion", HelloTo: hello.Later})
+	w.put("joffrey", api.PutRequest{Name: "Joffrey", HelloTo: hello.Never})
+	w.pull("unwelcome guests are not adopted: the policy would delete the mirrors", step.PullCounts{Created: 2, Unchanged: 3})
+
+	w.put("changed", api.PutRequest{Name: "Changed", HelloTo: hello.Later})
+	w.pull("a mirror whose guest becomes unwelcome follows", step.PullCounts{Updated: 1, Unchanged: 4})
+	steptest.Delete[*instance](w.World, hello.MirrorName("changed")) // As the policy does.
+	w.writes()
+	for range 2 {
+		w.pull("at rest", step.PullCounts{Unchanged: 5})
+		if n := w.writes(); n > 0 {
+			t.Errorf("at rest nothing is written: got %d requests that write", n)
+		}
+	}
+}
+
 func TestAdoptFailures(t *testing.T) {
 	w := newWorld(t)
 	steptest.Given(w.World, &instance{ObjectMeta: steptest.Meta(hello.MirrorName("taken")), Spec: v1alpha1.HelloWorldServiceInstanceSpec{HelloTo: "Sansa"}})

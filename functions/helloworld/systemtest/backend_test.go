@@ -128,6 +128,15 @@ func TestPulled(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"), message("Jhon Snow", "Dude"))
+
+	if _, err := w.greeter.Put(t.Context(), "unwelcome", api.PutRequest{Name: "Unwelcome", HelloTo: "Tyrion Lannister"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, want := w.tick(), (step.PullCounts{Unchanged: 4}); got != want {
+			t.Errorf("no mirror that the policy would delete: expected %+v, got %+v", want, got)
+		}
+	}
 }
 
 // publish sends a request for a greeting to the Broker, as the greeter does, and expects that it is dealt with.
