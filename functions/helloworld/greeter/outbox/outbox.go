@@ -3,7 +3,8 @@
 // greeter fails. An event can be sent twice, with the same id.
 //
 // Events of one name leave one at a time, in the order in which the greetings were accepted. Names do
-// not wait for each other: an event that the sink refuses holds up its own name only.
+// not wait for each other: an event that the sink refuses, or does not answer, holds up its own name only.
+// (A sink that does not answer hundreds of names at once holds up all.)
 package outbox
 
 import (
@@ -30,7 +31,8 @@ type Config struct {
 	// Source is the source attribute of the events.
 	Source string `envconfig:"EVENT_SOURCE" default:"/greeter"`
 
-	// Workers is how many events are sent at once.
+	// Workers is how many events are sent at once. Those that the sink has not answered after a second
+	// do not count, up to 256: a synchronous Broker answers late what it tries again and again.
 	Workers int `envconfig:"PUBLISH_WORKERS" default:"8"`
 
 	// Timeout is how long the sink may take to answer. A synchronous Broker answers after its
@@ -41,6 +43,12 @@ type Config struct {
 }
 
 const (
+	// slowAfter is when an event that is not answered makes room for another one.
+	slowAfter = time.Second
+
+	// maxSlow is how many such events there are at most.
+	maxSlow = 256
+
 	// downAfter is how many failures in a row mean that the sink is down.
 	downAfter = 8
 
@@ -56,6 +64,8 @@ type Publisher struct {
 	log    *zap.SugaredLogger
 	waits  *backoff
 	queue  workqueue.TypedRateLimitingInterface[store.Line]
+	// room is for Config.Workers events that are sent, or that workers wait for.
+	room chan struct{}
 
 	// mu protects following.
 	mu       sync.Mutex
@@ -78,6 +88,7 @@ func New(ctx context.Context, s *store.Store, c Config) (*Publisher, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	p.room = make(chan struct{}, c.Workers)
 	if c.Sink.URL != "" {
 		sink, err := function.NewSink(c.Sink, c.Workers)
 		if err != nil {
@@ -127,7 +138,7 @@ func (p *Publisher) Run(ctx context.Context) {
 	}
 
 	var workers sync.WaitGroup
-	for range p.config.Workers {
+	for range p.config.Workers + maxSlow {
 		workers.Go(func() {
 			for p.next(ctx) {
 			}
@@ -148,6 +159,9 @@ func (p *Publisher) addAll() error {
 // next publishes the head of the next line that is due. It reports whether to go on. The queue gives a
 // line to one worker at a time, so its order is kept.
 func (p *Publisher) next(ctx context.Context) bool {
+	p.room <- struct{}{}
+	leave := sync.OnceFunc(func() { <-p.room })
+	defer leave()
 	line, shutdown := p.queue.Get()
 	if shutdown {
 		return false
@@ -165,7 +179,10 @@ func (p *Publisher) next(ctx context.Context) bool {
 		return true
 	}
 
-	if err := p.send(ctx, *entry); err != nil {
+	slow := time.AfterFunc(slowAfter, leave)
+	err = p.send(ctx, *entry)
+	slow.Stop()
+	if err != nil {
 		if ctx.Err() != nil {
 			return false
 		}

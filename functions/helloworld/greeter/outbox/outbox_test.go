@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +69,12 @@ func startSink(t *testing.T) *sink {
 	t.Cleanup(srv.Close)
 	s.URL = srv.URL
 	return s
+}
+
+func (s *sink) take(event cloudevents.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted = append(s.accepted, event)
 }
 
 func (s *sink) refusing(f func(api.Request) int) {
@@ -290,6 +297,59 @@ func TestOutage(t *testing.T) {
 			t.Errorf("name %s: got %s, want %d", name, to, next[name])
 		}
 		next[name]++
+	}
+}
+
+// TestSlow has more events that the sink does not answer than are sent at once: a synchronous Broker answers an
+// event when its subscriber has accepted it, or when it has given up.
+func TestSlow(t *testing.T) {
+	const slow = 20
+	to := startSink(t)
+	given, answer := make(chan string, 100), make(chan struct{})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		event, err := cloudevents.NewEventFromHTTPRequest(r)
+		data := api.Request{}
+		if err == nil {
+			err = event.DataAs(&data)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if data.Name != "good" {
+			given <- data.Name + " " + data.HelloTo
+			select {
+			case <-answer:
+			case <-r.Context().Done():
+			}
+		}
+		to.take(*event)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	t.Cleanup(front.Close)
+	s := greetertest.OpenStore(t)
+	for _, to := range []string{"1", "2"} {
+		for i := range slow {
+			accept(t, s, fmt.Sprint(i), to)
+		}
+	}
+	p, _ := run(t, s, config(front.URL))
+	seen := map[string]bool{}
+	for range slow {
+		seen[<-given] = true
+	}
+	_, e := accept(t, s, "good", "1")
+	p.Notify(e.Line())
+	eventually(t, "the others go on", func() bool { return pending(t, s) == 2*slow })
+	if accepted, _ := to.state(t); !cmp.Equal(accepted, []string{"good 1"}) || len(seen) != slow || seen["0 2"] {
+		t.Errorf("the second event of a name waits for the first: got %v, and %v under way", accepted, seen)
+	}
+	close(answer)
+	eventually(t, "all is published in the end", func() bool { return pending(t, s) == 0 })
+	accepted, _ := to.state(t)
+	for i := range slow {
+		if slices.Index(accepted, fmt.Sprintf("%d 1", i)) > slices.Index(accepted, fmt.Sprintf("%d 2", i)) {
+			t.Errorf("in order: got %v", accepted)
+		}
 	}
 }
 
