@@ -10,11 +10,15 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
 // Instance syncs HelloWorldServiceInstances: each becomes a greeting.
-type Instance struct{ Greeter *client.Client }
+type Instance struct {
+	Greeter *client.Client
+	Models  *model.Client
+}
 
 var (
 	_ step.Syncer[*v1alpha1.HelloWorldServiceInstance]  = Instance{}
@@ -36,7 +40,7 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 	if err != nil {
 		return "", err
 	}
-	greeting, err := s.Greeter.Put(ctx, hello.GreetingID(instance), hello.GreetingOf(instance, service))
+	greeting, err := s.Greeter.Put(ctx, hello.GreetingID(instance), hello.GreetingOf(instance, service), s.ifNewest(instance))
 	if client.IsInvalid(err) {
 		return "", step.Permanent(err) // Only another spec can fix that.
 	}
@@ -49,5 +53,18 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 
 // Delete removes the greeting.
 func (s Instance) Delete(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
-	return s.Greeter.Delete(ctx, hello.GreetingID(instance), instance.Generation)
+	return s.Greeter.Delete(ctx, hello.GreetingID(instance), instance.Generation, s.ifNewest(instance))
+}
+
+// ifNewest says that the models decide after they were restored from a backup, and the greeter has newer
+// generations than the backup. It is called after the greeter has refused a write. A late write is still
+// refused: the instance that is read then is newer, or gone.
+func (s Instance) ifNewest(instance *v1alpha1.HelloWorldServiceInstance) client.WriteOption {
+	return client.IfNewest(func(ctx context.Context) (bool, error) {
+		live, err := model.For[*v1alpha1.HelloWorldServiceInstance](s.Models).Get(ctx, instance.Namespace, instance.Name)
+		if model.IsGone(err) {
+			return false, nil
+		}
+		return err == nil && live.UID == instance.UID && live.Generation == instance.Generation, err
+	})
 }

@@ -15,7 +15,7 @@ type settings struct {
 }
 
 // steps are the sync steps of the XOS tutorial.
-func steps(context.Context, *model.Client) ([]step.Registration, error) {
+func steps(_ context.Context, models *model.Client) ([]step.Registration, error) {
 	env, err := function.Env[settings]()
 	if err != nil {
 		return nil, err
@@ -26,6 +26,6 @@ func steps(context.Context, *model.Client) ([]step.Registration, error) {
 	}
 	return []step.Registration{
 		step.Sync(Service{}),
-		step.Sync(Instance{Greeter: greeter}),
+		step.Sync(Instance{Greeter: greeter, Models: models}),
 	}, nil
 }

@@ -3,13 +3,16 @@ package main
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/greetertest"
+	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
@@ -125,6 +128,116 @@ func TestOutcomes(t *testing.T) {
 			w.After(step.DeferredInterval)
 			if n := w.Settle(); n != 1 {
 				t.Errorf("%s: want one more attempt, got %d", tt.reason, n)
+			}
+		})
+	}
+}
+
+// ahead gives the greeter a greeting of an instance, of a generation that the model does not have yet.
+func ahead(t *testing.T, greeter *greetertest.Greeter, i *instance, generation int64) {
+	t.Helper()
+	_, err := greeter.Client.Put(t.Context(), string(i.UID), api.PutRequest{Name: i.Name, HelloFrom: "Jon", HelloTo: "Newer", Generation: generation,
+		Model: &api.ModelRef{Namespace: i.Namespace, Name: i.Name, UID: string(i.UID)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGreeterAhead has a greeter with newer generations than the models, which were restored from a backup.
+func TestGreeterAhead(t *testing.T) {
+	tests := map[string]struct {
+		reason  string
+		harm    func(t *testing.T, greeter *greetertest.Greeter, i *instance)
+		restore func(w *steptest.World) // What happens to the instance then.
+		want    []string
+	}{
+		"Changed": {"A greeting that was changed after the backup", func(t *testing.T, greeter *greetertest.Greeter, i *instance) { ahead(t, greeter, i, 9) },
+			func(w *steptest.World) { request(w) }, []string{"Jon is saying hello to Arya"}},
+		"Deleted": {"A greeting that was deleted after the backup", func(t *testing.T, greeter *greetertest.Greeter, i *instance) {
+			if err := greeter.Client.Delete(t.Context(), string(i.UID), 9); err != nil {
+				t.Fatal(err)
+			}
+		}, func(w *steptest.World) { request(w) }, []string{"Jon is saying hello to Arya"}},
+		"Next": {"A change after the restore", func(t *testing.T, greeter *greetertest.Greeter, i *instance) { ahead(t, greeter, i, 9) },
+			func(w *steptest.World) { steptest.Change(w, "a", func(i *instance) { i.Spec.HelloTo = "Bran" }) }, []string{"Jon is saying hello to Bran"}},
+		"Deletion": {"A deletion after the restore", func(t *testing.T, greeter *greetertest.Greeter, i *instance) { ahead(t, greeter, i, 9) },
+			func(w *steptest.World) { steptest.Delete[*instance](w, "a") }, []string{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w, greeter := newWorld(t)
+			given(w, "a", "Arya")
+			w.Settle()
+			i, _ := steptest.Get[*instance](w, "a")
+			tt.harm(t, greeter, i)
+			tt.restore(w)
+			w.Settle()
+			if diff := cmp.Diff(tt.want, says(t, greeter)); diff != "" {
+				t.Errorf("%s: the models decide: -want, +got:\n%s", tt.reason, diff)
+			}
+			now, ok := steptest.Get[*instance](w, "a")
+			if ok != (len(tt.want) > 0) || ok && now.Status.Sync.State != model.StateOK {
+				t.Errorf("%s: want it synced, or gone, got %v, %+v", tt.reason, ok, now.Status.Sync)
+			}
+			if !ok {
+				if _, err := greeter.Client.Put(t.Context(), string(i.UID), hello.GreetingOf(i, &service{Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jon"}})); !client.IsConflict(err) {
+					t.Errorf("%s: a late write does not bring it back: got %v", tt.reason, err)
+				}
+			}
+		})
+	}
+}
+
+// request asks for a sync, as pull does.
+func request(w *steptest.World) {
+	steptest.Change(w, "a", func(i *instance) { i.Annotations = map[string]string{model.AnnotationRequestedAt: "now"} })
+}
+
+// TestLateWriter lets a newer run of the step overtake one that has read an older instance.
+func TestLateWriter(t *testing.T) {
+	tests := map[string]struct {
+		reason string
+		ahead  bool
+		when   func(r *http.Request) bool
+	}{
+		"Before": {"A late writer finds a newer instance when it is refused", false, func(r *http.Request) bool { return r.Method == http.MethodPut }},
+		"Between": {"A writer that found none is late when it tries again", true, func(r *http.Request) bool {
+			return r.Header.Get("If-Match") != ""
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			steptest.Namespace(t)
+			w, greeter := newWorld(t)
+			other := steptest.New(t, steps, v1alpha1.AddToScheme) // Another pod.
+			given(w, "a", "Arya")
+			w.Settle()
+			i, _ := steptest.Get[*instance](w, "a")
+			if tt.ahead {
+				ahead(t, greeter, i, 9)
+			}
+			var overtaken atomic.Bool
+			greeter.Misbehave(func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if tt.when(r) && overtaken.CompareAndSwap(false, true) {
+						steptest.Change(w, "a", func(i *instance) { i.Spec.HelloTo = "Newest" })
+						if code := steptest.Wake[*instance](other, model.StepSync, "a").Code; code != http.StatusOK {
+							t.Errorf("%s: the newer run: got %d", tt.reason, code)
+						}
+					}
+					next.ServeHTTP(rw, r)
+					if g, err := greeter.Store.Get(string(i.UID)); overtaken.Load() && (err != nil || g.HelloTo == "Late") {
+						t.Errorf("%s: it does not overwrite what is newer: got %+v, %v", tt.reason, g, err)
+					}
+				})
+			})
+			steptest.Change(w, "a", func(i *instance) { i.Spec.HelloTo = "Late" })
+			steptest.Wake[*instance](w, model.StepSync, "a")
+			if !overtaken.Load() {
+				t.Fatalf("%s: it was not overtaken", tt.reason)
+			}
+			if diff := cmp.Diff([]string{"Jon is saying hello to Newest"}, says(t, greeter)); diff != "" {
+				t.Errorf("%s: -want, +got:\n%s", tt.reason, diff)
 			}
 		})
 	}

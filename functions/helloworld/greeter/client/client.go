@@ -74,24 +74,67 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
+// WriteOption is an option of a write.
+type WriteOption func(*write)
+
+type write struct {
+	isNewest func(context.Context) (bool, error)
+	ifMatch  string
+}
+
+// IfNewest is for a greeter that is ahead of the models because they were restored from a backup. When
+// the greeter refuses the write because it has a newer generation, isNewest is called. It reads the model
+// again, and reports whether that is still of the generation of the write. If so, the write replaces what
+// the greeter has, unless somebody else has changed that since the refusal. A late writer gets a Conflict
+// as ever: it finds a newer model.
+func IfNewest(isNewest func(context.Context) (bool, error)) WriteOption {
+	return func(w *write) { w.isNewest = isNewest }
+}
+
+// write does a write, a second time if its options say so.
+func (c *Client) write(ctx context.Context, opts []WriteOption, do func(write) error) error {
+	w := write{}
+	for _, o := range opts {
+		o(&w)
+	}
+	err := do(w)
+	var refused *StatusError
+	if w.isNewest == nil || !IsConflict(err) || !errors.As(err, &refused) || refused.etag == "" {
+		return err
+	}
+	newest, readErr := w.isNewest(ctx)
+	if readErr != nil {
+		return fmt.Errorf("%w; and the model cannot be read again: %w", err, readErr)
+	}
+	if !newest {
+		return err
+	}
+	w.ifMatch = refused.etag
+	return do(w)
+}
+
 // Put creates or updates the greeting with this id and returns what the greeter has then. [IsConflict]
 // is true for the error if the greeter has, or has deleted, a newer generation of the greeting.
-func (c *Client) Put(ctx context.Context, id string, r api.PutRequest) (*api.Greeting, error) {
-	return c.greeting(ctx, "put", http.MethodPut, id, r)
+func (c *Client) Put(ctx context.Context, id string, r api.PutRequest, opts ...WriteOption) (g *api.Greeting, err error) {
+	err = c.write(ctx, opts, func(w write) (err error) {
+		g, err = c.greeting(ctx, "put", http.MethodPut, id, w, r)
+		return err
+	})
+	return g, err
 }
 
 // Get returns the greeting. [IsNotFound] is true for the error if there is none.
 func (c *Client) Get(ctx context.Context, id string) (*api.Greeting, error) {
-	return c.greeting(ctx, "get", http.MethodGet, id, nil)
+	return c.greeting(ctx, "get", http.MethodGet, id, write{}, nil)
 }
 
 // greeting makes a call that is answered with a greeting.
-func (c *Client) greeting(ctx context.Context, verb, method, id string, in any) (*api.Greeting, error) {
+func (c *Client) greeting(ctx context.Context, verb, method, id string, w write, in any) (*api.Greeting, error) {
 	if err := api.ValidateID(id); err != nil {
 		return nil, fmt.Errorf("cannot %s greeting: %w", verb, err)
 	}
 	g := &api.Greeting{}
-	if err := c.call(ctx, method, []string{"greetings", id}, nil, in, g); err != nil {
+	if err := c.call(ctx, method, []string{"greetings", id}, nil, w, in, g); err != nil {
 		return nil, fmt.Errorf("cannot %s greeting %s: %w", verb, id, err)
 	}
 	if g.ID != id {
@@ -103,7 +146,7 @@ func (c *Client) greeting(ctx context.Context, verb, method, id string, in any) 
 // Delete deletes the greeting, if there is one. After a deletion with a generation of 1 or more the
 // greeter refuses late writes of that generation and of older ones; [IsConflict] is true for the
 // error if it has a newer one. Generation 0 deletes whatever is there.
-func (c *Client) Delete(ctx context.Context, id string, generation int64) error {
+func (c *Client) Delete(ctx context.Context, id string, generation int64, opts ...WriteOption) error {
 	if err := api.ValidateID(id); err != nil {
 		return fmt.Errorf("cannot delete greeting: %w", err)
 	}
@@ -111,10 +154,12 @@ func (c *Client) Delete(ctx context.Context, id string, generation int64) error 
 	if generation != 0 {
 		query.Set("generation", strconv.FormatInt(generation, 10))
 	}
-	if err := c.call(ctx, http.MethodDelete, []string{"greetings", id}, query, nil, nil); err != nil {
-		return fmt.Errorf("cannot delete greeting %s: %w", id, err)
-	}
-	return nil
+	return c.write(ctx, opts, func(w write) error {
+		if err := c.call(ctx, http.MethodDelete, []string{"greetings", id}, query, w, nil, nil); err != nil {
+			return fmt.Errorf("cannot delete greeting %s: %w", id, err)
+		}
+		return nil
+	})
 }
 
 // ListOptions say which greetings to list.
@@ -143,7 +188,7 @@ func (c *Client) List(ctx context.Context, o ListOptions) (*api.GreetingList, er
 		query.Set("managed", strconv.FormatBool(*o.Managed))
 	}
 	page := &api.GreetingList{}
-	if err := c.call(ctx, http.MethodGet, []string{"greetings"}, query, nil, page); err != nil {
+	if err := c.call(ctx, http.MethodGet, []string{"greetings"}, query, write{}, nil, page); err != nil {
 		return nil, fmt.Errorf("cannot list greetings: %w", err)
 	}
 	// An empty list means that all greetings are gone; an answer without a list must not.
@@ -204,6 +249,9 @@ type StatusError struct {
 	// Foreign is set if something in front of the greeter answered. Its 404, for example, does not
 	// mean that the greeter has no such greeting.
 	Foreign bool
+
+	// etag names what has refused a write.
+	etag string
 }
 
 func (e *StatusError) Error() string {
@@ -235,7 +283,7 @@ func hasStatus(err error, code int) bool {
 }
 
 // call sends a request with in as its body and decodes the answer into out. Both can be nil.
-func (c *Client) call(ctx context.Context, method string, path []string, query url.Values, in, out any) error {
+func (c *Client) call(ctx context.Context, method string, path []string, query url.Values, w write, in, out any) error {
 	u := c.base.JoinPath(path...)
 	u.RawQuery = query.Encode()
 	body := io.Reader(http.NoBody)
@@ -254,6 +302,9 @@ func (c *Client) call(ctx context.Context, method string, path []string, query u
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json")
+	if w.ifMatch != "" {
+		req.Header.Set("If-Match", w.ifMatch)
+	}
 
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -292,7 +343,7 @@ func refusal(resp *http.Response) error {
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // A part of the reason is better than none.
 	e := api.Error{}
 	if err := json.Unmarshal(raw, &e); err == nil && e.Error != "" {
-		return &StatusError{StatusCode: resp.StatusCode, Reason: e.Error}
+		return &StatusError{StatusCode: resp.StatusCode, Reason: e.Error, etag: resp.Header.Get("ETag")}
 	}
 	reason := fmt.Sprintf("%.256s", strings.Join(strings.Fields(strings.ToValidUTF8(string(raw), "?")), " "))
 	return &StatusError{StatusCode: resp.StatusCode, Reason: reason, Foreign: true}

@@ -74,6 +74,19 @@ func deletedGeneration(r *http.Request) (int64, error) {
 	return generation, nil
 }
 
+// ifMatch is the tag in the request's If-Match, none without one.
+func ifMatch(r *http.Request) ([]string, error) {
+	v := r.Header.Get("If-Match")
+	if v == "" {
+		return nil, nil
+	}
+	tag, err := strconv.Unquote(v)
+	if err != nil || tag == "" {
+		return nil, failure(http.StatusBadRequest, "If-Match: expected the ETag of an answer 409, got %.100q", v)
+	}
+	return []string{tag}, nil
+}
+
 func listOptions(r *http.Request) (store.ListOptions, error) {
 	o := store.ListOptions{Limit: api.DefaultLimit}
 	if err := query(r, "limit", "continue", "managed"); err != nil {

@@ -7,6 +7,10 @@
 //	POST   /greetings                    a greeting for a user of the greeter; published as a CloudEvent
 //	GET    /outbox                       what waits to be published
 //
+// A 409 for an old generation has an ETag. A writer that has made sure after it that there is no newer
+// model than its own (they were restored from a backup) sends the write again with If-Match and that
+// ETag: it is accepted, or answered 412 if what the greeter has was changed in between.
+//
 // Every answer that is not 2xx is an [api.Error].
 package server
 
@@ -18,6 +22,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -94,7 +99,11 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	g, change, err := s.store.Put(id, body)
+	replaced, err := ifMatch(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	g, change, err := s.store.Put(id, body, replaced...)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -128,7 +137,11 @@ func (s *server) delete(_ http.ResponseWriter, r *http.Request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	deleted, err := s.store.Delete(id, generation)
+	replaced, err := ifMatch(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	deleted, err := s.store.Delete(id, generation, replaced...)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -212,7 +225,12 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &known):
 		status, reason = known.status, known.Error()
 	case errors.As(err, &conflict):
+		if conflict.Tag != "" {
+			w.Header().Set("ETag", strconv.Quote(conflict.Tag))
+		}
 		status, reason = http.StatusConflict, conflict.Error()
+	case errors.Is(err, store.ErrChanged):
+		status, reason = http.StatusPreconditionFailed, "If-Match: "+err.Error()
 	case errors.Is(err, store.ErrNotFound):
 		status, reason = http.StatusNotFound, err.Error()
 	case errors.Is(err, store.ErrOutboxFull):

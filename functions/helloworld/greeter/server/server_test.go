@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	cmpor "cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -159,6 +160,57 @@ func TestFrontDoor(t *testing.T) {
 		if got.Status != step.wantStatus || !strings.Contains(got.Body, step.want) {
 			t.Errorf("%s: got %d %s, want %d and %q in it", step.reason, got.Status, got.Body, step.wantStatus, step.want)
 		}
+	}
+}
+
+// TestIfMatch overwrites newer generations, after a restore of the models.
+func TestIfMatch(t *testing.T) {
+	g := greetertest.Start(t)
+	body := func(generation int) string {
+		return fmt.Sprintf(`{"name":"n","hello_from":"f","hello_to":"%d","generation":%d,"model":{"namespace":"ns","name":"m","uid":"u"}}`, generation, generation)
+	}
+	tag := ""
+	steps := []struct {
+		reason       string
+		method, path string
+		body         string
+		match        string // The If-Match of the request; TAG is the ETag of the last answer that had one.
+		want         int
+	}{
+		{"a greeting", "PUT", "/greetings/u", body(5), "", 201},
+		{"an older write is refused", "PUT", "/greetings/u", body(2), "", 409},
+		{"it may replace what has refused it", "PUT", "/greetings/u", body(2), "TAG", 200},
+		{"once", "PUT", "/greetings/u", body(1), "TAG", 412},
+		{"the next generation needs no tag", "PUT", "/greetings/u", body(3), "", 200},
+		{"an older deletion is refused", "DELETE", "/greetings/u?generation=2", "", "", 409},
+		{"somebody else writes", "PUT", "/greetings/u", body(4), "", 200},
+		{"the tag is too old then", "DELETE", "/greetings/u?generation=2", "", "TAG", 412},
+		{"refused again", "DELETE", "/greetings/u?generation=2", "", "", 409},
+		{"it may delete what has refused it", "DELETE", "/greetings/u?generation=2", "", "TAG", 204},
+		{"late writes of what was deleted are still refused", "PUT", "/greetings/u", body(4), "", 409},
+		{"a write may replace a tombstone", "PUT", "/greetings/u", body(2), "TAG", 201},
+		{"but not a tombstone that is gone", "PUT", "/greetings/u", body(2), "TAG", 412},
+		{"a tag is quoted", "PUT", "/greetings/u", body(2), "abc", 400},
+		{"nobody replaces just anything", "PUT", "/greetings/u", body(2), "*", 400},
+	}
+	for _, step := range steps {
+		req, err := http.NewRequestWithContext(t.Context(), step.method, g.URL+step.path, strings.NewReader(step.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", appJSON)
+		if step.match != "" {
+			req.Header.Set("If-Match", strings.ReplaceAll(step.match, "TAG", tag))
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != step.want || (resp.Header.Get("ETag") != "") != (step.want == 409) {
+			t.Errorf("%s: got %d with ETag %q, want %d", step.reason, resp.StatusCode, resp.Header.Get("ETag"), step.want)
+		}
+		tag = cmpor.Or(resp.Header.Get("ETag"), tag)
 	}
 }
 

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -33,11 +36,16 @@ const (
 // Put creates the greeting, or makes it as the request says. The error is a [*ConflictError] if the
 // greeting or its tombstone has a newer generation of the model. The same generation may be written
 // again, also with other texts: in this way a synchronizer repairs what somebody else has changed.
-func (s *Store) Put(id string, r api.PutRequest) (g api.Greeting, change Change, err error) {
+//
+// If the models were restored from a backup the store is ahead of all of them. A writer that has made
+// sure, after a conflict, that there is no newer model than its own, tries again with the conflict's tag.
+// Then an older generation may replace what is there, if it is still what the tag names. Otherwise the
+// error is [ErrChanged].
+func (s *Store) Put(id string, r api.PutRequest, replaced ...string) (g api.Greeting, change Change, err error) {
 	now := s.clock.Now().UTC()
 	// Most calls change nothing, or are too late. They need no write to the disk.
 	err = s.db.View(func(tx *bbolt.Tx) (err error) {
-		g, change, err = s.decide(tx, id, r, now)
+		g, change, err = s.decide(tx, id, r, replaced, now)
 		return err
 	})
 	if err != nil || change == Unchanged {
@@ -45,7 +53,7 @@ func (s *Store) Put(id string, r api.PutRequest) (g api.Greeting, change Change,
 	}
 	err = s.db.Batch(func(tx *bbolt.Tx) (err error) {
 		// Others may have written since the look above, and a batch can run this more than once.
-		if g, change, err = s.decide(tx, id, r, now); err != nil {
+		if g, change, err = s.decide(tx, id, r, replaced, now); err != nil {
 			return err
 		}
 		// From now on the generation of the greeting shows which writes are too late. A greeting without
@@ -63,18 +71,60 @@ func (s *Store) Put(id string, r api.PutRequest) (g api.Greeting, change Change,
 	return g, change, nil
 }
 
+// found is what the store has of a greeting. Both are nil if there is nothing.
+type found struct {
+	greeting *api.Greeting
+	dead     *tombstone
+}
+
+func (s *Store) find(tx *bbolt.Tx, id string) (f found, err error) {
+	if f.greeting, err = get[api.Greeting](tx, bucketGreetings, id); err != nil {
+		return f, err
+	}
+	f.dead, err = get[tombstone](tx, bucketTombstones, id)
+	if f.dead != nil && s.expired(*f.dead) {
+		f.dead = nil
+	}
+	return f, err
+}
+
+// tag is another one after every change.
+func (f found) tag() (string, error) {
+	raw, err := json.Marshal([]any{f.greeting, f.dead})
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16]), err
+}
+
+// fence refuses a write of a generation that is older than what is there, unless the write names that.
+func (f found) fence(older string, replaced []string) error {
+	tag, err := f.tag()
+	switch {
+	case err != nil:
+		return err
+	case len(replaced) > 0 && !slices.Contains(replaced, tag):
+		return ErrChanged
+	case len(replaced) == 0 && older != "":
+		return &ConflictError{Reason: older, Tag: tag}
+	}
+	return nil
+}
+
 // decide says what the greeting becomes, and does not write it.
-func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, now time.Time) (api.Greeting, Change, error) {
-	old, err := get[api.Greeting](tx, bucketGreetings, id)
+func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, replaced []string, now time.Time) (api.Greeting, Change, error) {
+	there, err := s.find(tx, id)
 	if err != nil {
 		return api.Greeting{}, Unchanged, err
 	}
-	dead, err := get[tombstone](tx, bucketTombstones, id)
-	if err != nil {
-		return api.Greeting{}, Unchanged, err
+	old, older := there.greeting, ""
+	switch {
+	case r.Generation == 0:
+	case there.dead != nil && r.Generation <= there.dead.Generation:
+		older = fmt.Sprintf("generation: %d is not newer than %d, with which the greeting was deleted", r.Generation, there.dead.Generation)
+	case old != nil && r.Generation < old.Generation:
+		older = fmt.Sprintf("generation: %d is older than %d, which the greeting has", r.Generation, old.Generation)
 	}
-	if r.Generation != 0 && dead != nil && r.Generation <= dead.Generation && !s.expired(*dead) {
-		return api.Greeting{}, Unchanged, conflict("generation: %d is not newer than %d, with which the greeting was deleted", r.Generation, dead.Generation)
+	if err := there.fence(older, replaced); err != nil {
+		return api.Greeting{}, Unchanged, err
 	}
 	g := api.Greeting{
 		ID: id, Name: r.Name, HelloFrom: r.HelloFrom, HelloTo: r.HelloTo,
@@ -83,9 +133,6 @@ func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, now time.Time)
 	}
 	if old == nil {
 		return g, Created, nil
-	}
-	if r.Generation != 0 && r.Generation < old.Generation {
-		return *old, Unchanged, conflict("generation: %d is older than %d, which the greeting has", r.Generation, old.Generation)
 	}
 	// Generations of two models cannot be compared, so neither model may write the other's greeting.
 	if r.Model != nil && old.Model != nil && r.Model.UID != old.Model.UID {
@@ -136,16 +183,21 @@ func (s *Store) Get(id string) (api.Greeting, error) {
 // Delete deletes the greeting, if there is one. With a generation it leaves a tombstone, also if there
 // was no greeting, because the write that comes before the deletion may arrive after it. The error is a
 // [*ConflictError] if the greeting has a newer generation. Generation 0 is for callers that know
-// nothing of models; it deletes whatever is there.
-func (s *Store) Delete(id string, generation int64) (deleted bool, err error) {
+// nothing of models; it deletes whatever is there. An older generation may delete what it names with the
+// tag of a conflict, as in [Store.Put].
+func (s *Store) Delete(id string, generation int64, replaced ...string) (deleted bool, err error) {
 	now := s.clock.Now().UTC()
 	err = s.db.Batch(func(tx *bbolt.Tx) error {
-		old, err := get[api.Greeting](tx, bucketGreetings, id)
+		there, err := s.find(tx, id)
 		if err != nil {
 			return err
 		}
+		old, older := there.greeting, ""
 		if old != nil && generation != 0 && generation < old.Generation {
-			return conflict("generation: %d is older than %d, which the greeting has", generation, old.Generation)
+			older = fmt.Sprintf("generation: %d is older than %d, which the greeting has", generation, old.Generation)
+		}
+		if err := there.fence(older, replaced); err != nil {
+			return err
 		}
 		deleted = old != nil
 		if err := tx.Bucket(bucketGreetings).Delete([]byte(id)); err != nil {
@@ -154,11 +206,14 @@ func (s *Store) Delete(id string, generation int64) (deleted bool, err error) {
 		if generation == 0 {
 			return nil
 		}
-		dead, err := get[tombstone](tx, bucketTombstones, id)
-		if err != nil || dead != nil && dead.Generation > generation {
-			return err
+		dead := tombstone{Generation: generation, DeletedAt: now}
+		if old != nil {
+			dead.Generation = max(dead.Generation, old.Generation)
 		}
-		return put(tx, bucketTombstones, []byte(id), tombstone{Generation: generation, DeletedAt: now})
+		if there.dead != nil && there.dead.Generation > dead.Generation {
+			return nil
+		}
+		return put(tx, bucketTombstones, []byte(id), dead)
 	})
 	return deleted && err == nil, err
 }

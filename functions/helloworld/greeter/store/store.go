@@ -22,12 +22,21 @@ var (
 	// ErrNotFound is returned for a greeting that is not there.
 	ErrNotFound = errors.New("no such greeting")
 
+	// ErrChanged is returned for a write that names what it replaces if something else is there by now.
+	ErrChanged = errors.New("it was changed since the refusal that the tag is from")
+
 	// ErrOutboxFull is returned for a greeting that is to be published if too many wait already.
 	ErrOutboxFull = errors.New("too many greetings wait to be published")
 )
 
-// ConflictError refuses a write that is older than what the store has. To try again is of no use.
-type ConflictError struct{ Reason string }
+// ConflictError refuses a write that is older than what the store has. To try again is of no use, but
+// for who knows that the store is ahead of the newest model: see [Store.Put].
+type ConflictError struct {
+	Reason string
+
+	// Tag names what the store has. It is empty if nobody may replace that.
+	Tag string
+}
 
 func conflict(format string, args ...any) error {
 	return &ConflictError{Reason: fmt.Sprintf(format, args...)}
