@@ -88,6 +88,25 @@ func TestGreeting(t *testing.T) {
 	}
 }
 
+// TestGreetingGoesFirst deletes an instance while the greeter is down.
+func TestGreetingGoesFirst(t *testing.T) {
+	w, greeter := newWorld(t)
+	given(w, "arya", "Arya")
+	w.Settle()
+	greeter.Misbehave(greetertest.Failing(503))
+	steptest.Delete[*instance](w, "arya")
+	w.Settle()
+	if i, ok := steptest.Get[*instance](w, "arya"); !ok || i.Status.Sync.State != model.StateFailed {
+		t.Errorf("the instance stays until its greeting is removed: got %v, %+v", ok, i.Status.Sync)
+	}
+	greeter.Misbehave(nil)
+	w.After(2 * step.FailedInterval)
+	w.Settle()
+	if _, ok := steptest.Get[*instance](w, "arya"); ok || len(says(t, greeter)) > 0 {
+		t.Errorf("then both are gone: got %t, %q", ok, says(t, greeter))
+	}
+}
+
 // invalid answers like the greeter to a request that it never accepts.
 func invalid(http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

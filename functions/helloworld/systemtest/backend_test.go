@@ -166,6 +166,23 @@ func TestEvented(t *testing.T) {
 	w.greets(message("Jhon Snow", "Bran Stark"), message("Jhon Snow", "Sansa Stark"))
 }
 
+// TestBeforeTheTrigger shows what becomes of a request while the Broker has no Trigger for it.
+func TestBeforeTheTrigger(t *testing.T) {
+	w := start(t, local.Options{Without: []string{"trigger/event"}})
+	w.service("helloworld", "Jhon Snow")
+	if err := w.request("Early", "Bran Stark"); err != nil {
+		t.Fatal(err)
+	}
+	w.untilPublished()
+	if got := w.tick(); got != (step.PullCounts{}) {
+		t.Errorf("pull leaves the greeting to function event: got %+v", got)
+	}
+	if have := w.accounts(t); len(have.instances)+len(have.letters) > 0 {
+		t.Errorf("the Broker has dropped the event: got %+v", have)
+	}
+	w.greets("The greeter is saying hello to Bran Stark")
+}
+
 // broken: an event that cannot be handled is a dead letter, which is corrected and replayed.
 func (w *world) broken() {
 	w.publish(`{"name":"Broken","hello":"Sansa Stark"}`)

@@ -24,3 +24,20 @@ func TestLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestGreeterKnowsNoModels checks that the greeter has nothing of the models and of their synchronizer.
+func TestGreeterKnowsNoModels(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "./functions/helloworld/greeter")
+	list.Dir = localtest.Root()
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range strings.Lines(string(out)) {
+		for _, unknown := range []string{"synchronizer/pkg/model", "synchronizer/pkg/step", "helloworld/api/v1alpha1"} {
+			if strings.Contains(pkg, unknown) {
+				t.Errorf("the greeter links %s", strings.TrimSpace(pkg))
+			}
+		}
+	}
+}
