@@ -333,6 +333,7 @@ func TestSlow(t *testing.T) {
 		}
 	}
 	p, _ := run(t, s, config(front.URL))
+	eventually(t, "one event of each name is under way", func() bool { return len(given) == slow })
 	seen := map[string]bool{}
 	for range slow {
 		seen[<-given] = true
