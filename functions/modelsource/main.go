@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/source"
+	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
 // settings are the environment variables of this program, in eventing/core/modelsource.yaml.
@@ -32,6 +34,12 @@ type settings struct {
 func main() { function.Main("modelsource", build) }
 
 func build(ctx context.Context, env settings) (http.Handler, error) {
+	if env.VisibilityTimeout <= step.Deadline {
+		return nil, fmt.Errorf("VISIBILITY_TIMEOUT: expected more than %s, which is how long a step may take, got %s", step.Deadline, env.VisibilityTimeout)
+	}
+	if env.Window < 1 {
+		return nil, fmt.Errorf("WINDOW: expected at least 1, got %d", env.Window)
+	}
 	sink, err := function.NewSink(env.Sink, env.Window)
 	if err != nil {
 		return nil, err

@@ -208,3 +208,24 @@ rules:
 	}
 	p.untilReadyzSays(http.StatusOK)
 }
+
+// TestSettings has settings that cannot work: the error names the variable.
+func TestSettings(t *testing.T) {
+	good := settings{Window: 64, VisibilityTimeout: 30 * time.Second}
+	tests := map[string]struct {
+		change func(*settings)
+		want   string
+	}{
+		"ShorterThanAStep": {func(s *settings) { s.VisibilityTimeout = 25 * time.Second }, "VISIBILITY_TIMEOUT: expected more than 25s"},
+		"NoWindow":         {func(s *settings) { s.Window = 0 }, "WINDOW: expected at least 1, got 0"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := good
+			tt.change(&s)
+			if _, err := build(t.Context(), s); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("want an error with %q, got %v", tt.want, err)
+			}
+		})
+	}
+}

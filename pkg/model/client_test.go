@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
@@ -549,5 +551,35 @@ func TestDependents(t *testing.T) {
 	}
 	if diff := cmp.Diff(model.Neighbours{Dependents: want}, n, less); diff != "" {
 		t.Errorf("-want, +got:\n%s", diff)
+	}
+}
+
+// TestWrongDefinition has a definition that cannot be read any more: what its objects depend on is not known.
+func TestWrongDefinition(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	config := kubeapitest.Start(t, "../testdata/library/config/crds")
+	c, err := model.NewClient(config, v1alpha1.AddToScheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"Shelf"}}}`, model.AnnotationDependsOn)
+	if _, err := definitions.Resource(model.CRDs).Patch(ctx, "books."+group, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	says := []string{"books." + group, model.AnnotationDependsOn, `expected Kind=spec.path or Kind.group=spec.path, got "Shelf"`}
+	_, err = c.Dependents(ctx, object(shelves, "fiction", deleting))
+	wantError(t, "A shelf must not go before its books, which nobody can tell any more.", err, says...)
+	if !errors.Is(err, model.ErrDefinition) {
+		t.Errorf("want ErrDefinition, got %v", err)
+	}
+	_, err = c.Kind(ctx, books.GVK.GroupKind())
+	wantError(t, "The kind is a model, with a wrong definition.", err, says...)
+	if _, err := c.Dependents(ctx, object(books, "dune", deleting)); err != nil {
+		t.Errorf("nothing hides what depends on books, got %v", err)
 	}
 }

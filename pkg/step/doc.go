@@ -22,7 +22,11 @@
 //     calls nothing;
 //  4. store.go stores the outcome (outcome.go) in the step's part of the status, and replies with an
 //     event if the state has changed. If that part is no longer what it was in 1, the run starts again
-//     with the newest object.
+//     with the newest object, and calls the step again if it has called it: whichever of the two runs
+//     reached the backend last may have brought something older there.
+//
+// Two kinds of work do not call the step: a finalizer that somebody has removed is put back, and
+// conditions that do not say what is the case are written.
 //
 // The engine of pull (pull.go) runs one complete round for each tick. The engine of event (event.go)
 // decodes strictly. An event that can never be handled becomes a dead letter, any other failed event is

@@ -229,7 +229,7 @@ func (f *Function) Work() []Work {
 	var work []Work
 	for _, step := range model.Steps() {
 		if e := f.engines[step]; e != nil {
-			for gk := range e.runners {
+			for _, gk := range slices.SortedFunc(maps.Keys(e.runners), func(a, b schema.GroupKind) int { return strings.Compare(a.String(), b.String()) }) {
 				work = append(work, Work{Step: string(step), GroupKind: gk})
 			}
 		}

@@ -3,6 +3,7 @@ package step_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -234,4 +235,43 @@ func TestOvertaken(t *testing.T) {
 	if want := []string{"Fiction", "Novels"}; !slices.Equal(labels, want) {
 		t.Errorf("want calls with the labels %v, got %v", want, labels)
 	}
+}
+
+// TestItself has a kind that depends on itself, and an object that names itself.
+func TestItself(t *testing.T) {
+	t.Parallel()
+	f := newAll(t)
+	k := &model.Kind{GVK: steptest.Snapshot[*shelf](f.World, "fiction").Kind.GVK, Steps: []model.Step{model.StepSync},
+		DependsOn: []model.DependsOn{{GroupKind: steptest.Snapshot[*shelf](f.World, "fiction").Kind.GVK.GroupKind(), Path: "metadata.name"}}}
+	s, err := k.SnapshotOf(liveObject(f, f.shelf("fiction")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Refs[0] != "" || s.Problem != "metadata.name: expected the name of another Shelf, got the object itself" {
+		t.Errorf("want no dependency and the reason, got %q, %q", s.Refs, s.Problem)
+	}
+}
+
+// TestAPIHangs has an API server that does not answer: the run ends all the same, and another one does the
+// work.
+func TestAPIHangs(t *testing.T) {
+	t.Parallel()
+	f := newAll(t)
+	retitle(f)
+	ends := make(chan time.Duration, 1)
+	f.before = func(r *http.Request) error {
+		deadline, ok := r.Context().Deadline()
+		if !ok {
+			return errors.New("the request has no deadline")
+		}
+		ends <- time.Until(deadline)
+		f.before = nil
+		return context.DeadlineExceeded
+	}
+	f.wants(wake(f, f.book("a")), 503, "", "deadline exceeded")
+	if got := <-ends; got > 10*time.Second {
+		t.Errorf("want a request to end within 10 s, got %s", got)
+	}
+	f.Settle()
+	f.wantCalls("sync Emma")
 }

@@ -122,7 +122,7 @@ func engineNeeds(t *testing.T, all objects, ns string, account types.NamespacedN
 			needs(t, all, ns, account, other.GVK.Group, other.Resource, "get")
 		}
 		if dependsOn(other, kind) {
-			needs(t, all, ns, account, other.GVK.Group, other.Resource, "list")
+			needs(t, all, ns, account, other.GVK.Group, other.Resource, "list", "delete")
 		}
 	}
 }
