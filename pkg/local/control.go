@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/xos-knative/synchronizer/pkg/local/console"
 )
 
 // controlPath is where the one address adds and removes synchronizers: POST of {"source": ...}, DELETE of the name below
@@ -136,7 +138,7 @@ func (r *Remote) do(ctx context.Context, method, path string, body []byte) (stri
 	if err != nil {
 		return "", err
 	}
-	answer := strings.TrimSpace(string(text))
+	answer := console.EscapeLines(strings.TrimSpace(string(text)))
 	if resp.StatusCode != http.StatusOK {
 		return "", errors.New(answer)
 	}

@@ -497,12 +497,15 @@ func (s system) testToZero(t *testing.T) {
 
 func (s system) testConsole(t *testing.T) {
 	for _, want := range []string{
-		"here I am who=me", "started in", "idle: back to zero", "ended: exit status 7", "I do not want to start",
+		`here I am msg\r\nfake=line sent=\x1b[31mRED\x1b]0;t\a who=me`, "started in", "idle: back to zero", "ended: exit status 7", "I do not want to start",
 		"keeper               ! ended: signal: killed", "ServiceAccount test/echo: accepted", "good: delivery answered 500",
 	} {
 		if !strings.Contains(s.out.String(), want) {
 			t.Errorf("the console must say %q", want)
 		}
+	}
+	if said := s.out.String(); strings.ContainsAny(said, "\x1b\r\a") || strings.Contains(said, "\nfake") {
+		t.Errorf("what a program says must neither control the terminal nor begin a line: %q", said)
 	}
 	raw, err := os.ReadFile(filepath.Join(s.dir, "logs", "test", "inner.log"))
 	if err != nil || !bytes.Contains(raw, []byte(`"message":"here I am"`)) {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/xos-knative/synchronizer/pkg/local/console"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -120,7 +121,7 @@ func reasons(u unstructured.Unstructured) (all []string) {
 		state, _ := part["state"].(string)
 		message, _ := part["message"].(string)
 		if state != "" && state != string(model.StateOK) {
-			all = append(all, fmt.Sprintf("%s is %s: %s", step, state, message))
+			all = append(all, console.Escape(fmt.Sprintf("%s is %s: %s", step, state, message)))
 		}
 	}
 	return append(all, "finalizers "+strings.Join(u.GetFinalizers(), ", "))

@@ -14,6 +14,7 @@ import (
 	"knative.dev/pkg/signals"
 
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/console"
 )
 
 func main() {
@@ -21,7 +22,7 @@ func main() {
 	flag.Parse()
 	start := time.Now()
 	if err := run(signals.NewContext(), *root); err != nil {
-		fmt.Fprintf(os.Stderr, "\ndemo: FAILED: %v\n", err)
+		fmt.Fprintf(os.Stderr, "\ndemo: FAILED: %s\n", console.EscapeLines(err.Error()))
 		os.Exit(1)
 	}
 	fmt.Printf("\ndemo: everything is as expected (%s)\n", time.Since(start).Round(time.Second))

@@ -28,6 +28,7 @@ import (
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/console"
 )
 
 const (
@@ -57,7 +58,9 @@ func newStage(system *local.System, root string) (*stage, error) {
 }
 
 // command shows what a user would type.
-func command(format string, args ...any) { fmt.Printf("$ "+format+"\n", args...) }
+func command(format string, args ...any) {
+	fmt.Println("$ " + console.Escape(fmt.Sprintf(format, args...)))
+}
 
 func (s *stage) resource(resource string) dynamic.ResourceInterface {
 	return s.models.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(namespace)
@@ -148,7 +151,7 @@ func (s *stage) curl(ctx context.Context, method, url string, header http.Header
 	case body != "":
 		shown += " -d '" + body + "'"
 	}
-	fmt.Println("$ " + shown)
+	command("%s", shown)
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (s *stage) curl(ctx context.Context, method, url string, header http.Header
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s %s\n", resp.Status, strings.TrimSpace(string(answer)))
+	fmt.Println(console.EscapeLines(resp.Status + " " + strings.TrimSpace(string(answer))))
 	if resp.StatusCode/100 != 2 || !strings.Contains(string(answer), says) {
 		return fmt.Errorf("%s %s: expected 2xx with %q, got %s: %s", method, url, says, resp.Status, answer)
 	}
@@ -251,7 +254,7 @@ func printTable(ctx context.Context, config *rest.Config, gv schema.GroupVersion
 			if cell == nil {
 				cell = ""
 			}
-			fmt.Fprintf(w, "%v\t", cell)
+			fmt.Fprintf(w, "%s\t", console.Escape(fmt.Sprint(cell)))
 		}
 		fmt.Fprintln(w)
 	}

@@ -15,6 +15,7 @@ import (
 	"knative.dev/pkg/signals"
 
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/console"
 )
 
 const usage = `local runs the core and its synchronizers on this machine until Ctrl-C. Started again it goes on where it stopped.
@@ -59,7 +60,7 @@ func main() {
 	flag.Parse()
 
 	if err := do(signals.NewContext(), o, flag.Args()); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
+		fmt.Fprintln(os.Stderr, "error:", console.EscapeLines(err.Error()))
 		os.Exit(1)
 	}
 }

@@ -1,5 +1,6 @@
 // Package console writes what a human wants to see of a local run: one line for each event, and the log lines of the
 // programs in a short form, each with the name of the program in front. The lines as the programs wrote them go to files.
+// Nobody whose data is in a line can begin another one or control the terminal; see [Escape].
 package console
 
 import (
@@ -54,35 +55,38 @@ func New(out io.Writer, verbose bool) *Console {
 	return c
 }
 
-// Print writes a text as it is.
+// Print writes a text of several lines.
 func (c *Console) Print(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, _ = io.WriteString(c.out, text)
+	_, _ = io.WriteString(c.out, EscapeLines(text))
 }
 
 // Event says that something has happened to name.
 func (c *Console) Event(name, format string, args ...any) {
-	c.line(name, "•", c.paint(bold, fmt.Sprintf(format, args...)))
+	c.line(name, "•", bold, fmt.Sprintf(format, args...))
 }
 
 // Problem says that something has gone wrong with name.
 func (c *Console) Problem(name, format string, args ...any) {
-	c.line(name, "!", c.paint(red, fmt.Sprintf(format, args...)))
+	c.line(name, "!", red, fmt.Sprintf(format, args...))
 }
 
 // Detail is an Event that is shown only if more was asked for.
 func (c *Console) Detail(name, format string, args ...any) {
 	if c.verbose {
-		c.line(name, " ", c.paint(dim, fmt.Sprintf(format, args...)))
+		c.line(name, " ", dim, fmt.Sprintf(format, args...))
 	}
 }
 
-func (c *Console) line(name, mark, text string) {
+// line writes one line. An empty colour leaves the text in that of the terminal.
+func (c *Console) line(name, mark, colour, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stamp := c.now().Format("15:04:05.000")
-	_, _ = fmt.Fprintf(c.out, "%s %s %s %s\n", c.paint(dim, stamp), c.paint(c.colourOf(name), fmt.Sprintf("%-*s", nameWidth, name)), mark, text)
+	name = Escape(name)
+	_, _ = fmt.Fprintf(c.out, "%s %s %s %s\n", c.paint(dim, stamp), c.paint(c.colourOf(name), fmt.Sprintf("%-*s", nameWidth, name)), mark,
+		c.paint(colour, Escape(text)))
 }
 
 // colourOf gives each name a colour of its own, in the order of appearance. c.mu is held.
@@ -94,7 +98,7 @@ func (c *Console) colourOf(name string) string {
 }
 
 func (c *Console) paint(colour, text string) string {
-	if !c.colour {
+	if !c.colour || colour == "" {
 		return text
 	}
 	return colour + text + reset
@@ -146,18 +150,19 @@ func (c *Console) program(name string, line []byte) {
 	if text == unread {
 		return
 	}
+	colour := ""
 	switch level {
 	case "debug":
 		if !c.verbose {
 			return
 		}
-		text = c.paint(dim, text)
+		colour = dim
 	case "warn", "warning":
-		text = c.paint(amber, text)
+		colour = amber
 	case "error", "dpanic", "panic", "fatal", "critical", "alert", "emergency":
-		text = c.paint(red, text)
+		colour = red
 	}
-	c.line(name, "|", text)
+	c.line(name, "|", colour, text)
 }
 
 // hidden are the fields of structured logs that are shown in another way, or are of no use to somebody who watches; the log

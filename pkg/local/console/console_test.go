@@ -47,6 +47,16 @@ func TestProgram(t *testing.T) {
 			reason: "A line without an end must not fill the memory.", in: []string{strings.Repeat("x", maxLine+2)},
 			want: stamp + strings.Repeat("x", maxLine+1) + "\n",
 		},
+		"ControlPlain": {
+			reason: "What is not printable is shown, not obeyed.",
+			in:     []string{"\x1b[31mred\x1b]0;t\a\rback\bx\x7f \u009b2J \xff\xc2 \u202eevil\u2066\u2028 \ttab \u00e9\u2713\n"},
+			want:   stamp + `\x1b[31mred\x1b]0;t\a\rback\bx\x7f \u009b2J \xff\xc2 \u202eevil\u2066\u2028     tab é✓` + "\n",
+		},
+		"ControlFields": {
+			reason: "No field of a log line begins a line of its own, whichever place it is shown in.",
+			in:     []string{`{"level":"x\ny","msg":"m\r\nfake line","kind":"K\u001b","name":"n\u009b31m","k\ney":"\u001b[0m","v":["\u001b"],"n\rested":{"a\u202e":"b\n"}}` + "\n"},
+			want:   stamp + `X\nY m\r\nfake line K\x1b/n\u009b31m k\ney=\x1b[0m n\rested={"a\u202e":"b\n"} v=["\u001b"]` + "\n",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -79,5 +89,27 @@ func TestEvents(t *testing.T) {
 	c.Event("sync", "x")
 	if !strings.Contains(out.String(), "\x1b[") {
 		t.Error("a terminal gets colours")
+	}
+}
+
+func TestEventsAreOneLine(t *testing.T) {
+	const evil = "\x1b[31mRED\x1b]0;t\a\r\nfake line \u202e\u009b"
+	const shown = `\x1b[31mRED\x1b]0;t\a\r\nfake line \u202e\u009b`
+	c, out := newTest(true)
+	for _, say := range []func(name, format string, args ...any){c.Event, c.Problem, c.Detail} {
+		out.Reset()
+		say(evil, "it says %s", evil)
+		mark := strings.Fields(out.String()[len("03:04:05.006 "+shown):])[0]
+		if mark == "it" {
+			mark = " "
+		}
+		if diff := cmp.Diff("03:04:05.006 "+shown+" "+mark+" it says "+shown+"\n", out.String()); diff != "" {
+			t.Errorf("-want, +got:\n%s", diff)
+		}
+	}
+	out.Reset()
+	c.Print("first\n" + evil + "\n")
+	if diff := cmp.Diff("first\n"+`\x1b[31mRED\x1b]0;t\a\r`+"\n"+`fake line \u202e\u009b`+"\n", out.String()); diff != "" {
+		t.Errorf("a text has lines: -want, +got:\n%s", diff)
 	}
 }

@@ -165,5 +165,8 @@ func (w *world) remote() {
 	if err == nil || !strings.Contains(out, "there is no synchronizer nobody") {
 		w.Errorf("the command must fail with the reason, got %v %s", err, out)
 	}
+	if out, err := w.command("remove", "no\x1b[31mbody"); err == nil || !strings.Contains(out, `no\x1b[31mbody`) || strings.Contains(out, "\x1b") {
+		w.Errorf("an answer must not control the terminal, got %v %q", err, out)
+	}
 	w.expectPrograms(counter + "/keeper")
 }
