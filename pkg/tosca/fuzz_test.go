@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(raw)
 	}
 	for _, s := range []string{
-		"", "a: &a [*a]", "a: b\n---\nc: d", "\t", "? a\n: b", "!!binary x", "[[[[", "{{{{", "a: |\n  b\n", "\"\\u0000\"", "%YAML 1.1\n---\na", "- - - -",
+		"", "a: &a [*a]", "a: b\n---\nc: d", "\t", "? a\n: b", "!!binary x", "[[[[", "{{{{", "a: |\n  b\n", "\"\\u0000\"", "%YAML 1.1\n---\na", "%YAML 1.2\n---\na: b\n...\n", "- - - -",
 		toscatest.Recipe(toscatest.Widget("a") + "  requirements: [{parent: b}]\n" + toscatest.Widget("b") + "  requirements: [{parent: {node: a}}]"),
 		toscatest.Recipe(toscatest.Widget("a", "    ports: [{port_number: 1}]\n    labels: {a: b}\n    window: 5%\n    anything: {x: [1, 2.5, null]}\n    made_at: 2020-01-01\n")),
 	} {

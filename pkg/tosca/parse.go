@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -63,6 +64,10 @@ func document(data []byte) (*yaml.Node, *Error) {
 		return nil, &Error{Name: SyntaxError, Message: "the recipe is binary; expected YAML as UTF-8 text"}
 	}
 
+	data, versionErr := anyVersion(data)
+	if versionErr != nil {
+		return nil, versionErr
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); err != nil {
@@ -99,8 +104,25 @@ func syntaxError(data []byte, err error) *Error {
 	}
 	msg := err.Error()
 	m := yamlLine.FindStringSubmatch(msg)
-	at, _ := strconv.Atoi(m[1])
+	at, err := strconv.Atoi(m[1])
+	if err != nil {
+		at = unsaid(data, msg)
+	}
 	return &Error{Name: SyntaxError, Line: at, Message: strings.TrimPrefix(msg, m[0])}
+}
+
+// unsaid is the line of an error of yaml.v3 that tells none: it leaves out that of the first line and
+// those of characters and of aliases.
+func unsaid(data []byte, msg string) int {
+	switch i := bytes.IndexFunc(data, func(r rune) bool {
+		return r == 0x7f || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r\u0085", r)
+	}); {
+	case strings.Contains(msg, "unknown anchor"):
+		return 0
+	case strings.Contains(msg, "control characters") && i >= 0:
+		return 1 + bytes.Count(data[:i], []byte("\n"))
+	}
+	return 1
 }
 
 type parser struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,38 @@ func TestBadRecipes(t *testing.T) {
 				if !strings.HasPrefix(lines[i], want) {
 					t.Errorf("%s:\nwant %s...\ngot  %s", tc.Reason, want, lines[i])
 				}
+			}
+		})
+	}
+}
+
+// What may stand around the one document of a recipe, as PyYAML takes it.
+func TestDirectives(t *testing.T) {
+	good := toscatest.Recipe(toscatest.Widget("a", "    base_url: \"%YAML 1.2\"\n"))
+	cases := map[string]struct{ before, after string }{
+		"1.1":       {before: "%YAML 1.1\n---\n"},
+		"1.2":       {before: "%YAML 1.2\n---\n"},
+		"Later":     {before: "%YAML   1.10 # the newest\n---\n"},
+		"Windows":   {before: "%YAML 1.2\r\n---\r\n"},
+		"BOM":       {before: "\ufeff"},
+		"BOMBefore": {before: "\ufeff%YAML 1.2\n---\n"},
+		"Comments":  {before: "# a\n\n  # b\n%YAML 1.2\n# c\n--- # d\n"},
+		"Tag":       {before: "%TAG !x! tag:example.com,2026:\n%YAML 1.2\n---\n"},
+		"Start":     {before: "---\n"},
+		"End":       {after: "...\n"},
+		"Both":      {before: "%YAML 1.2\n---\n", after: "... # end\n# bye\n"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			nodes, err := check(t, tc.before+good+tc.after)
+			if err != nil || len(nodes) != 1 {
+				t.Fatalf("the recipe is in order, got %v", err)
+			}
+			if want := 4 + strings.Count(tc.before, "\n"); nodes[0].Line != want {
+				t.Errorf("want the node on line %d, got %d", want, nodes[0].Line)
+			}
+			if f := nodes[0].Fields; !slices.ContainsFunc(f, func(f Field) bool { return f.Value == "%YAML 1.2" }) {
+				t.Errorf("a value stays as it is: %v", f)
 			}
 		})
 	}
