@@ -78,6 +78,9 @@ func deleteObjects(ctx context.Context, client dynamic.Interface, all kinds) (fo
 	for gvr, namespaces := range all {
 		for _, ns := range namespaces {
 			list, err := client.Resource(gvr).Namespace(ns).List(ctx, metav1.ListOptions{})
+			if apierrors.IsNotFound(err) {
+				continue // Somebody has deleted the definition.
+			}
 			if err != nil {
 				return nil, err
 			}

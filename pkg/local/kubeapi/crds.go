@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 )
@@ -58,6 +60,9 @@ func (s *Server) ApplyCRDs(ctx context.Context, paths ...string) error {
 }
 
 // ApplyCRDDocuments is ApplyCRDs for YAML or JSON documents, each with one CustomResourceDefinition.
+//
+// A definition that is being deleted stays until its objects have lost their finalizers. It is served until then, so that
+// whoever holds them can clean up, and is applied again when it is gone.
 func (s *Server) ApplyCRDDocuments(ctx context.Context, docs ...[]byte) error {
 	client, err := apiextensionsclient.NewForConfig(s.Config())
 	if err != nil {
@@ -72,8 +77,13 @@ func (s *Server) ApplyCRDDocuments(ctx context.Context, docs ...[]byte) error {
 			return fmt.Errorf("cannot read a CRD: %w", err)
 		}
 		opts := metav1.PatchOptions{FieldManager: fieldManager, Force: ptr.To(true), FieldValidation: metav1.FieldValidationStrict}
-		if _, err := crds.Patch(ctx, meta.Name, types.ApplyYAMLPatchType, doc, opts); err != nil {
+		crd, err := crds.Patch(ctx, meta.Name, types.ApplyYAMLPatchType, doc, opts)
+		if err != nil {
 			return fmt.Errorf("the API refuses CRD %s: %w", meta.Name, err)
+		}
+		s.again.drop(meta.Name)
+		if crd.DeletionTimestamp != nil {
+			s.again.add(meta.Name, func(ctx context.Context) { s.applyAgain(ctx, crds, crd, doc) })
 		}
 		names = append(names, meta.Name)
 	}
@@ -83,6 +93,51 @@ func (s *Server) ApplyCRDDocuments(ctx context.Context, docs ...[]byte) error {
 		}
 	}
 	return nil
+}
+
+// applyAgain applies a document when the CRD that is being deleted is gone. Somebody else may be the first to do so.
+func (s *Server) applyAgain(ctx context.Context, crds apiextensionsclient.CustomResourceDefinitionInterface, deleted *apiextensionsv1.CustomResourceDefinition, doc []byte) {
+	_ = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		live, err := crds.Get(ctx, deleted.Name, metav1.GetOptions{})
+		if err == nil {
+			return live.UID != deleted.UID, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if _, err := crds.Patch(ctx, deleted.Name, types.ApplyYAMLPatchType, doc, metav1.PatchOptions{FieldManager: fieldManager, Force: ptr.To(true)}); err != nil {
+			klog.ErrorS(err, "Cannot apply a definition again", "name", deleted.Name)
+			return false, nil
+		}
+		return true, nil
+	})
+}
+
+// again has what waits for a definition to be gone, by the definition's name.
+type again struct {
+	life context.Context // ends when the API does
+	wg   sync.WaitGroup
+
+	mu      sync.Mutex // protects waiting
+	waiting map[string]context.CancelFunc
+}
+
+func (a *again) add(name string, f func(ctx context.Context)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ctx, cancel := context.WithCancel(a.life)
+	a.waiting[name] = cancel
+	a.wg.Go(func() { f(ctx) })
+}
+
+// drop ends what waits for a definition.
+func (a *again) drop(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cancel, ok := a.waiting[name]; ok {
+		cancel()
+		delete(a.waiting, name)
+	}
 }
 
 // waitServed returns when CRD name is Established and its resources can be listed. The API's handlers learn of an
@@ -131,6 +186,7 @@ func (s *Server) DeleteCRDs(ctx context.Context, names ...string) error {
 	crds := client.CustomResourceDefinitions()
 	var deleted []*apiextensionsv1.CustomResourceDefinition
 	for _, name := range names {
+		s.again.drop(name)
 		crd, err := crds.Get(ctx, name, metav1.GetOptions{})
 		if err == nil {
 			deleted = append(deleted, crd)

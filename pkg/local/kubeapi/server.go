@@ -71,6 +71,7 @@ type Server struct {
 	cancel  context.CancelFunc
 	stopped chan struct{}
 	runErr  error // set before stopped is closed
+	again   *again
 
 	logFile *os.File
 	stop    sync.Once
@@ -138,6 +139,7 @@ func (s *Server) serve(ctx context.Context, o Options) error {
 
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
+	s.again = &again{life: runCtx, waiting: map[string]context.CancelFunc{}}
 	go func() {
 		defer close(s.stopped)
 		s.runErr = prepared.RunWithContext(runCtx)
@@ -225,6 +227,7 @@ func (s *Server) Stop() error {
 		s.cancel()
 		if s.address != "" && s.etcd != nil {
 			<-s.stopped
+			s.again.wg.Wait()
 		}
 		if s.etcd != nil {
 			s.etcd.Close()

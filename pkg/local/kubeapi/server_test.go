@@ -3,6 +3,7 @@ package kubeapi_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -395,5 +397,44 @@ func TestDeleteCRDs(t *testing.T) {
 	}
 	if list, err := api.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 0 {
 		t.Errorf("a new definition begins without objects, got %v %v", list, err)
+	}
+}
+
+// TestStartOverTerminatingCRD starts an API over a definition whose deletion waits for an object: the object can be cleaned
+// up, and then the kind is there again.
+func TestStartOverTerminatingCRD(t *testing.T) {
+	dir := t.TempDir()
+	first, err := kubeapi.Start(t.Context(), kubeapi.Options{Dir: dir, CRDs: []string{crdFile}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := box("held", map[string]any{})
+	held.SetFinalizers([]string{"example.com/held"})
+	_, err = client(t, first.Config()).Create(t.Context(), held, metav1.CreateOptions{})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if first.DeleteCRDs(ctx, "boxes.test.xos-knative.dev") == nil {
+			t.Fatal("the definition must wait for its object")
+		}
+	}
+	if err := errors.Join(err, first.Stop()); err != nil {
+		t.Fatal(err)
+	}
+
+	s := kubeapitest.StartServer(t, kubeapi.Options{Dir: dir, CRDs: []string{crdFile}})
+	api := client(t, s.Config())
+	if _, err := api.Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		_, lastErr := api.Create(ctx, box("new", map[string]any{}), metav1.CreateOptions{})
+		return lastErr == nil, nil
+	})
+	if err != nil {
+		t.Errorf("the kind must come back: %v", err)
+	}
+	if list, err := api.List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 1 {
+		t.Errorf("what was deleted must stay so, got %v %v", list, err)
 	}
 }
