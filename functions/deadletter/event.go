@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -22,39 +25,77 @@ import (
 )
 
 const (
-	// maxStored is how much of an event, in bytes of JSON, an object holds. The API takes 1.5 MiB
-	// with everything that belongs to the object.
-	maxStored = 700 << 10
+	// maxStored is how much of an event, in bytes of JSON, an object holds. The API takes 1.5 MiB with
+	// everything that belongs to the object.
+	maxStored = 1 << 20
 	// maxAttribute is how many bytes of an attribute, and maxExtensions how many extensions, are
 	// kept of an event whose attributes alone are larger than maxStored.
 	maxAttribute  = 1024
 	maxExtensions = 64
+	// aboutData is more than the JSON of a cut event has for the fields about its data, without the data.
+	aboutData = 512
 )
 
 // keep makes what is stored of an event. The reason that it returns says what is not stored.
 func keep(event cloudevents.Event, why string) (v1alpha1.CloudEvent, string) {
-	kept := attributes(event)
-	data := event.Data()
+	kept, data := attributes(event), event.Data()
 	if len(data) <= maxStored {
-		setData(&kept, data)
-	}
-	if size(kept) <= maxStored {
-		if len(data) > maxStored {
-			return kept, dropData(&kept, data, why)
+		for _, whole := range withData(kept, data) {
+			if size(whole) <= maxStored {
+				return whole, why
+			}
 		}
-		return kept, why
 	}
-	why = dropData(&kept, data, why)
-	if size(kept) > maxStored {
-		kept.DroppedBytes += squeeze(&kept)
-		why = reason("attributes of the event were too large to be kept; " + why)
+	if size(kept)+aboutData > maxStored {
+		kept.DroppedBytes = squeeze(&kept)
+		why = reason("attributes of the event were too large to be kept, so it cannot be replayed; " + why)
+	}
+	room := (maxStored - aboutData - size(kept)) / 4 * 3 // In base64.
+	kept.DataBase64 = data[:min(room, len(data))]
+	if cut := len(data) - len(kept.DataBase64); cut > 0 {
+		sum := sha256.Sum256(data)
+		kept.DataSize, kept.DataSHA256 = int64(len(data)), hex.EncodeToString(sum[:])
+		kept.DroppedBytes += int64(cut)
+		why = reason(fmt.Sprintf("only %d of the %d bytes of the data could be kept, so the event cannot be replayed; %s", len(kept.DataBase64), len(data), why))
 	}
 	return kept, why
 }
 
-func dropData(kept *v1alpha1.CloudEvent, data []byte, why string) string {
-	kept.Data, kept.DataBase64, kept.DroppedBytes = nil, nil, int64(len(data))
-	return reason(fmt.Sprintf("the data of %d bytes was too large to be kept; %s", len(data), why))
+// withData lists the ways to keep an event with its data, the best first. What is JSON is kept to be
+// read and corrected, with its bytes as they came. If that is too large, the bytes go first.
+func withData(kept v1alpha1.CloudEvent, data []byte) []v1alpha1.CloudEvent {
+	if len(data) == 0 {
+		return []v1alpha1.CloudEvent{kept}
+	}
+	asBytes := kept
+	asBytes.DataBase64 = data
+	if !isJSON(kept.DataContentType) || !survives(data) {
+		return []v1alpha1.CloudEvent{asBytes}
+	}
+	asJSON := kept
+	asJSON.Data = &apiextensionsv1.JSON{Raw: data}
+	if bytes.Equal(canonical(data), data) {
+		return []v1alpha1.CloudEvent{asJSON}
+	}
+	both := asJSON
+	both.Original = data
+	return []v1alpha1.CloudEvent{both, asBytes, asJSON}
+}
+
+// canonical is JSON as the API gives it back; nil if it is none.
+func canonical(data []byte) []byte {
+	for range 2 { // 1.0 is stored as the float 1, which is read as an integer.
+		var value any
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &value); err != nil {
+			return nil
+		}
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return nil
+		}
+		data = raw
+	}
+	return data
 }
 
 func size(kept v1alpha1.CloudEvent) int {
@@ -109,16 +150,6 @@ func squeeze(kept *v1alpha1.CloudEvent) (dropped int64) {
 	return dropped
 }
 
-func setData(kept *v1alpha1.CloudEvent, data []byte) {
-	switch {
-	case len(data) == 0:
-	case isJSON(kept.DataContentType) && survives(data):
-		kept.Data = &apiextensionsv1.JSON{Raw: data}
-	default:
-		kept.DataBase64 = data
-	}
-}
-
 // isJSON reports whether data of this content type is JSON. Without a type it is (CloudEvents 1.0,
 // JSON format).
 func isJSON(contentType string) bool {
@@ -131,7 +162,8 @@ func isJSON(contentType string) bool {
 const maxDepth = 64
 
 // survives reports whether JSON means the same after the Kubernetes API has stored it: the API
-// knows numbers of 64 bits only, keeps the last of two equal names, and drops a null.
+// knows numbers of 64 bits only, keeps the last of two equal names, drops a null, and takes U+FFFD for
+// half a surrogate pair.
 func survives(data []byte) bool {
 	if !utf8.Valid(data) || bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return false
@@ -149,6 +181,11 @@ func survives(data []byte) bool {
 			return true // The end; UnmarshalStrict has found no error.
 		}
 		switch t := token.(type) {
+		case string:
+			// Also if it was U+FFFD before: that is rare.
+			if strings.ContainsRune(t, utf8.RuneError) {
+				return false
+			}
 		case json.Number:
 			if !exact(t.String()) {
 				return false
@@ -212,17 +249,47 @@ func restore(kept v1alpha1.CloudEvent) (cloudevents.Event, error) {
 		event.SetExtension(name, value)
 	}
 	switch {
+	case kept.DroppedBytes > 0:
+		return event, errors.New(cutOff(kept))
 	case kept.Data != nil && kept.DataBase64 != nil:
 		return event, errors.New("spec.event: expected data or data_base64, got both")
 	case kept.Data != nil:
 		event.DataEncoded = kept.Data.Raw
+		if as := canonical(kept.Original); as != nil && bytes.Equal(as, canonical(kept.Data.Raw)) {
+			event.DataEncoded = kept.Original // Nobody has corrected it.
+		}
 	case kept.DataBase64 != nil:
 		event.DataEncoded = kept.DataBase64
-	case kept.DroppedBytes > 0:
-		return event, fmt.Errorf("spec.event: %d bytes were too large to be kept; put the data back to replay the event", kept.DroppedBytes)
+	}
+	if err := printable(kept); err != nil {
+		return event, err
 	}
 	if err := event.Validate(); err != nil {
 		return event, fmt.Errorf("spec.event: %s", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	return event, nil
+}
+
+// printable refuses attributes that no HTTP header can have: CloudEvents 1.0 knows no control characters.
+func printable(kept v1alpha1.CloudEvent) error {
+	fields := map[string]string{"id": kept.ID, "source": kept.Source, "type": kept.Type, "subject": kept.Subject,
+		"dataschema": kept.DataSchema, "datacontenttype": kept.DataContentType}
+	for name, value := range kept.Extensions {
+		fields["extensions."+name] = value
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if strings.ContainsFunc(fields[name], unicode.IsControl) {
+			return fmt.Errorf("spec.event.%s: expected text without control characters, got %q", name, fields[name])
+		}
+	}
+	return nil
+}
+
+// cutOff says why an event that is not there as a whole is not replayed, and what to do.
+func cutOff(kept v1alpha1.CloudEvent) string {
+	what := ""
+	if kept.DataSize > 0 {
+		what = fmt.Sprintf(", of data of %d bytes with SHA-256 %s", kept.DataSize, kept.DataSHA256)
+	}
+	return fmt.Sprintf("spec.event.droppedBytes: %d bytes were too many to be kept%s; to replay the event, put all of it back and remove this field", kept.DroppedBytes, what)
 }

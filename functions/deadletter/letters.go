@@ -16,6 +16,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/protocol"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,11 +51,19 @@ const storing = 20 * time.Second
 // such an event it must at least be known that it was there.
 const maxEvent = 16 << 20
 
+// Annotations of a letter.
+const (
+	// annotationBytes is how large a letter was when it was stored, for [limits].
+	annotationBytes = "core.xos-knative.dev/bytes"
+	// annotationFailed changes when the event fails once more while its replay is asked for: it may be
+	// the replay that has failed.
+	annotationFailed = "core.xos-knative.dev/failed-during-replay"
+)
+
 // Letters stores what could not be delivered.
 type Letters struct {
-	Models *model.Client
-	// Stored is called when there is one more in a namespace.
-	Stored func(ctx context.Context, namespace string)
+	models *model.Client
+	limits *limits
 }
 
 type namespaceKey struct{}
@@ -98,6 +107,9 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 	defer cancel()
 	letter := letterOf(event)
 	letter.Namespace = namespace
+	if err := l.limits.Wait(ctx, letter); err != nil {
+		return function.Unavailable("namespace %s: %s", namespace, err)
+	}
 	op, err := l.store(ctx, letter)
 	if apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return function.Unavailable("namespace %s: expected a RoleBinding to ClusterRole synchronizer-deadletter there: %s", namespace, err)
@@ -109,25 +121,28 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 		zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()),
 		zap.String("destination", letter.Spec.Destination), zap.Int32("code", letter.Spec.Code), zap.String("reason", letter.Spec.Reason))
 	if op == model.Created {
-		l.Stored(ctx, namespace)
+		l.limits.Stored(ctx, letter)
 	}
 	return nil
 }
 
 // store creates the object. One that is there is of the same event, which has failed again or was
 // delivered twice: its code and reason are brought up to date; what a human may have corrected in
-// it stays.
+// it stays, and so does the wish to replay it.
 func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (model.Operation, error) {
-	letters := model.For[*v1alpha1.DeadLetter](l.Models)
+	letters := model.For[*v1alpha1.DeadLetter](l.models)
 	_, op, err := letters.CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
 		if live.UID == "" {
-			live.Spec = letter.Spec
+			live.Annotations, live.Spec = letter.Annotations, letter.Spec
 			return nil
 		}
 		if !live.DeletionTimestamp.IsZero() {
 			return fmt.Errorf("DeadLetter %s of the same event is being deleted", letter.Name)
 		}
 		live.Spec.Code, live.Spec.Reason = letter.Spec.Code, letter.Spec.Reason
+		if live.Spec.Replay {
+			metav1.SetMetaDataAnnotation(&live.ObjectMeta, annotationFailed, uuid.NewString())
+		}
 		return nil
 	})
 	return op, err
@@ -142,8 +157,11 @@ func letterOf(event cloudevents.Event) *v1alpha1.DeadLetter {
 	}
 	spec.Event, spec.Reason = keep(event, spec.Reason)
 	return &v1alpha1.DeadLetter{
-		ObjectMeta: metav1.ObjectMeta{Name: nameOf(event, text(event, extensionDestination))},
-		Spec:       spec,
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        nameOf(event, text(event, extensionDestination)),
+			Annotations: map[string]string{annotationBytes: strconv.Itoa(size(spec.Event))},
+		},
+		Spec: spec,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/pager"
@@ -30,10 +32,28 @@ import (
 // reasonDropped is the reason of the Kubernetes Event about a dropped letter.
 const reasonDropped = "DeadLetterDropped"
 
-// limits drops the oldest dead letters of a namespace beyond a number, so that a flood of them
-// cannot fill etcd. It reads metadata only: the letters themselves are large.
+const (
+	// overhead is about how many bytes a letter has beside its event.
+	overhead = 2048
+	// waiting is how long a letter waits for its turn in a flood. It is less than storing.
+	waiting = 10 * time.Second
+	// slack is how much of a limit, as a divisor, is stored between two looks at all letters, and is
+	// dropped beyond what has to be.
+	slack = 10
+	// rememberedNamespaces is for how many namespaces a limit is kept. Without it, a namespace only
+	// starts with a new pace.
+	rememberedNamespaces = 1000
+)
+
+// limits keeps a flood of dead letters from filling etcd, for each namespace on its own. Two things
+// are bounded: what is there, for which the oldest letters are dropped beyond a number and a size,
+// and what is written in a second, because etcd keeps also what was deleted until the API server
+// compacts it, some ten minutes later.
+//
+// The size of a letter is an annotation, so that only metadata is listed: the letters themselves are
+// large. All are listed once for a tenth of the limit, not for each letter.
 type limits struct {
-	max     int
+	settings
 	letters metadata.Interface
 	events  dynamic.Interface
 
@@ -43,28 +63,54 @@ type limits struct {
 	byNamespace *lru.Cache
 }
 
-// rememberedNamespaces is for how many namespaces a limit is kept. Without it, a namespace only
-// starts with a new pace.
-const rememberedNamespaces = 1000
-
-// newLimits makes limits of so many letters for each namespace.
-func newLimits(most int, letters metadata.Interface, events dynamic.Interface) (*limits, error) {
-	if most < 1 {
-		return nil, fmt.Errorf("MAX_DEAD_LETTERS: expected 1 or more, got %d", most)
+func newLimits(s settings, letters metadata.Interface, events dynamic.Interface) (*limits, error) {
+	if s.Max < 1 {
+		return nil, fmt.Errorf("MAX_DEAD_LETTERS: expected 1 or more, got %d", s.Max)
 	}
-	return &limits{max: most, letters: letters, events: events, byNamespace: lru.New(rememberedNamespaces)}, nil
+	if s.MaxBytes < 2*maxStored {
+		return nil, fmt.Errorf("MAX_DEAD_LETTER_BYTES: expected %d or more, got %d", 2*maxStored, s.MaxBytes)
+	}
+	if s.BytesPerSecond < 1 {
+		return nil, fmt.Errorf("DEAD_LETTER_BYTES_PER_SECOND: expected 1 or more, got %d", s.BytesPerSecond)
+	}
+	return &limits{settings: s, letters: letters, events: events, byNamespace: lru.New(rememberedNamespaces)}, nil
 }
 
-// Enforce drops the oldest letters of the namespace beyond the limit. An error is only logged: the
-// next dead letter makes it try again.
-func (l *limits) Enforce(ctx context.Context, namespace string) {
-	one := l.of(namespace)
+// Wait waits until the letter may be written. The error says that this would take too long: whoever
+// sends so much has to wait.
+func (l *limits) Wait(ctx context.Context, letter *v1alpha1.DeadLetter) error {
+	ctx, cancel := context.WithTimeout(ctx, waiting)
+	defer cancel()
+	if err := l.of(letter.Namespace).written.WaitN(ctx, int(bytesOf(letter.ObjectMeta))); err != nil {
+		return fmt.Errorf("expected at most %d bytes of dead letters a second, got more: send it again later", l.BytesPerSecond)
+	}
+	return nil
+}
+
+// Stored is called for each new letter. It drops the oldest letters of the namespace beyond the
+// limit. An error is only logged: the next dead letter makes it try again.
+func (l *limits) Stored(ctx context.Context, letter *v1alpha1.DeadLetter) {
+	one := l.of(letter.Namespace)
 	one.mu.Lock()
 	defer one.mu.Unlock()
+	one.count--
+	one.bytes -= bytesOf(letter.ObjectMeta)
+	if one.count >= 0 && one.bytes >= 0 {
+		return
+	}
 	if err := one.enforce(ctx); err != nil {
 		logging.FromContext(ctx).Errorw("The number of dead letters could not be limited",
-			zap.String("namespace", namespace), zap.Int("max", l.max), zap.Error(err))
+			zap.String("namespace", letter.Namespace), zap.Int("max", l.Max), zap.Int64("maxBytes", l.MaxBytes), zap.Error(err))
 	}
+}
+
+// bytesOf is about how large a letter is. One that a human has made may not say so.
+func bytesOf(letter metav1.ObjectMeta) int64 {
+	n, err := strconv.ParseInt(letter.Annotations[annotationBytes], 10, 64)
+	if err != nil || n < 0 || n > maxStored {
+		n = maxStored
+	}
+	return n + overhead
 }
 
 // of returns the limit of a namespace.
@@ -75,10 +121,11 @@ func (l *limits) of(namespace string) *limit {
 		return kept.(*limit)
 	}
 	one := &limit{
-		max:     l.max,
-		letters: l.letters.Resource(v1alpha1.GroupVersion.WithResource("deadletters")).Namespace(namespace),
-		events:  l.events.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(namespace),
-		pace:    rate.NewLimiter(1, 25),
+		settings: l.settings,
+		letters:  l.letters.Resource(v1alpha1.GroupVersion.WithResource("deadletters")).Namespace(namespace),
+		events:   l.events.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(namespace),
+		told:     rate.NewLimiter(1, 25),
+		written:  rate.NewLimiter(rate.Limit(l.BytesPerSecond), max(64*l.BytesPerSecond, 2*maxStored)),
 	}
 	l.byNamespace.Add(namespace, one)
 	return one
@@ -86,39 +133,44 @@ func (l *limits) of(namespace string) *limit {
 
 // limit is that of one namespace.
 type limit struct {
-	max     int
+	settings
 	letters metadata.ResourceInterface
 	events  dynamic.ResourceInterface
-	// pace keeps the Kubernetes Events about a flood from being a flood: 25 at once and then one a
+	// told keeps the Kubernetes Events about a flood from being a flood: 25 at once and then one a
 	// second. The log has all.
-	pace *rate.Limiter
+	told *rate.Limiter
+	// written is the pace of what is written: a minute's worth at once.
+	written *rate.Limiter
 
-	// mu is held while letters are counted and dropped.
+	// mu protects following. It is held while letters are listed and dropped.
 	mu sync.Mutex
+	// count and bytes are how much this process can store before it looks at all letters again.
+	// Others can store and delete, too.
+	count int
+	bytes int64
 }
 
 func (l *limit) enforce(ctx context.Context) error {
-	// Mostly this is all: one object, and how many others there are.
-	first, err := l.letters.List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return fmt.Errorf("counting dead letters: %w", err)
-	}
-	count := int64(len(first.Items))
-	if first.RemainingItemCount != nil {
-		count += *first.RemainingItemCount
-	}
-	if count <= int64(l.max) {
-		return nil
-	}
 	all, err := l.oldestFirst(ctx)
 	if err != nil {
 		return err
 	}
-	for _, letter := range all[:max(0, len(all)-l.max)] {
-		if err := l.drop(ctx, letter); err != nil {
-			return err
+	count, bytes := len(all), int64(0)
+	for _, letter := range all {
+		bytes += bytesOf(letter)
+	}
+	if count > l.Max || bytes > l.MaxBytes {
+		for _, letter := range all[:len(all)-1] { // The newest stays.
+			if count <= l.Max-l.Max/slack && bytes <= l.MaxBytes-l.MaxBytes/slack {
+				break
+			}
+			if err := l.drop(ctx, letter); err != nil {
+				return err
+			}
+			count, bytes = count-1, bytes-bytesOf(letter)
 		}
 	}
+	l.count, l.bytes = min(l.Max-count, l.Max/slack), min(l.MaxBytes-bytes, l.MaxBytes/slack)
 	return nil
 }
 
@@ -129,7 +181,8 @@ func (l *limit) oldestFirst(ctx context.Context) ([]metav1.ObjectMeta, error) {
 	err := list.EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
 		m := obj.(*metav1.PartialObjectMetadata).ObjectMeta
 		if m.DeletionTimestamp.IsZero() {
-			all = append(all, metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, CreationTimestamp: m.CreationTimestamp, Finalizers: m.Finalizers})
+			all = append(all, metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, CreationTimestamp: m.CreationTimestamp,
+				Finalizers: m.Finalizers, Annotations: map[string]string{annotationBytes: m.Annotations[annotationBytes]}})
 		}
 		return nil
 	})
@@ -137,13 +190,18 @@ func (l *limit) oldestFirst(ctx context.Context) ([]metav1.ObjectMeta, error) {
 		return nil, fmt.Errorf("listing dead letters: %w", err)
 	}
 	slices.SortFunc(all, func(a, b metav1.ObjectMeta) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+		// In a flood many are of the same second.
+		order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+		if err != nil {
+			order = cmp.Compare(a.Name, b.Name)
+		}
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), order)
 	})
 	return all, nil
 }
 
-// drop deletes a letter and takes the sync step's finalizer off, which waits for nothing: a flood
-// must go also when no step runs.
+// drop deletes a letter and takes the sync step's finalizer off, if the step has worked on it. It waits
+// for nothing: a flood must go also when no step runs.
 func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 	err := l.letters.Delete(ctx, letter.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(letter.UID))})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
@@ -153,7 +211,7 @@ func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 		return fmt.Errorf("deleting DeadLetter %s: %w", letter.Name, err)
 	}
 	logging.FromContext(ctx).Warnw("Dead letter dropped: it was the oldest of too many", zap.String("namespace", letter.Namespace), zap.String("name", letter.Name),
-		zap.Time("created", letter.CreationTimestamp.Time), zap.Int("max", l.max))
+		zap.Time("created", letter.CreationTimestamp.Time), zap.Int("max", l.Max), zap.Int64("maxBytes", l.MaxBytes))
 	l.report(ctx, letter)
 
 	if !slices.Contains(letter.Finalizers, model.StepSync.Finalizer()) {
@@ -174,7 +232,7 @@ func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 // report makes a Kubernetes Event about a dropped letter.
 func (l *limit) report(ctx context.Context, letter metav1.ObjectMeta) {
 	log := logging.FromContext(ctx)
-	if !l.pace.Allow() {
+	if !l.told.Allow() {
 		return
 	}
 	now := metav1.Now()
@@ -185,7 +243,7 @@ func (l *limit) report(ctx context.Context, letter metav1.ObjectMeta) {
 			APIVersion: v1alpha1.GroupVersion.String(), Kind: "DeadLetter", Namespace: letter.Namespace, Name: letter.Name, UID: letter.UID},
 		Type:           corev1.EventTypeWarning,
 		Reason:         reasonDropped,
-		Message:        fmt.Sprintf("dropped as the oldest of more than %d dead letters; it was of %s", l.max, letter.CreationTimestamp.Format(time.RFC3339)),
+		Message:        fmt.Sprintf("dropped as the oldest of more than %d dead letters or %d bytes of them; it was of %s", l.Max, l.MaxBytes, letter.CreationTimestamp.Format(time.RFC3339)),
 		Source:         corev1.EventSource{Component: "deadletter"},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	})

@@ -24,8 +24,13 @@ import (
 
 // settings are the environment variables of this function, in config/core/deadletter.yaml.
 type settings struct {
-	// Max is how many dead letters a namespace keeps; beyond that the oldest are dropped.
+	// Max is how many dead letters a namespace keeps; beyond that the oldest tenth is dropped.
 	Max int `envconfig:"MAX_DEAD_LETTERS" default:"1000"`
+	// MaxBytes is how many bytes of dead letters a namespace keeps, likewise. Default: 64 MiB.
+	MaxBytes int64 `envconfig:"MAX_DEAD_LETTER_BYTES" default:"67108864"`
+	// BytesPerSecond is how many bytes of dead letters a pod writes for a namespace in a second, after
+	// 64 seconds' worth at once; what comes beyond that waits, or has to come again. Default: 256 KiB.
+	BytesPerSecond int `envconfig:"DEAD_LETTER_BYTES_PER_SECOND" default:"262144"`
 	// ReplaySink is the URL that dead letters without a destination are sent to; {namespace} in it
 	// stands for the namespace of the letter.
 	ReplaySink string `envconfig:"REPLAY_SINK"`
@@ -57,15 +62,15 @@ func newFunction(ctx context.Context, config *rest.Config, env settings) (http.H
 	if err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(env.Max, names, anything)
+	limits, err := newLimits(env, names, anything)
 	if err != nil {
 		return nil, err
 	}
-	letters, err := Letters{Models: models, Stored: limits.Enforce}.HTTP()
+	letters, err := Letters{models, limits}.HTTP()
 	if err != nil {
 		return nil, err
 	}
-	replay := NewReplay(models, env.ReplaySink)
+	replay := NewReplay(models, names, env.ReplaySink)
 	if env.OIDCReplay {
 		replay.Token = account.NewTokens(anything, nil).For
 	}

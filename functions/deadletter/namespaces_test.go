@@ -16,21 +16,23 @@ import (
 )
 
 func TestNamespaces(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, "REPLAY_SINK=http://events.{namespace}.svc.cluster.local")
+	anywhere := func(e *cloudevents.Event) { e.SetExtension(extensionDestination, nil) }
+	event := w.event(anywhere)
 	first := w.Namespace
-	w.stored(w.event())
+	w.stored(event)
 	w.Namespace = kubeapitest.Namespace(t)
-	if w.get(letterOf(w.event()).Name) != nil {
+	if w.get(letterOf(event).Name) != nil {
 		t.Error("a letter is where the path says and nowhere else")
 	}
-	w.stored(w.event())
-	w.stored(w.event(func(e *cloudevents.Event) { e.SetID("2") }))
-	replayed := w.replay(letterOf(w.event()).Name)
+	w.stored(event)
+	w.stored(w.event(anywhere, func(e *cloudevents.Event) { e.SetID("2") }))
+	replayed := w.replay(letterOf(event).Name)
 	if _, n := w.subscriber.last(); n != 1 || w.sync(replayed.Name) != nil {
 		t.Errorf("letters of every namespace are replayed: want 1 sent and that letter gone, got %d", n)
 	}
 	w.Namespace = first
-	if w.get(letterOf(w.event()).Name) == nil {
+	if w.get(letterOf(event).Name) == nil {
 		t.Error("the one of the other namespace stays")
 	}
 }

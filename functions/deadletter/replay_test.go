@@ -4,18 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 
+	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
-func TestAudience(t *testing.T) {
-	const event = "serving.knative.dev/service/library/event"
+func TestServiceOf(t *testing.T) {
+	const event = "event"
 	for host, want := range map[string]string{
 		"event.library.svc.cluster.local":             event,
 		"event.library.svc":                           event,
@@ -25,11 +26,12 @@ func TestAudience(t *testing.T) {
 		".library.svc":                                "",
 		"broker-ingress.knative-eventing.svc":         "",
 		"evil.event.library.svc.cluster.local":        "",
+		"event.library.svc.cluster.local.":            "",
 		"event.library.svc.cluster.local.example.com": "",
 		"": "",
 	} {
-		// Our token must not get out of the namespace.
-		if got := audience(host, "library"); got != want {
+		// Neither the event nor our token must get out of the namespace.
+		if got := serviceOf(host, "library"); got != want {
 			t.Errorf("%q: want %q, got %q", host, want, got)
 		}
 	}
@@ -52,41 +54,43 @@ func identities(r *http.Request) (*http.Response, error) {
 	return nil, nil
 }
 
-// proxied leads all names of a cluster to the subscriber.
-func proxied(t *testing.T, s *subscriber) {
-	t.Helper()
-	transport := http.DefaultTransport.(*http.Transport)
-	before := transport.Proxy
-	t.Cleanup(func() { transport.Proxy = before })
-	transport.Proxy = func(r *http.Request) (*url.URL, error) {
-		if r.URL.Hostname() == "127.0.0.1" {
-			return nil, nil
-		}
-		return url.Parse(s.url)
-	}
-}
-
-func TestReplayToken(t *testing.T) {
+// TestDestinations is about where events and tokens go, whatever a letter says.
+func TestDestinations(t *testing.T) {
+	const sink = "http://broker-ingress.knative-eventing.svc.cluster.local/%s/events"
 	cases := map[string]struct {
-		reason, setting, host string
-		want                  string
+		reason, setting, to string
+		refused             bool
+		token               string
 	}{
-		"Own":     {"A Service of the letter's namespace gets a token that only it accepts.", "true", "event.%s.svc.cluster.local", "Bearer for-serving.knative.dev/service/%s/event"},
-		"Other":   {"One of another namespace gets none, whoever wrote the letter.", "true", "event.other.svc.cluster.local", ""},
-		"Outside": {"Nor does anybody else.", "true", "example.com", ""},
-		"Off":     {"Without the setting nobody gets one.", "false", "event.%s.svc.cluster.local", ""},
+		"Own":       {reason: "A Service of the letter's namespace gets a token that only it accepts.", setting: "true", to: "http://event.%s.svc.cluster.local/", token: "Bearer for-serving.knative.dev/service/%s/event"},
+		"Short":     {reason: "By any of its names, on any port and path.", setting: "true", to: "http://event.%s.svc:8080/a?b=c", token: "Bearer for-serving.knative.dev/service/%s/event"},
+		"Off":       {reason: "Without the setting nobody gets a token.", setting: "false", to: "http://event.%s.svc.cluster.local/"},
+		"Sink":      {reason: "The setting's sink may be anywhere; it gets no token.", setting: "true", to: sink},
+		"Default":   {reason: "Nor does it without a destination.", setting: "true", to: ""},
+		"OtherSink": {reason: "Another namespace's Broker is not the letter's.", setting: "true", to: "http://broker-ingress.knative-eventing.svc.cluster.local/other/events", refused: true},
+		"Other":     {reason: "A Service of another namespace gets nothing, whoever wrote the letter.", setting: "true", to: "http://event.other.svc.cluster.local/", refused: true},
+		"Prefix":    {reason: "Nor one behind a name that only begins like ours.", setting: "true", to: "http://event.%s.svc.cluster.local.example.com/", refused: true},
+		"User":      {reason: "Nor one that only looks like ours.", setting: "true", to: "http://event.%s.svc.cluster.local@example.com/", refused: true},
+		"Outside":   {reason: "Nor does anybody outside.", setting: "true", to: "http://example.com/", refused: true},
+		"API":       {reason: "Nor the Kubernetes API.", setting: "true", to: "https://kubernetes.default.svc/api", refused: true},
+		"Metadata":  {reason: "Nor the machine's cloud.", setting: "true", to: "http://169.254.169.254/", refused: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			config := functionConfig(t)
 			config.Wrap(instead(identities))
-			w := newWorldOn(t, config, "OIDC_REPLAY="+tc.setting)
+			w := newWorldOn(t, config, "OIDC_REPLAY="+tc.setting, "REPLAY_SINK="+strings.ReplaceAll(sink, "%s", "{namespace}"))
 			in := func(s string) string { return strings.ReplaceAll(s, "%s", w.Namespace) }
-			proxied(t, w.subscriber)
-			letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://"+in(tc.host)+"/") }))
-			w.replay(letter.Name)
-			if len(w.subscriber.tokens) != 1 || w.subscriber.tokens[0] != in(tc.want) {
-				t.Errorf("%s: want %q, got %q", tc.reason, in(tc.want), w.subscriber.tokens)
+			letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, in(tc.to)) }))
+			got := w.replay(letter.Name)
+			if tc.refused {
+				if s := got.Status.Sync; len(w.subscriber.tokens) != 0 || !s.Permanent || !strings.Contains(s.Message, "spec.destination: expected a Service of the letter's namespace, such as http://NAME."+w.Namespace+".svc.cluster.local") {
+					t.Errorf("%s: want an error that says what is expected, got %+v and %q", tc.reason, s, w.subscriber.tokens)
+				}
+				return
+			}
+			if len(w.subscriber.tokens) != 1 || w.subscriber.tokens[0] != in(tc.token) {
+				t.Errorf("%s: want %q, got %q", tc.reason, in(tc.token), w.subscriber.tokens)
 			}
 		})
 	}
@@ -105,5 +109,83 @@ func TestNoToken(t *testing.T) {
 	status := w.replay(letter.Name).Status.Sync
 	if status.State != model.StateFailed || status.Permanent || !strings.Contains(status.Message, "getting a token") {
 		t.Errorf("an event that needs a token waits for it: got %+v", status)
+	}
+}
+
+// TestDuringReplay is about what happens to a letter after its event was sent and before the answer.
+func TestDuringReplay(t *testing.T) {
+	// again is the event in the same letter: it has failed at the same subscriber.
+	again := func(code int, reason string) func(*world, string) {
+		return func(w *world, _ string) {
+			w.stored(w.event(func(e *cloudevents.Event) {
+				e.SetExtension(extensionCode, code)
+				e.SetExtension(extensionReason, reason)
+			}))
+		}
+	}
+	change := func(fn func(*v1alpha1.DeadLetter)) func(*world, string) {
+		return func(w *world, name string) { w.change(name, fn) }
+	}
+	correct := change(func(l *v1alpha1.DeadLetter) { l.Spec.Event.Type = "corrected" })
+	cases := map[string]struct {
+		reason string
+		during func(w *world, name string)
+		answer int
+		gone   bool
+		replay bool
+		code   int32
+		sent   int // Also when the step runs again.
+	}{
+		"SameFailure":        {reason: "An accepted event that has failed again is not lost.", during: again(422, "bm8="), answer: 200, code: 422, sent: 1},
+		"OtherFailure":       {reason: "For whatever reason it has.", during: again(503, "later"), answer: 202, code: 503, sent: 1},
+		"Refused":            {reason: "Also when it is refused: what is said last counts.", during: again(503, "later"), answer: 400, code: 400, sent: 1},
+		"Corrected":          {reason: "A correction is sent, and not lost with the letter.", during: correct, answer: 200, gone: true, sent: 2},
+		"Refused, corrected": {reason: "Nor is it taken for what was refused.", during: correct, answer: 400, code: 422, replay: true, sent: 2},
+		"Labelled":           {reason: "Other changes do not keep it.", during: change(func(l *v1alpha1.DeadLetter) { l.Labels = map[string]string{"a": "b"} }), answer: 200, gone: true, sent: 1},
+		"Replaced": {reason: "Another letter of that name is not the one that was replayed.", during: func(w *world, name string) {
+			w.change(name, func(l *v1alpha1.DeadLetter) { l.Finalizers = nil })
+			steptest.Delete[*v1alpha1.DeadLetter](w.World, name)
+			w.stored(w.event())
+		}, answer: 200, code: 422, sent: 1},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			letter := w.stored(w.event())
+			w.subscriber.answer(tc.answer, "because")
+			w.subscriber.during = func(cloudevents.Event) {
+				w.subscriber.during = nil
+				tc.during(w, letter.Name)
+			}
+			got := w.replay(letter.Name)
+			if !tc.gone && (got == nil || got.Spec.Code != tc.code || got.Spec.Replay != tc.replay) {
+				t.Fatalf("%s: want it kept with code %d, replay %t, got %+v", tc.reason, tc.code, tc.replay, got)
+			}
+			if got != nil {
+				got = w.sync(letter.Name)
+			}
+			if got != nil && tc.gone {
+				got = w.sync(letter.Name) // Its finalizer.
+			}
+			if _, n := w.subscriber.last(); n != tc.sent || (got == nil) != tc.gone {
+				t.Errorf("%s: want %d sent and the letter gone: %t, got %d and %+v", tc.reason, tc.sent, tc.gone, n, got)
+			}
+		})
+	}
+}
+
+// TestEncodedAttributes sends attributes as they came. The SDK, and so Knative, leaves to receivers
+// what is percent-encoded in a header (HTTP binding 3.1.3.2). To decode it here and not there, or to
+// encode it once more, would change the event.
+func TestEncodedAttributes(t *testing.T) {
+	w := newWorld(t)
+	const encoded = "Euro%20%E2%82%AC%20100%25"
+	letter := w.stored(w.event(func(e *cloudevents.Event) {
+		e.SetSubject(encoded)
+		e.SetExtension("comment", encoded)
+	}))
+	w.replay(letter.Name)
+	if h := w.subscriber.headers; len(h) != 1 || h[0].Get("ce-subject") != encoded || h[0].Get("ce-comment") != encoded {
+		t.Errorf("want the same headers, got %v", h)
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -57,7 +59,10 @@ func authorize(ctx context.Context, a authorizer.Attributes) (authorizer.Decisio
 // subscriber that dead letters can be replayed to.
 type world struct {
 	*steptest.World
+	// subscriber is Service event of the namespace, and every other host of the cluster.
 	subscriber *subscriber
+	// requests has the context of the newest request to the function.
+	requests chan context.Context
 }
 
 func newWorld(t *testing.T, env ...string) *world {
@@ -90,12 +95,39 @@ func newWorldOn(t *testing.T, config *rest.Config, env ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{
-		World: &steptest.World{TB: t, Namespace: kubeapitest.Namespace(t), Models: models,
-			Clock: clocktesting.NewFakePassiveClock(time.Now()), URL: functiontest.Serve(t, handler)},
+	requests := make(chan context.Context, 1)
+	url := functiontest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-requests:
+		default:
+		}
+		requests <- r.Context()
+		handler.ServeHTTP(w, r)
+	}))
+	w := &world{
+		World:      &steptest.World{TB: t, Namespace: kubeapitest.Namespace(t), Models: models, Clock: clocktesting.NewFakePassiveClock(time.Now()), URL: url},
 		subscriber: newSubscriber(t),
+		requests:   requests,
+	}
+	w.proxied()
+	return w
+}
+
+// proxied leads all names of a cluster to the subscriber.
+func (w *world) proxied() {
+	transport := http.DefaultTransport.(*http.Transport)
+	before := transport.Proxy
+	w.Cleanup(func() { transport.Proxy = before })
+	transport.Proxy = func(r *http.Request) (*url.URL, error) {
+		if r.URL.Hostname() == "127.0.0.1" {
+			return nil, nil
+		}
+		return url.Parse(w.subscriber.url)
 	}
 }
+
+// destination is the URL of Service event of the namespace.
+func (w *world) destination() string { return "http://event." + w.Namespace + ".svc.cluster.local" }
 
 // subscriber answers what it is told to and remembers what it got.
 type subscriber struct {
@@ -105,9 +137,12 @@ type subscriber struct {
 	mu     sync.Mutex
 	code   int
 	reason string
+	// during is called while it has an event and has not answered. Default (nil): nothing.
+	during func(cloudevents.Event)
 	got    []cloudevents.Event
 	// paths and tokens are those of the requests.
 	paths, tokens []string
+	headers       []http.Header
 }
 
 func newSubscriber(t *testing.T) *subscriber {
@@ -120,7 +155,11 @@ func newSubscriber(t *testing.T) *subscriber {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.during != nil {
+			s.during(*event)
+		}
 		s.got = append(s.got, *event)
+		s.headers = append(s.headers, r.Header)
 		s.paths = append(s.paths, r.URL.Path)
 		s.tokens = append(s.tokens, r.Header.Get("Authorization"))
 		if s.code == 0 {
@@ -157,7 +196,7 @@ func (w *world) event(change ...func(*cloudevents.Event)) cloudevents.Event {
 	e.SetType("greeting")
 	e.SetExtension(extensionCode, 422)
 	e.SetExtension(extensionReason, "bm8=") // no
-	e.SetExtension(extensionDestination, w.subscriber.url)
+	e.SetExtension(extensionDestination, w.destination())
 	for _, c := range change {
 		c(&e)
 	}
@@ -238,6 +277,22 @@ func (w *world) sync(name string) *v1alpha1.DeadLetter {
 		w.Fatalf("sync of %s: %+v", name, a)
 	}
 	return w.get(name)
+}
+
+// until waits for a condition.
+func (w *world) until(what string, done func() bool) {
+	w.Helper()
+	err := wait.PollUntilContextTimeout(w.Context(), 10*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) { return done(), nil })
+	if err != nil {
+		w.Fatalf("%s: %v", what, err)
+	}
+}
+
+// touch changes a letter, without a wish to replay it, and lets the sync step run.
+func (w *world) touch(name string) *v1alpha1.DeadLetter {
+	w.Helper()
+	w.change(name, func(l *v1alpha1.DeadLetter) { l.Spec.Event.Subject = "touched" })
+	return w.sync(name)
 }
 
 // replay asks for a replay and lets the sync step run.

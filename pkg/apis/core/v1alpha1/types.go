@@ -73,20 +73,24 @@ type DeadLetter struct {
 	// The event, why it could not be delivered, and whether it is to be sent again.
 	// +required
 	Spec DeadLetterSpec `json:"spec"`
-	// How the last replay ended.
+	// How the last replay ended. By default a letter is synced as it is created: there is nothing to do
+	// with it before somebody changes it, and a flood of letters costs one write each.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={sync: {generation: 1, state: OK, code: 1}}
 	Status model.Status `json:"status,omitempty"`
 }
 
 // DeadLetterSpec holds an undelivered event.
+//
+// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || !has(self.replay) || !self.replay",optionalOldSelf=true,fieldPath=".replay",message="expected false in a new DeadLetter: set it to true when the letter is there"
 type DeadLetterSpec struct {
 	// The event as it was published: all attributes and extensions, with the data. Correct the data
 	// here before a replay.
 	// +required
 	// +structType=atomic
 	Event CloudEvent `json:"event"`
-	// Where it could not be delivered to: the URL of the subscriber.
+	// Where it could not be delivered to: the URL of the subscriber. A replay goes there only if it is a
+	// Service of the letter's namespace. Without a destination it goes to the namespace's Broker.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	Destination string `json:"destination,omitempty"`
@@ -133,18 +137,30 @@ type CloudEvent struct {
 	// Extension attributes.
 	// +optional
 	Extensions map[string]string `json:"extensions,omitempty"`
-	// Data of an event whose content is JSON, if no number in it is too large or too exact for the
-	// Kubernetes API.
+	// Data of an event whose content is JSON, if the Kubernetes API can store it without loss. This is
+	// the place to correct it.
 	// +optional
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Data *apiextensionsv1.JSON `json:"data,omitempty"`
+	// The bytes of the data as it came, if they differ from those of field data in white space, order or
+	// the like: base64. They are what a replay sends, as long as field data means the same.
+	// +optional
+	Original []byte `json:"original,omitempty"`
 	// Data of any other event: base64.
 	// +optional
 	DataBase64 []byte `json:"data_base64,omitempty"`
-	// Size in bytes of what was too large to be kept: the data, and attributes if they alone are
-	// too large. Such an event can be replayed only when the data is put back.
+	// How many bytes of the event were too many to be kept. Field data_base64 then has only the
+	// beginning of the data, and attributes are cut off if they alone are too large. Such an event is
+	// not replayed: first put all of it back and remove this field.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	DroppedBytes int64 `json:"droppedBytes,omitempty"`
+	// Size in bytes of all of the data, if not all of it was kept.
+	// +optional
+	DataSize int64 `json:"dataSize,omitempty"`
+	// SHA-256 of all of the data, in hexadecimal digits, if not all of it was kept.
+	// +optional
+	DataSHA256 string `json:"dataSHA256,omitempty"`
 }
 
 // DeadLetterList is a list of dead letters.

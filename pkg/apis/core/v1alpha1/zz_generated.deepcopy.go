@@ -24,6 +24,11 @@ func (in *CloudEvent) DeepCopyInto(out *CloudEvent) {
 		*out = new(v1.JSON)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.Original != nil {
+		in, out := &in.Original, &out.Original
+		*out = make([]byte, len(*in))
+		copy(*out, *in)
+	}
 	if in.DataBase64 != nil {
 		in, out := &in.DataBase64, &out.DataBase64
 		*out = make([]byte, len(*in))
