@@ -41,6 +41,7 @@ func checks(o options) []check {
 		{"A model wakes exactly the functions that it needs, from zero", (*suite).woken},
 		{"Tutorial 8: a deletion takes the greeting back, then the object is gone", (*suite).deleted},
 		{"A TOSCA recipe is uploaded and deleted", (*suite).recipe},
+		{"What users do to models: replaced, paused, opted out, waiting, owned", (*suite).habits},
 		{"A second synchronizer comes and goes while hello-world works", (*suite).another},
 		{"Function pods are killed while steps run", (*suite).killFunctions},
 		{"Source, broker and greeter restart during a burst", (*suite).restarts},
