@@ -10,7 +10,8 @@
 //
 //  1. Package manifest reads and checks the files, and refuses what cannot be honoured here.
 //  2. All programs that the files name as images (ko://...) are built (build.go).
-//  3. Package kubeapi serves the custom resources. Everything that it holds is below Options.Dir.
+//  3. Package kubeapi serves the custom resources. Everything that it holds is below Options.Dir. Package
+//     collector is its garbage collector, for owner references and kubectl delete --cascade.
 //  4. Package broker carries events from Brokers over Triggers to their subscribers.
 //  5. Each Knative Service gets an activator (package activator), which starts its process on the first request and stops
 //     it when it is idle; the functions notice no difference to a cluster (functions.go).

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -237,6 +238,7 @@ func TestSystem(t *testing.T) {
 	t.Run("DeadLetter", s.testDeadLetter)
 	t.Run("BrokerDown", s.testBrokerDown)
 	t.Run("PingSource", s.testPingSource)
+	t.Run("DeletionPolicies", s.testDeletionPolicies)
 	t.Run("Crash", s.testCrash)
 	t.Run("ToZero", s.testToZero)
 	t.Run("Console", s.testConsole)
@@ -492,6 +494,25 @@ func (s system) testToZero(t *testing.T) {
 	requests := s.Program("test", "inner").Requests
 	if got := s.Program("test", "inner"); got.Starts != starts || got.Requests != requests {
 		t.Errorf("nothing may happen to an idle function: %+v", got)
+	}
+}
+
+// testDeletionPolicies deletes in each of the ways that kubectl delete --cascade has.
+func (s system) testDeletionPolicies(t *testing.T) {
+	boxes := boxesOf(t, s.dir)
+	for _, policy := range []metav1.DeletionPropagation{metav1.DeletePropagationForeground, metav1.DeletePropagationOrphan, metav1.DeletePropagationBackground} {
+		box := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "test.xos-knative.dev/v1", "kind": "Box"}}
+		box.SetName("deleted")
+		if _, err := boxes.Create(t.Context(), box, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := boxes.Delete(t.Context(), "deleted", metav1.DeleteOptions{PropagationPolicy: &policy}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, fmt.Sprintf("what is deleted with policy %s is gone", policy), func() bool {
+			_, err := boxes.Get(t.Context(), "deleted", metav1.GetOptions{})
+			return apierrors.IsNotFound(err)
+		})
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
 	"github.com/xos-knative/synchronizer/pkg/local/broker"
+	"github.com/xos-knative/synchronizer/pkg/local/collector"
 	"github.com/xos-knative/synchronizer/pkg/local/console"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/local/manifest"
@@ -42,6 +43,7 @@ type System struct {
 	memory    *memory
 	logs      *logs
 	api       *kubeapi.Server
+	collector *collector.Collector
 	broker    *broker.Broker
 	schedules *ping.Schedules
 
@@ -127,6 +129,9 @@ func (s *System) start(ctx context.Context) error {
 	}
 	s.api, err = kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync})
 	if err != nil {
+		return err
+	}
+	if s.collector, err = collector.Start(s.api.Config()); err != nil {
 		return err
 	}
 	if err := s.startEvents(); err != nil {
@@ -295,6 +300,9 @@ func (s *System) close() (errs []error) {
 	}
 	if s.broker != nil {
 		s.broker.Stop()
+	}
+	if s.collector != nil {
+		s.collector.Stop()
 	}
 	if s.api != nil {
 		errs = append(errs, s.api.Stop())

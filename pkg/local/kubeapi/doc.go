@@ -4,6 +4,7 @@
 // status subresource, generation, finalizers, watches, selectable fields and server-side apply.
 //
 // There is no core group: Namespaces, Events, Leases and Secrets do not exist and any namespace name is accepted.
+// Nor is there a garbage collector: see package collector.
 // A known token may do everything, unless Options.Authorizer says otherwise; without a token the answer is 401, as on a
 // cluster.
 //
