@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,6 +197,9 @@ func (w *world) testPolicies(t *testing.T) {
 			w.until(tc.reason, tc.want)
 			w.settle()
 			w.until(tc.reason+" It stays so", tc.want)
+			for name := range w.left() {
+				w.patch(strings.TrimSuffix(name, "-"), `{"finalizers":null}`)
+			}
 		})
 	}
 }
