@@ -109,8 +109,8 @@ func size(kept v1alpha1.CloudEvent) int {
 // attributes copies all attributes and extensions but those that Knative added.
 func attributes(event cloudevents.Event) v1alpha1.CloudEvent {
 	kept := v1alpha1.CloudEvent{
-		ID: event.ID(), Source: event.Source(), Type: event.Type(), SpecVersion: event.SpecVersion(),
-		Subject: event.Subject(), DataSchema: event.DataSchema(), DataContentType: event.DataContentType(),
+		ID: valid(event.ID()), Source: valid(event.Source()), Type: valid(event.Type()), SpecVersion: event.SpecVersion(),
+		Subject: valid(event.Subject()), DataSchema: valid(event.DataSchema()), DataContentType: valid(event.DataContentType()),
 	}
 	if t := event.Time(); !t.IsZero() {
 		kept.Time = types.FormatTime(t)
@@ -122,9 +122,26 @@ func attributes(event cloudevents.Event) v1alpha1.CloudEvent {
 		if kept.Extensions == nil {
 			kept.Extensions = map[string]string{}
 		}
-		kept.Extensions[name] = text(event, name)
+		kept.Extensions[name] = valid(text(event, name))
 	}
 	return kept
+}
+
+// valid percent-encodes what of an attribute is not UTF-8, as its sender should have done (HTTP binding
+// 3.1.3.2): no object can hold it.
+func valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		if _, n := utf8.DecodeRuneInString(s[i:]); r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, "%%%02X", s[i])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // squeeze shortens attributes that are too large together, and returns how many bytes it has

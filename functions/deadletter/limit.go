@@ -104,13 +104,14 @@ func (l *limits) Stored(ctx context.Context, letter *v1alpha1.DeadLetter) {
 	}
 }
 
-// bytesOf is about how large a letter is. One that a human has made may not say so.
+// bytesOf is about how large a letter is. One that this function has not made may not say so, and is
+// taken for small: such letters do not come in floods.
 func bytesOf(letter metav1.ObjectMeta) int64 {
 	n, err := strconv.ParseInt(letter.Annotations[annotationBytes], 10, 64)
-	if err != nil || n < 0 || n > maxStored {
-		n = maxStored
+	if err != nil {
+		n = 0
 	}
-	return n + overhead
+	return overhead + min(max(n, 0), maxStored)
 }
 
 // of returns the limit of a namespace.

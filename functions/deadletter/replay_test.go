@@ -112,65 +112,73 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
-// TestDuringReplay is about what happens to a letter after its event was sent and before the answer.
+// duringCase is what can happen to a letter after its event was sent and before the answer.
+type duringCase struct {
+	reason string
+	during func(w *world, name string)
+	answer int
+	gone   bool
+	replay bool
+	code   int32
+	sent   int // Also when the step runs again.
+}
+
+// failsAgain has the event come back into its letter: it has failed again at the same subscriber.
+func failsAgain(code int, reason string) func(*world, string) {
+	return func(w *world, _ string) {
+		w.stored(w.event(func(e *cloudevents.Event) {
+			e.SetExtension(extensionCode, code)
+			e.SetExtension(extensionReason, reason)
+		}))
+	}
+}
+
+func changes(fn func(*v1alpha1.DeadLetter)) func(*world, string) {
+	return func(w *world, name string) { w.change(name, fn) }
+}
+
+func correct(l *v1alpha1.DeadLetter) { l.Spec.Event.Type = "corrected" }
+
+func replace(w *world, name string) {
+	w.change(name, func(l *v1alpha1.DeadLetter) { l.Finalizers = nil })
+	steptest.Delete[*v1alpha1.DeadLetter](w.World, name)
+	w.stored(w.event())
+}
+
 func TestDuringReplay(t *testing.T) {
-	// again is the event in the same letter: it has failed at the same subscriber.
-	again := func(code int, reason string) func(*world, string) {
-		return func(w *world, _ string) {
-			w.stored(w.event(func(e *cloudevents.Event) {
-				e.SetExtension(extensionCode, code)
-				e.SetExtension(extensionReason, reason)
-			}))
-		}
-	}
-	change := func(fn func(*v1alpha1.DeadLetter)) func(*world, string) {
-		return func(w *world, name string) { w.change(name, fn) }
-	}
-	correct := change(func(l *v1alpha1.DeadLetter) { l.Spec.Event.Type = "corrected" })
-	cases := map[string]struct {
-		reason string
-		during func(w *world, name string)
-		answer int
-		gone   bool
-		replay bool
-		code   int32
-		sent   int // Also when the step runs again.
-	}{
-		"SameFailure":        {reason: "An accepted event that has failed again is not lost.", during: again(422, "bm8="), answer: 200, code: 422, sent: 1},
-		"OtherFailure":       {reason: "For whatever reason it has.", during: again(503, "later"), answer: 202, code: 503, sent: 1},
-		"Refused":            {reason: "Also when it is refused: what is said last counts.", during: again(503, "later"), answer: 400, code: 400, sent: 1},
-		"Corrected":          {reason: "A correction is sent, and not lost with the letter.", during: correct, answer: 200, gone: true, sent: 2},
-		"Refused, corrected": {reason: "Nor is it taken for what was refused.", during: correct, answer: 400, code: 422, replay: true, sent: 2},
-		"Labelled":           {reason: "Other changes do not keep it.", during: change(func(l *v1alpha1.DeadLetter) { l.Labels = map[string]string{"a": "b"} }), answer: 200, gone: true, sent: 1},
-		"Replaced": {reason: "Another letter of that name is not the one that was replayed.", during: func(w *world, name string) {
-			w.change(name, func(l *v1alpha1.DeadLetter) { l.Finalizers = nil })
-			steptest.Delete[*v1alpha1.DeadLetter](w.World, name)
-			w.stored(w.event())
-		}, answer: 200, code: 422, sent: 1},
+	cases := map[string]duringCase{
+		"SameFailure":      {reason: "An accepted event that has failed again is not lost.", during: failsAgain(422, "bm8="), answer: 200, code: 422, sent: 1},
+		"OtherFailure":     {reason: "For whatever reason it has.", during: failsAgain(503, "later"), answer: 202, code: 503, sent: 1},
+		"Refused":          {reason: "Also when it is refused: what is said last counts.", during: failsAgain(503, "later"), answer: 400, code: 400, sent: 1},
+		"Corrected":        {reason: "A correction is sent, and not lost with the letter.", during: changes(correct), answer: 200, gone: true, sent: 2},
+		"RefusedCorrected": {reason: "Nor is it taken for what was refused.", during: changes(correct), answer: 400, code: 422, replay: true, sent: 2},
+		"Labelled":         {reason: "Other changes do not keep it.", during: changes(func(l *v1alpha1.DeadLetter) { l.Labels = map[string]string{"a": "b"} }), answer: 200, gone: true, sent: 1},
+		"Replaced":         {reason: "Another letter of that name is not the one that was replayed.", during: replace, answer: 200, code: 422, sent: 1},
 	}
 	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			letter := w.stored(w.event())
-			w.subscriber.answer(tc.answer, "because")
-			w.subscriber.during = func(cloudevents.Event) {
-				w.subscriber.during = nil
-				tc.during(w, letter.Name)
-			}
-			got := w.replay(letter.Name)
-			if !tc.gone && (got == nil || got.Spec.Code != tc.code || got.Spec.Replay != tc.replay) {
-				t.Fatalf("%s: want it kept with code %d, replay %t, got %+v", tc.reason, tc.code, tc.replay, got)
-			}
-			if got != nil {
-				got = w.sync(letter.Name)
-			}
-			if got != nil && tc.gone {
-				got = w.sync(letter.Name) // Its finalizer.
-			}
-			if _, n := w.subscriber.last(); n != tc.sent || (got == nil) != tc.gone {
-				t.Errorf("%s: want %d sent and the letter gone: %t, got %d and %+v", tc.reason, tc.sent, tc.gone, n, got)
-			}
-		})
+		t.Run(name, tc.run)
+	}
+}
+
+func (tc duringCase) run(t *testing.T) {
+	w := newWorld(t)
+	letter := w.stored(w.event())
+	w.subscriber.answer(tc.answer, "because")
+	w.subscriber.during = func(cloudevents.Event) {
+		w.subscriber.during = nil
+		tc.during(w, letter.Name)
+	}
+	got := w.replay(letter.Name)
+	if !tc.gone && (got == nil || got.Spec.Code != tc.code || got.Spec.Replay != tc.replay) {
+		t.Fatalf("%s: want it kept with code %d, replay %t, got %+v", tc.reason, tc.code, tc.replay, got)
+	}
+	for range 2 { // A correction, a finalizer.
+		if got != nil {
+			got = w.sync(letter.Name)
+		}
+	}
+	if _, n := w.subscriber.last(); n != tc.sent || (got == nil) != tc.gone {
+		t.Errorf("%s: want %d sent and the letter gone: %t, got %d and %+v", tc.reason, tc.sent, tc.gone, n, got)
 	}
 }
 
@@ -187,5 +195,13 @@ func TestEncodedAttributes(t *testing.T) {
 	w.replay(letter.Name)
 	if h := w.subscriber.headers; len(h) != 1 || h[0].Get("ce-subject") != encoded || h[0].Get("ce-comment") != encoded {
 		t.Errorf("want the same headers, got %v", h)
+	}
+}
+
+func TestAttributesNotUTF8(t *testing.T) {
+	w := newWorld(t)
+	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetSubject("J\xf6rg \ufffd ä") }))
+	if got, want := letter.Spec.Event.Subject, "J%F6rg \ufffd ä"; got != want {
+		t.Errorf("bytes that no object can hold are not replaced: want %q, got %q", want, got)
 	}
 }
