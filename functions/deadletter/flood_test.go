@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"knative.dev/pkg/apis"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -70,8 +71,8 @@ func (w *world) numbered(i int, change ...func(*cloudevents.Event)) cloudevents.
 func TestOneWrite(t *testing.T) {
 	w, api := observed(t)
 	letter := w.stored(w.event())
-	if s := letter.Status.Sync; s == nil || s.Generation != letter.Generation || s.State != model.StateOK || len(letter.Finalizers) > 0 {
-		t.Errorf("a new letter is synced: got %+v", letter)
+	if s := letter.Status.Sync; s == nil || s.Generation != letter.Generation || s.State != model.StateOK || !letter.Status.GetCondition(apis.ConditionReady).IsTrue() || len(letter.Finalizers) > 0 {
+		t.Errorf("a new letter is synced and ready: got %+v", letter)
 	}
 	if v := model.Due(model.StepSync, steptest.Snapshot[*v1alpha1.DeadLetter](w.World, letter.Name), model.Neighbours{}, time.Now()); v.Due() {
 		t.Errorf("and wakes no step: got %+v", v)
