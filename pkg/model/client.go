@@ -35,7 +35,7 @@ const kindsMaxAge = time.Minute
 const dependentsMaxAge = time.Second
 
 // requestTimeout bounds a request to the API, so that a step's run ends also if the API hangs.
-const requestTimeout = 10 * time.Second
+const requestTimeout = 30 * time.Second
 
 // ErrNoModel is wrapped by errors about a kind that no model definition has.
 var ErrNoModel = errors.New("not a model")
@@ -72,7 +72,7 @@ type broken struct {
 }
 
 // NewClient makes a client. The functions addToScheme register the Go types of the models:
-// AddToScheme of each API package. A request takes no longer than 10 s, unless config has a Timeout.
+// AddToScheme of each API package. A request takes no longer than 30 s, unless config has a Timeout.
 func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) (*Client, error) {
 	config = rest.CopyConfig(config)
 	config.Timeout = cmp.Or(config.Timeout, requestTimeout)

@@ -76,7 +76,7 @@ type DeadLetter struct {
 	// How the last replay ended. By default a letter is synced as it is created: there is nothing to do
 	// with it before somebody changes it, and a flood of letters costs one write each.
 	// +optional
-	// +kubebuilder:default={observedGeneration: 1, conditions: {{type: Ready, status: "True"}, {type: Synced, status: "True"}}, sync: {generation: 1, state: OK, code: 1}}
+	// +kubebuilder:default={observedGeneration: 1, conditions: {{type: Ready, status: "True", reason: OK, message: OK}, {type: Synced, status: "True", reason: OK, message: OK}}, sync: {generation: 1, state: OK, code: 1, message: OK}}
 	Status model.Status `json:"status,omitempty"`
 }
 
