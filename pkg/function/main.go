@@ -31,6 +31,8 @@ type Settings struct {
 	// DrainTimeout is how long requests under way may go on after SIGTERM. Keep it below the pod's
 	// grace period, which is the timeoutSeconds of a Knative Service.
 	DrainTimeout time.Duration `envconfig:"DRAIN_TIMEOUT" default:"27s"`
+	// Metrics are served at /metrics. Switch them off where everybody can reach the port.
+	Metrics bool `envconfig:"METRICS" default:"true"`
 }
 
 // Env reads settings from the environment by envconfig's tags. The error names the variable. [Main]
@@ -103,15 +105,19 @@ func run(ctx context.Context, env Settings, build func(ctx context.Context) (htt
 	if err != nil {
 		return fmt.Errorf("listening on LISTEN_ADDRESS and PORT: %w", err)
 	}
-	return serve(ctx, listener, env.DrainTimeout, handler)
+	return serve(ctx, listener, env, handler)
 }
 
 // routes puts the program's handler beside the paths of the platform. A program that is stopping is
 // alive, but not ready.
-func routes(handler http.Handler, stopping *atomic.Bool) http.Handler {
+func routes(handler http.Handler, stopping *atomic.Bool, metrics bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		Unread(w, r)
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		Unread(w, r)
 		if stopping.Load() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
@@ -124,16 +130,26 @@ func routes(handler http.Handler, stopping *atomic.Bool) http.Handler {
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	mux.Handle("GET /metrics", promhttp.Handler())
+	if metrics {
+		mux.Handle("GET /metrics", promhttp.Handler())
+	}
 	mux.Handle("/", handler)
 	return mux
 }
 
+// Unread says that the body of a request is not going to be read, so that net/http answers without
+// waiting for a body that somebody sends slowly. Without a body it does nothing.
+func Unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // serve serves until the context ends, then drains.
-func serve(ctx context.Context, listener net.Listener, drain time.Duration, handler http.Handler) error {
+func serve(ctx context.Context, listener net.Listener, env Settings, handler http.Handler) error {
 	var stopping atomic.Bool
 	server := &http.Server{
-		Handler:           routes(handler, &stopping),
+		Handler:           routes(handler, &stopping, env.Metrics),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		// Requests under way keep the values of the context but outlive the signal: that is what
@@ -149,11 +165,11 @@ func serve(ctx context.Context, listener net.Listener, drain time.Duration, hand
 	case <-ctx.Done():
 	}
 	stopping.Store(true)
-	logging.FromContext(ctx).Infow("Draining", zap.Duration("timeout", drain))
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	logging.FromContext(ctx).Infow("Draining", zap.Duration("timeout", env.DrainTimeout))
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), env.DrainTimeout)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
-		return errors.Join(fmt.Errorf("requests were still under way after %s", drain), server.Close())
+		return errors.Join(fmt.Errorf("requests were still under way after %s", env.DrainTimeout), server.Close())
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func newServing(t *testing.T, drain time.Duration, handler http.Handler) serving
 	}
 	ctx, stop := context.WithCancel(logging.WithLogger(context.Background(), zap.NewNop().Sugar()))
 	s := serving{url: "http://" + listener.Addr().String(), stop: stop, done: make(chan error, 1)}
-	go func() { s.done <- serve(ctx, listener, drain, handler) }()
+	go func() { s.done <- serve(ctx, listener, Settings{DrainTimeout: drain, Metrics: true}, handler) }()
 	t.Cleanup(stop)
 	return s
 }
@@ -124,6 +124,37 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// Where everybody can reach the port there are no metrics on it.
+func TestNoMetrics(t *testing.T) {
+	server := httptest.NewServer(routes(http.NotFoundHandler(), new(atomic.Bool), false))
+	defer server.Close()
+	if code, body := get(t, server.URL+"/metrics"); code != http.StatusNotFound {
+		t.Errorf("want the program's own answer, got %d %q", code, body)
+	}
+}
+
+// Whoever sends a body slowly to where nobody reads it does not hold up a pod.
+func TestUnread(t *testing.T) {
+	s := newServing(t, time.Minute, http.NotFoundHandler())
+	for _, path := range []string{"/healthz", "/readyz"} {
+		body, never := io.Pipe()
+		defer never.Close()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s is answered after %s", path, took)
+		}
+	}
+}
+
 // waiting is a handler that is not ready while it has an error.
 type waiting struct {
 	http.Handler
@@ -150,7 +181,7 @@ func TestReadiness(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var stopping atomic.Bool
 			stopping.Store(tt.stopping)
-			h := routes(tt.handler, &stopping)
+			h := routes(tt.handler, &stopping, true)
 			if resp, body := send(t, h, httptest.NewRequest(http.MethodGet, "/readyz", nil)); resp.StatusCode != tt.code || !strings.Contains(body, tt.says) {
 				t.Errorf("%s: want %d %q, got %d %q", tt.reason, tt.code, tt.says, resp.StatusCode, body)
 			}
@@ -220,7 +251,7 @@ func TestListenerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = listener.Close()
-	if err := serve(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), listener, time.Second, http.NotFoundHandler()); err == nil {
+	if err := serve(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), listener, Settings{DrainTimeout: time.Second}, http.NotFoundHandler()); err == nil {
 		t.Error("want an error")
 	}
 }
@@ -231,7 +262,7 @@ func TestSettings(t *testing.T) {
 		_ = os.Unsetenv(name)
 	}
 	got, err := Env[Settings]()
-	if want := (Settings{Port: 8080, LogLevel: "info", DrainTimeout: 27 * time.Second}); err != nil || got != want {
+	if want := (Settings{Port: 8080, LogLevel: "info", DrainTimeout: 27 * time.Second, Metrics: true}); err != nil || got != want {
 		t.Errorf("the defaults: want %+v, got %+v, %v", want, got, err)
 	}
 	t.Setenv("PORT", "many")

@@ -21,6 +21,9 @@ func TestCoreAlone(t *testing.T) {
 		if code, body := w.Post("http://tosca."+core+".svc.cluster.local/run", "", nil); code != http.StatusUnauthorized {
 			t.Errorf("tosca must work without a synchronizer, and want a token: got %d %s", code, body)
 		}
+		if code, body := w.Do(http.MethodGet, "http://tosca."+core+".svc.cluster.local/metrics", "", nil); code != http.StatusNotFound {
+			t.Errorf("the one public function must not have its metrics on its public port: got %d %s", code, body)
+		}
 		if out := w.mustCommand("add", libraryDir()); !strings.Contains(out, "synchronizers: library") {
 			t.Errorf("the command must say what runs now, got %s", out)
 		}

@@ -12,6 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
@@ -57,8 +61,12 @@ func (s *server) token(r *http.Request) (string, error) {
 	if users == nil {
 		return refuse("xos-username and xos-password are not taken: there is no Secret with users; expected `Authorization: Bearer <token for the Kubernetes API>`")
 	}
-	token := match(users, name, password)
+	token, err := s.attempts.try(time.Now(), name, func() string { return match(users, name, password) })
+	if err != nil {
+		return "", err
+	}
 	if token == "" {
+		logging.FromContext(r.Context()).Warnw("A password is wrong", zap.String("username", name), zap.String("from", r.Header.Get("X-Forwarded-For")))
 		return refuse("xos-username or xos-password is wrong")
 	}
 	return token, nil

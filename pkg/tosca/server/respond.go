@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,9 +110,12 @@ func names(steps []*upload.Step) []string {
 	return out
 }
 
-// log logs what an operator has to know: trouble with the API, and recipes that are only partly
-// done.
+// log logs what an operator has to know: trouble with the API, recipes that are only partly done,
+// and tokens that the API does not know.
 func (f *failure) log(ctx context.Context, err error) {
+	if apierrors.IsUnauthorized(err) {
+		logging.FromContext(ctx).Warnw("A token is wrong", zap.Error(err))
+	}
 	if f.status >= http.StatusInternalServerError || len(f.left) > 0 {
 		logging.FromContext(ctx).Errorw("Request failed", zap.Int("code", f.status), zap.Error(err))
 	}
@@ -125,6 +129,8 @@ func respondError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="tosca"`)
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", retryAfter)
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", strconv.Itoa(int(guessEvery.Seconds())))
 	}
 	if !wantsJSON(r) {
 		writeText(w, f.status, f.Error()+"\n")

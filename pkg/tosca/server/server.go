@@ -7,8 +7,8 @@
 //	GET  /                     the node types, as JSON
 //	GET  /custom_type/<name>   one of them, as TOSCA
 //
-// Every request works with its caller's own bearer token and keeps nothing for the next one, so
-// there is nothing that a restart could fix. A request is handled in this order: who sends it
+// Every request works with its caller's own bearer token and keeps nothing for the next one (but
+// how often a password was wrong, see attempts.go), so there is nothing that a restart could fix. A request is handled in this order: who sends it
 // (token, then the API's answer), where its models go (?namespace=, otherwise the namespace of the
 // caller's service account), and only then its body.
 //
@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/rest"
 	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
@@ -45,6 +46,7 @@ type Options struct {
 
 type server struct {
 	Options
+	attempts attempts
 }
 
 // handler writes the answer to a request, or returns the error that is the answer.
@@ -53,8 +55,7 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // ServeHTTP implements [http.Handler].
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h(w, r); err != nil {
-		// Otherwise net/http waits for the rest of the body before it answers.
-		w.Header().Set("Connection", "close")
+		function.Unread(w, r)
 		respondError(w, r, err)
 	}
 }
@@ -73,7 +74,10 @@ func New(o Options) (http.Handler, error) {
 	mux.Handle("POST /{$}", event)
 	mux.Handle("GET /{$}", handler(s.index))
 	mux.Handle("GET /custom_type/{name}", handler(s.customType))
-	return recovered(mux), nil
+	return recovered(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		function.Unread(w, r)
+		mux.ServeHTTP(w, r)
+	})), nil
 }
 
 // recovered answers a panic with 500. What it was about is in the log only.
@@ -112,6 +116,7 @@ func (s *server) recipes(do action) handler {
 		if err != nil {
 			return err
 		}
+		w.Header().Del("Connection")
 		result, err := c.work(r.Context(), do, recipe, args)
 		if err != nil {
 			return err

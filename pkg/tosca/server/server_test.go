@@ -519,6 +519,42 @@ func TestIdentity(t *testing.T) {
 		want(t, "a Secret that cannot be read is not the caller's fault", 500, "InternalError: the Secret with the users of XOS cannot be read: key broken: expected JSON...")
 }
 
+// Passwords cannot be guessed unseen, nor for long. Nobody else is held up.
+func TestGuessing(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"admin", "other"} {
+		content := `{"password": "` + name + `-secret", "token": "` + alice + `"}`
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := newWorld(t, func(o *server.Options) { o.UsersDir = dir })
+	login := func(name, password string) answer {
+		return w.send("GET", "/", "", "Authorization", "", "xos-username", name, "xos-password", password)
+	}
+	login("admin", "admin-secret").want(t, "the right one", 200, "...")
+	for i := range 10 {
+		login("admin", fmt.Sprint("guess ", i)).want(t, "a wrong one", 401, "UnauthorizedError: xos-username or xos-password is wrong\n")
+	}
+	warnings := w.logs.FilterMessage("A password is wrong").All()
+	if len(warnings) != 10 || warnings[0].ContextMap()["username"] != "admin" || strings.Contains(fmt.Sprint(warnings), "guess") {
+		t.Errorf("each is logged with the user and without the password, got %v", warnings)
+	}
+	tooMany := login("admin", "guess 11")
+	tooMany.want(t, "one too many", 429, "TooManyAttemptsError: wrong passwords were tried too often; ...")
+	if tooMany.header.Get("Retry-After") != "10" {
+		t.Errorf("the answer says when to try again: %v", tooMany.header)
+	}
+	login("admin", "admin-secret").want(t, "the right one is not told from others then", 429, "TooManyAttemptsError...")
+	login("other", "other-secret").want(t, "another user", 200, "...")
+	w.send("GET", "/", "").want(t, "a token", 200, "...")
+
+	w.send("GET", "/", "", "Authorization", "Bearer guessed").want(t, "a wrong token", 401, "UnauthorizedError: ...")
+	if n := w.logs.FilterMessage("A token is wrong").Len(); n != 1 || strings.Contains(fmt.Sprint(w.logs.All()), "guessed") {
+		t.Errorf("is logged without the token, got %v", w.logs.All())
+	}
+}
+
 func TestArguments(t *testing.T) {
 	w := newWorld(t)
 	text := Recipe(Widget("a"))
@@ -591,6 +627,10 @@ func TestStrangersAreNotListenedTo(t *testing.T) {
 		reason, path, token string
 		code                int
 	}{
+		"NoToken":      {"Who has no token is nobody", "/run", "", 401},
+		"NoPath":       {"There is nothing here", "/nowhere", "nobody", 404},
+		"NoMethod":     {"Or nothing to post", "/custom_type/x", "nobody", 405},
+		"Arguments":    {"Or the query is wrong", "/run?x=y", "nobody", 400},
 		"Unknown":      {"The API does not know the token", "/run", "nobody", 401},
 		"NoRight":      {"Or its owner may not read types", "/run", resident, 403},
 		"NoNamespace":  {"Or it is not clear where to", "/delete", alice, 400},
@@ -603,7 +643,10 @@ func TestStrangersAreNotListenedTo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Header.Set("Authorization", "Bearer "+tc.token)
+			if tc.token != "" {
+				r.Header.Set("Authorization", "Bearer "+tc.token)
+			}
+			began := time.Now()
 			resp, err := http.DefaultClient.Do(r)
 			if err != nil {
 				t.Fatal(err)
@@ -611,6 +654,9 @@ func TestStrangersAreNotListenedTo(t *testing.T) {
 			_ = resp.Body.Close()
 			if resp.StatusCode != tc.code {
 				t.Errorf("%s: want status %d, got %d", tc.reason, tc.code, resp.StatusCode)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("%s: the answer took %s", tc.reason, took)
 			}
 		})
 	}

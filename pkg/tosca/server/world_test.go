@@ -14,12 +14,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
@@ -69,6 +72,8 @@ type world struct {
 	url       string
 	admin     dynamic.Interface
 	proxy     *httptest.Server
+	// logs are what the function logs as a warning or worse.
+	logs *observer.ObservedLogs
 	// requests are those that the function is handling.
 	requests sync.WaitGroup
 
@@ -100,10 +105,12 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	core, logs := observer.New(zap.WarnLevel)
+	w.logs = logs
 	w.url = functiontest.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.requests.Add(1)
 		defer w.requests.Done()
-		handler.ServeHTTP(rw, r)
+		handler.ServeHTTP(rw, r.WithContext(logging.WithLogger(r.Context(), zap.New(core).Sugar())))
 	}))
 	return w
 }
