@@ -78,9 +78,11 @@ type world struct {
 	requests sync.WaitGroup
 
 	// mu protects following.
-	mu     sync.Mutex
-	tokens map[string]bool
-	writes []string
+	mu sync.Mutex
+	// request is the context of the newest request to the function.
+	request context.Context
+	tokens  map[string]bool
+	writes  []string
 	// user is who the API says that the caller is: a service account of the namespace. If it is
 	// empty, the API does not say, like the one of these tests.
 	user string
@@ -110,6 +112,9 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	w.url = functiontest.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.requests.Add(1)
 		defer w.requests.Done()
+		w.mu.Lock()
+		w.request = r.Context()
+		w.mu.Unlock()
 		handler.ServeHTTP(rw, r.WithContext(logging.WithLogger(r.Context(), zap.New(core).Sugar())))
 	}))
 	return w
@@ -169,6 +174,13 @@ func (w *world) disturbBy(f func(rw http.ResponseWriter, r *http.Request) bool) 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.disturb = f
+}
+
+// hungUp is closed when the function has noticed that its newest caller is gone.
+func (w *world) hungUp() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.request.Done()
 }
 
 func (w *world) calledBy(user string) {
