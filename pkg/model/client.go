@@ -164,6 +164,42 @@ func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {
 	return kinds[i], nil
 }
 
+// kindAt looks up a model in a version. The error is that of [Client.Kind] or [Kind.At].
+func (c *Client) kindAt(ctx context.Context, gvk schema.GroupVersionKind) (*Kind, error) {
+	k, err := c.Kind(ctx, gvk.GroupKind())
+	if err != nil {
+		return nil, err
+	}
+	at, err := k.At(gvk.Version)
+	if err == nil {
+		return at, nil
+	}
+	// It may be served since the definitions were read.
+	if _, err := c.kindsNotOlder(ctx, dependentsMaxAge); err != nil {
+		return nil, err
+	}
+	if k, err = c.Kind(ctx, gvk.GroupKind()); err != nil {
+		return nil, err
+	}
+	return k.At(gvk.Version)
+}
+
+// explain replaces the error of a request for objects of the kind by the reason if the API does not serve
+// the kind in this version, which the error does not say. What the client has read of definitions is then
+// not true any more.
+func (c *Client) explain(ctx context.Context, k *Kind, err error) error {
+	if !apierrors.IsNotFound(err) || IsGone(err) {
+		return err
+	}
+	c.mu.Lock()
+	c.kinds = nil
+	c.mu.Unlock()
+	if _, reason := c.kindAt(ctx, k.GVK); reason != nil {
+		return reason
+	}
+	return err
+}
+
 func (c *Client) resource(k *Kind, namespace string) dynamic.ResourceInterface {
 	return c.dynamic.Resource(k.GVR()).Namespace(namespace)
 }
@@ -172,7 +208,7 @@ func (c *Client) resource(k *Kind, namespace string) dynamic.ResourceInterface {
 func (c *Client) Live(ctx context.Context, k *Kind, namespace, name string) (*unstructured.Unstructured, error) {
 	u, err := c.resource(k, namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("getting %s %s/%s: %w", k.GVK.Kind, namespace, name, err)
+		return nil, fmt.Errorf("getting %s %s/%s: %w", k.GVK.Kind, namespace, name, c.explain(ctx, k, err))
 	}
 	return u, nil
 }
@@ -182,7 +218,7 @@ func (c *Client) each(ctx context.Context, k *Kind, namespace string, options me
 	list := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		list, err := c.resource(k, namespace).List(ctx, options)
 		if err != nil {
-			return nil, fmt.Errorf("listing %s in %s: %w", k.GVK.Kind, namespace, err)
+			return nil, fmt.Errorf("listing %s in %s: %w", k.GVK.Kind, namespace, c.explain(ctx, k, err))
 		}
 		return list, nil
 	})

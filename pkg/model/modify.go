@@ -90,7 +90,7 @@ func (c *Client) create(ctx context.Context, k *Kind, u *unstructured.Unstructur
 	unstructured.RemoveNestedField(u.Object, "status")
 	created, err := c.resource(k, u.GetNamespace()).Create(ctx, u, c.writes.create())
 	if err != nil {
-		return nil, fmt.Errorf("creating %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
+		return nil, fmt.Errorf("creating %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), c.explain(ctx, k, err))
 	}
 	return created, nil
 }

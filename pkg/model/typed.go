@@ -42,11 +42,7 @@ func (m Models[T]) Kind(ctx context.Context) (*Kind, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model client: %T is not in the scheme: %w", New[T](), err)
 	}
-	k, err := m.client.Kind(ctx, gvks[0].GroupKind())
-	if err != nil {
-		return nil, err
-	}
-	return k.At(gvks[0].Version)
+	return m.client.kindAt(ctx, gvks[0])
 }
 
 // Typed converts a live object. The error names the field that does not fit.
@@ -234,8 +230,8 @@ func (m Models[T]) Delete(ctx context.Context, obj T) error {
 	}
 	err = m.client.resource(k, obj.GetNamespace()).Delete(ctx, obj.GetName(), options)
 	// A Conflict says that another object has the name now: this one is gone.
-	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+	if err == nil || IsGone(err) || apierrors.IsConflict(err) {
 		return nil
 	}
-	return fmt.Errorf("deleting %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), err)
+	return fmt.Errorf("deleting %s %s/%s: %w", k.GVK.Kind, obj.GetNamespace(), obj.GetName(), m.client.explain(ctx, k, err))
 }

@@ -115,6 +115,10 @@ func (e *engine) reconcile(ctx context.Context, r runner, ref model.Reference) (
 
 func (e *engine) once(ctx context.Context, r runner, ref model.Reference, overtaken bool) (*cloudevents.Event, error) {
 	o, err := e.observe(ctx, ref)
+	if errors.Is(err, model.ErrVersion) {
+		// The definition has changed since it was read. By now it was read again.
+		return nil, fmt.Errorf("%w: %w", errAgain, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,188 @@
+// Package librarytest has the models of the library in a second version, v1beta1, in which the label of a
+// shelf is its caption, and the title of a book its heading.
+package librarytest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
+)
+
+// The versions of the models.
+const (
+	V1alpha1 = "v1alpha1"
+	V1beta1  = "v1beta1"
+)
+
+// renamed is the field of the spec that has another name in v1beta1, by the plural of the kind.
+var renamed = map[string]map[string]string{
+	"shelves": {V1alpha1: "label", V1beta1: "caption"},
+	"books":   {V1alpha1: "title", V1beta1: "heading"},
+}
+
+// probe is an object that is never stored.
+const probe = "probe"
+
+// patience bounds the wait for the API to follow a definition, on a slow, busy machine.
+const patience = time.Minute
+
+// Versions are the definitions of shelves and books in a group of a test's own.
+type Versions struct {
+	t       testing.TB
+	server  *kubeapi.Server
+	dynamic dynamic.Interface
+	group   string
+	// definitions in v1alpha1, by the plural of the kind.
+	definitions map[string]*apiextensionsv1.CustomResourceDefinition
+	// probes counts how often a probe was converted.
+	probes atomic.Int64
+}
+
+// New defines shelves and books in v1alpha1. The API must have the definitions of the library, which it
+// copies; the copies get the labels too. If the group is that of the library it changes these definitions.
+func New(t testing.TB, server *kubeapi.Server, group string, labels map[string]string) *Versions {
+	t.Helper()
+	v := &Versions{t: t, server: server, group: group, definitions: map[string]*apiextensionsv1.CustomResourceDefinition{}}
+	var err error
+	if v.dynamic, err = dynamic.NewForConfig(server.Config()); err != nil {
+		t.Fatal(err)
+	}
+	client, err := apiextensionsclient.NewForConfig(server.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for plural := range renamed {
+		crd, err := client.CustomResourceDefinitions().Get(t.Context(), plural+"."+v1alpha1.GroupVersion.Group, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(crd.Labels, labels)
+		crd.Spec.Group = group
+		crd.Spec.Conversion = kubeapitest.Conversion(t, map[string]kubeapitest.Convert{
+			V1alpha1: v.convert(plural, V1beta1, V1alpha1), V1beta1: v.convert(plural, V1alpha1, V1beta1),
+		})
+		v.definitions[plural] = &apiextensionsv1.CustomResourceDefinition{
+			TypeMeta:   metav1.TypeMeta{APIVersion: apiextensionsv1.SchemeGroupVersion.String(), Kind: "CustomResourceDefinition"},
+			ObjectMeta: metav1.ObjectMeta{Name: plural + "." + group, Labels: crd.Labels, Annotations: crd.Annotations},
+			Spec:       crd.Spec,
+		}
+	}
+	v.Serve(V1alpha1, V1alpha1)
+	return v
+}
+
+// AddToScheme registers the Go types of both versions.
+func (v *Versions) AddToScheme(s *runtime.Scheme) error {
+	s.AddKnownTypes(schema.GroupVersion{Group: v.group, Version: V1alpha1}, &v1alpha1.Shelf{}, &v1alpha1.Book{})
+	s.AddKnownTypes(schema.GroupVersion{Group: v.group, Version: V1beta1}, &Shelf{}, &Book{})
+	return nil
+}
+
+// Books is the resource of books in a version.
+func (v *Versions) Books(version string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: v.group, Version: version, Resource: "books"}
+}
+
+func (v *Versions) convert(plural, from, to string) kubeapitest.Convert {
+	return func(u *unstructured.Unstructured) error {
+		if u.GetName() == probe {
+			v.probes.Add(1)
+		}
+		field := renamed[plural]
+		value, ok, err := unstructured.NestedString(u.Object, "spec", field[from])
+		if err != nil || !ok {
+			return err
+		}
+		unstructured.RemoveNestedField(u.Object, "spec", field[from])
+		return unstructured.SetNestedField(u.Object, value, "spec", field[to])
+	}
+}
+
+// Serve changes the definitions, and returns when the API serves these versions and no other, and stores
+// objects in the one.
+func (v *Versions) Serve(stored string, served ...string) {
+	v.t.Helper()
+	for plural := range renamed {
+		if err := v.server.ApplyCRDDocuments(v.t.Context(), v.definition(plural, stored, served)); err != nil {
+			v.t.Fatal(err)
+		}
+		for _, version := range []string{V1alpha1, V1beta1} {
+			v.await(fmt.Sprintf("%s in %s to be served: %t", plural, version, slices.Contains(served, version)), func(ctx context.Context) bool {
+				_, err := v.resource(plural, version).List(ctx, metav1.ListOptions{Limit: 1})
+				return (err == nil) == slices.Contains(served, version)
+			})
+		}
+		v.await(fmt.Sprintf("%s to be stored in %s", plural, stored), func(ctx context.Context) bool { return v.stores(ctx, plural, stored, served[0]) })
+	}
+}
+
+// stores reports whether objects are stored in a version: one that is written in it is not converted, and one
+// that is written in any other version is.
+func (v *Versions) stores(ctx context.Context, plural, version, written string) bool {
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{renamed[plural][written]: "any"}}}
+	u.SetAPIVersion(v.group + "/" + written)
+	u.SetKind(v.definitions[plural].Spec.Names.Kind)
+	u.SetName(probe)
+	before := v.probes.Load()
+	_, err := v.resource(plural, written).Create(ctx, u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	return err == nil && (v.probes.Load() == before) == (version == written)
+}
+
+func (v *Versions) resource(plural, version string) dynamic.ResourceInterface {
+	return v.dynamic.Resource(schema.GroupVersionResource{Group: v.group, Version: version, Resource: plural}).Namespace(probe)
+}
+
+func (v *Versions) await(what string, condition func(context.Context) bool) {
+	v.t.Helper()
+	err := wait.PollUntilContextTimeout(v.t.Context(), 10*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) { return condition(ctx), nil })
+	if err != nil {
+		v.t.Fatalf("waiting for %s: %v", what, err)
+	}
+}
+
+// definition is the one of v1alpha1 with these versions.
+func (v *Versions) definition(plural, stored string, served []string) []byte {
+	v.t.Helper()
+	crd := v.definitions[plural].DeepCopy()
+	crd.Spec.Versions = append(crd.Spec.Versions, newer(crd.Spec.Versions[0].DeepCopy(), renamed[plural]))
+	for i := range crd.Spec.Versions {
+		version := &crd.Spec.Versions[i]
+		version.Storage, version.Served = version.Name == stored, slices.Contains(served, version.Name)
+	}
+	raw, err := yaml.Marshal(crd)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return raw
+}
+
+// newer makes v1beta1 of v1alpha1.
+func newer(version *apiextensionsv1.CustomResourceDefinitionVersion, field map[string]string) apiextensionsv1.CustomResourceDefinitionVersion {
+	version.Name, version.AdditionalPrinterColumns = V1beta1, nil
+	// The API refuses versions whose schemas differ but whose selectable fields do not. Another order is enough.
+	slices.Reverse(version.SelectableFields)
+	spec := version.Schema.OpenAPIV3Schema.Properties["spec"]
+	spec.Properties[field[V1beta1]] = spec.Properties[field[V1alpha1]]
+	delete(spec.Properties, field[V1alpha1])
+	spec.Required = []string{field[V1beta1]}
+	version.Schema.OpenAPIV3Schema.Properties["spec"] = spec
+	return *version
+}
