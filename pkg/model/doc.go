@@ -14,6 +14,16 @@
 // The [Client] loses nobody's changes. What it writes, it writes on top of what it has read, or the
 // write fails and is tried again with what is there now.
 //
+// # Versions
+//
+// A definition can serve several versions, with a conversion webhook between them. A step, and a typed
+// client, gets each object in the version of its Go type, whichever version is stored. So a new version
+// is added beside the old one, functions move to it one by one, and the old one is served until none uses
+// it: what still does then fails with [ErrVersion] and is tried again. What is written for no Go type (the
+// depends-on annotation, TOSCA recipes) is in the words of the oldest version that is served. (Kubernetes
+// refuses two versions that differ in their schemas but not in their selectableFields; list these in
+// another order then.)
+//
 // # Where to start reading
 //
 //   - names.go: labels, annotations, finalizers, event types and attributes;

@@ -114,7 +114,7 @@ func (c *Client) patch(ctx context.Context, k *Kind, live, wanted *unstructured.
 	}
 	stored, err := c.resource(k, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, raw, c.writes.patch())
 	if err != nil {
-		return nil, "", wrap(err)
+		return nil, "", wrap(c.explain(ctx, k, err))
 	}
 	if len(difference(userFields(live.Object), userFields(stored.Object))) == 0 {
 		return stored, Unchanged, nil // The API server dropped it, for example a field that it does not know.

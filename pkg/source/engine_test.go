@@ -13,6 +13,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/pkg/logging"
 
@@ -73,14 +74,18 @@ func (s syncer[T]) Delete(_ context.Context, o T) error {
 	return nil
 }
 
-// libraryOnly hides the definitions of other tests.
-type libraryOnly struct{ http.RoundTripper }
+// libraryOnly hides the definitions of other tests from the source and the engines.
+type libraryOnly struct {
+	http.RoundTripper
+	// definitions is a label selector.
+	definitions string
+}
 
 func (l libraryOnly) RoundTrip(q *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(q.URL.Path, "/customresourcedefinitions") {
 		q = q.Clone(q.Context())
 		query := q.URL.Query()
-		query.Set("labelSelector", query.Get("labelSelector")+",!rig")
+		query.Set("labelSelector", query.Get("labelSelector")+","+l.definitions)
 		q.URL.RawQuery = query.Encode()
 	}
 	return l.RoundTripper.RoundTrip(q)
@@ -96,12 +101,12 @@ type library struct {
 	books     model.Models[*v1alpha1.Book]
 }
 
-// newLibrary runs everything until the test ends.
-func newLibrary(t *testing.T) *library {
+// newLibrary runs everything until the test ends, with the definitions that the label selector selects.
+func newLibrary(t *testing.T, definitions string, addToScheme func(*runtime.Scheme) error) *library {
 	t.Helper()
 	config := kubeapitest.Shared(t).Config()
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return libraryOnly{next} })
-	models, err := model.NewClient(config, v1alpha1.AddToScheme)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return libraryOnly{next, definitions} })
+	models, err := model.NewClient(config, addToScheme)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,30 +165,9 @@ func (l *library) await(what string, condition func(ctx context.Context) (bool, 
 func TestWithEngines(t *testing.T) {
 	t.Parallel()
 	const books = 8
-	l := newLibrary(t)
+	l := newLibrary(t, "!rig", v1alpha1.AddToScheme)
 	ctx := t.Context()
-	for i := range books {
-		o := &v1alpha1.Book{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: fmt.Sprintf("i-%02d", i)}}
-		o.Spec.Title = "world"
-		if _, err := l.books.Create(ctx, o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	shelf := &v1alpha1.Shelf{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "fiction"}}
-	shelf.Spec.Label = "me"
-	if _, err := l.shelves.Create(ctx, shelf); err != nil {
-		t.Fatal(err)
-	}
-	l.await("all are ready", func(ctx context.Context) (bool, error) {
-		found, err := l.books.List(ctx, l.namespace, model.Filter{})
-		ready := 0
-		for _, o := range found {
-			if c := o.Status.GetCondition(model.ConditionReady); c.IsTrue() && o.Status.ObservedGeneration == o.Generation {
-				ready++
-			}
-		}
-		return ready == books, err
-	})
+	shelf := l.fill(books)
 	l.calledTwice(books + 1)
 
 	if err := l.shelves.Delete(ctx, shelf); err != nil {
@@ -207,6 +191,40 @@ func TestWithEngines(t *testing.T) {
 	if n := len(l.order); n != books+1 || l.order[n-1] != "delete fiction" {
 		t.Errorf("expected the shelf to be deleted after its %d books, got %v", books, l.order)
 	}
+}
+
+// fill makes so many books and then their shelf, and waits until all are ready.
+func (l *library) fill(books int) *v1alpha1.Shelf {
+	l.Helper()
+	for i := range books {
+		o := &v1alpha1.Book{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: fmt.Sprintf("i-%02d", i)}}
+		o.Spec.Title = "world"
+		if _, err := l.books.Create(l.Context(), o); err != nil {
+			l.Fatal(err)
+		}
+	}
+	shelf := &v1alpha1.Shelf{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "fiction"}}
+	shelf.Spec.Label = "me"
+	if _, err := l.shelves.Create(l.Context(), shelf); err != nil {
+		l.Fatal(err)
+	}
+	l.awaitReady(books)
+	return shelf
+}
+
+// awaitReady waits until so many books are ready at their generation.
+func (l *library) awaitReady(books int) {
+	l.Helper()
+	l.await("all are ready", func(ctx context.Context) (bool, error) {
+		found, err := l.books.List(ctx, l.namespace, model.Filter{})
+		ready := 0
+		for _, o := range found {
+			if c := o.Status.GetCondition(model.ConditionReady); c.IsTrue() && o.Status.ObservedGeneration == o.Generation {
+				ready++
+			}
+		}
+		return ready == books, err
+	})
 }
 
 // calledTwice checks that so many objects were synced with two calls each, of which the first failed.

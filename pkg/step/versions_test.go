@@ -87,12 +87,17 @@ func (v *versioned) wantBook(name, title string) {
 func (v *versioned) serve(stored string, served ...string) {
 	v.Helper()
 	v.versions.Serve(stored, served...)
-	err := wait.PollUntilContextTimeout(v.Context(), 10*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	v.await("v1beta1", func(ctx context.Context) bool {
 		_, err := model.For[*bookBeta](v.Models).Kind(ctx)
-		return err == nil, nil
+		return err == nil
 	})
+}
+
+func (v *versioned) await(what string, condition func(context.Context) bool) {
+	v.Helper()
+	err := wait.PollUntilContextTimeout(v.Context(), 10*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) { return condition(ctx), nil })
 	if err != nil {
-		v.Fatalf("waiting for v1beta1: %v", err)
+		v.Fatalf("waiting for %s: %v", what, err)
 	}
 }
 
@@ -244,10 +249,10 @@ func TestVersionIsNoLongerServed(t *testing.T) {
 	}
 
 	v.serve(librarytest.V1beta1, librarytest.V1alpha1, librarytest.V1beta1)
-	v.After(2 * step.FailedInterval)
-	v.calls = nil
-	v.Settle()
-	if b, _ := steptest.Get[*bookBeta](v.World, "a"); b.Status.Sync.State != model.StateOK || b.Status.Policy.State != model.StateOK {
-		t.Errorf("served again: want both steps OK, got %+v", b.Status)
-	}
+	v.await("both steps to be OK when it is served again", func(context.Context) bool {
+		v.After(step.FailedMax)
+		v.Settle()
+		b, _ := steptest.Get[*bookBeta](v.World, "a")
+		return b.Status.Sync.State == model.StateOK && b.Status.Policy.State == model.StateOK
+	})
 }

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 	"github.com/xos-knative/synchronizer/pkg/tosca/upload"
 )
@@ -85,7 +86,7 @@ func failureOf(err error) *failure {
 	// Otherwise the API cannot be reached, is overloaded, or does not serve a new model yet. All of
 	// that passes.
 	f := one(http.StatusServiceUnavailable, unavailable)
-	if !isStatus {
+	if !isStatus && !errors.Is(err, model.ErrVersion) {
 		// The transport's errors have addresses and certificates in them, which are for the log.
 		f.errs[0].Message = "the Kubernetes API cannot be reached; try again"
 	}

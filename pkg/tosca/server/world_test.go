@@ -46,13 +46,13 @@ const (
 	resident = "resident-token" // everything in namespaces, nothing outside: no CRDs
 )
 
-func TestMain(m *testing.M) {
-	kubeapitest.Main(m, kubeapi.Options{
-		CRDs:       []string{"../../../config/core/crds", "../../testdata/library/config/crds", "../testdata/crds"},
-		Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
-		Authorizer: authorizer.AuthorizerFunc(authorize),
-	})
+var api = kubeapi.Options{
+	CRDs:       []string{"../../../config/core/crds", "../../testdata/library/config/crds", "../testdata/crds"},
+	Tokens:     map[string]string{alice: "alice", reader: "reader", resident: "resident"},
+	Authorizer: authorizer.AuthorizerFunc(authorize),
 }
+
+func TestMain(m *testing.M) { kubeapitest.Main(m, api) }
 
 func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	switch name := a.GetUser().GetName(); {
@@ -68,6 +68,7 @@ func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision,
 // what it asks.
 type world struct {
 	t         testing.TB
+	api       *kubeapi.Server
 	namespace string
 	url       string
 	admin     dynamic.Interface
@@ -92,8 +93,14 @@ type world struct {
 
 func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 	t.Helper()
-	w := &world{t: t, namespace: kubeapitest.Namespace(t), tokens: map[string]bool{}}
-	admin, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
+	return newWorldOn(t, kubeapitest.Shared(t), options...)
+}
+
+// newWorldOn is newWorld for a test that has an API of its own.
+func newWorldOn(t testing.TB, api *kubeapi.Server, options ...func(*server.Options)) *world {
+	t.Helper()
+	w := &world{t: t, api: api, namespace: kubeapitest.Namespace(t), tokens: map[string]bool{}}
+	admin, err := dynamic.NewForConfig(api.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,11 +128,11 @@ func newWorld(t testing.TB, options ...func(*server.Options)) *world {
 }
 
 func (w *world) startProxy() *httptest.Server {
-	transport, err := rest.TransportFor(rest.AnonymousClientConfig(kubeapitest.Shared(w.t).Config()))
+	transport, err := rest.TransportFor(rest.AnonymousClientConfig(w.api.Config()))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	target, err := url.Parse(kubeapitest.Shared(w.t).URL())
+	target, err := url.Parse(w.api.URL())
 	if err != nil {
 		w.t.Fatal(err)
 	}

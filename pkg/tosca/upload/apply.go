@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
@@ -60,7 +59,7 @@ func (u *Uploader) Apply(ctx context.Context, plan *Plan) error {
 
 func (u *Uploader) apply(ctx context.Context, s *Step) error {
 	written, err := u.write(ctx, s, stored)
-	if s.Action == Delete && apierrors.IsNotFound(err) {
+	if s.Action == Delete && model.IsGone(err) {
 		return nil
 	}
 	if err != nil {

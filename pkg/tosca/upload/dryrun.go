@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/tosca"
 )
 
@@ -22,7 +23,7 @@ func (u *Uploader) dryRunAll(ctx context.Context, steps []*Step) (tosca.Errors, 
 	for i, s := range steps {
 		g.Go(func() error {
 			after, err := u.write(ctx, s, checked)
-			if s.Action == Delete && apierrors.IsNotFound(err) {
+			if s.Action == Delete && model.IsGone(err) {
 				s.Action = Absent
 				return nil
 			}
