@@ -7,7 +7,7 @@
 //  2. make a logger that writes one JSON object a line, and put it into the context;
 //  3. call the program's own set-up, which returns an [http.Handler];
 //  4. serve it on $PORT, beside /healthz, /readyz and (but for METRICS) /metrics;
-//  5. on SIGTERM answer /readyz with 503, finish what is under way, and end.
+//  5. on SIGTERM answer /readyz with 503, finish what is under way ([Drainer]), and end.
 //
 // What the package promises:
 //

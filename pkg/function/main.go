@@ -64,12 +64,22 @@ type Readiness interface {
 	Ready() error
 }
 
+// Drainer is an optional ability of the handler that a program serves.
+type Drainer interface {
+	// Drain is called after the last request was answered, and ends what the program has begun and
+	// nobody waits for. The program does not wait longer than the context.
+	Drain(ctx context.Context)
+}
+
+// LastTimeout is how long a [Drainer] may take, after DRAIN_TIMEOUT.
+const LastTimeout = 5 * time.Second
+
 // Main runs a program until SIGTERM or SIGINT and ends the process: with 0 after a clean end, with
 // 1 when the set-up failed or the port is taken.
 //
 // build makes the program's handler from its settings, a struct that [Env] reads (struct{} for a
 // program without settings). Its context carries the logger and ends with the signal. The handler
-// may have [Readiness].
+// may have [Readiness] and be a [Drainer].
 func Main[S any](name string, build func(ctx context.Context, settings S) (http.Handler, error)) {
 	ctx := signals.NewContext()
 	env, err := Env[Settings]()
@@ -168,8 +178,14 @@ func serve(ctx context.Context, listener net.Listener, env Settings, handler htt
 	logging.FromContext(ctx).Infow("Draining", zap.Duration("timeout", env.DrainTimeout))
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), env.DrainTimeout)
 	defer cancel()
-	if err := server.Shutdown(ending); err != nil {
-		return errors.Join(fmt.Errorf("requests were still under way after %s", env.DrainTimeout), server.Close())
+	err := server.Shutdown(ending)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were still under way after %s", env.DrainTimeout), server.Close())
 	}
-	return nil
+	if d, ok := handler.(Drainer); ok {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), LastTimeout)
+		defer cancel()
+		d.Drain(last)
+	}
+	return err
 }

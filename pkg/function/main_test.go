@@ -226,6 +226,36 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// draining is a handler that is told of the end.
+type draining struct {
+	http.Handler
+	drain func(context.Context)
+}
+
+func (d draining) Drain(ctx context.Context) { d.drain(ctx) }
+
+func TestDrainer(t *testing.T) {
+	answered, drained := false, false
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := newServing(t, time.Minute, draining{http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-release
+		answered = true
+	}), func(ctx context.Context) {
+		end, ok := ctx.Deadline()
+		if drained = true; !answered || ctx.Err() != nil || !ok || time.Until(end) > LastTimeout {
+			t.Errorf("it drains after the last request (%t), until a time that has not come yet (%v, %v)", answered, ctx.Err(), end)
+		}
+	}})
+	go func() { _, _ = get(t, s.url) }()
+	<-begun
+	s.stop()
+	close(release)
+	if err := <-s.done; err != nil || !drained {
+		t.Errorf("want a clean end after draining, got %v, drained %t", err, drained)
+	}
+}
+
 func TestDrainTakesTooLong(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	defer close(release)

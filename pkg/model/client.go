@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,9 +21,11 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/pager"
+	"k8s.io/client-go/tools/reference"
 )
 
 // CRDs is the resource of the model definitions.
@@ -211,6 +216,36 @@ func (c *Client) Live(ctx context.Context, k *Kind, namespace, name string) (*un
 		return nil, fmt.Errorf("getting %s %s/%s: %w", k.GVK.Kind, namespace, name, c.explain(ctx, k, err))
 	}
 	return u, nil
+}
+
+// ObjectReference refers to an object of any kind that the client knows.
+func (c *Client) ObjectReference(obj Object) (*corev1.ObjectReference, error) {
+	return reference.GetReference(c.scheme, obj)
+}
+
+// events are the Kubernetes Events. They have no part in the protocol.
+func (c *Client) events(namespace string) dynamic.ResourceInterface {
+	return c.dynamic.Resource(eventsv1.SchemeGroupVersion.WithResource("events")).Namespace(namespace)
+}
+
+// CreateEvent creates a Kubernetes Event.
+func (c *Client) CreateEvent(ctx context.Context, event *eventsv1.Event) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
+	if err != nil {
+		return err
+	}
+	_, err = c.events(event.Namespace).Create(ctx, &unstructured.Unstructured{Object: content}, metav1.CreateOptions{})
+	return err
+}
+
+// PatchEvent changes the series of a Kubernetes Event, which is all that may change of one.
+func (c *Client) PatchEvent(ctx context.Context, event *eventsv1.Event) error {
+	patch, err := json.Marshal(map[string]any{"series": event.Series})
+	if err != nil {
+		return err
+	}
+	_, err = c.events(event.Namespace).Patch(ctx, event.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
 }
 
 // each lists the objects page by page, and calls fn for each.

@@ -119,7 +119,7 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	v := work(step, obj, n, now)
 	switch {
 	case v.Due():
-	case !obj.Paused() && !obj.Deleting() && obj.lostFinalizer(step):
+	case !obj.Paused() && !obj.Deleting() && obj.LostFinalizer(step):
 		return Verdict{Reason: DueFinalizer}
 	case obj.Unreported && step == obj.reporter():
 		return Verdict{Reason: DueReport}
@@ -188,10 +188,10 @@ func work(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	return verdict(reason, blockers, time.Time{})
 }
 
-// lostFinalizer reports whether the step has put its finalizer on the object and somebody has removed
+// LostFinalizer reports whether the step has put its finalizer on the object and somebody has removed
 // it, as kubectl replace and restores from a backup do. That changes no generation. Statuses of earlier
 // versions do not say whether there was one; a sync that has run had one.
-func (s *Snapshot) lostFinalizer(step Step) bool {
+func (s *Snapshot) LostFinalizer(step Step) bool {
 	status := s.Status.Step(step)
 	if !s.Kind.Has(step) || status == nil || s.Carries(step) {
 		return false

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"knative.dev/pkg/logging"
 
@@ -83,6 +84,9 @@ func (e *engine) addFinalizer(ctx context.Context, r runner, o *observation) (*u
 	if model.IsOutdated(err) || err == nil && u.GetGeneration() != o.obj.Generation {
 		return nil, fmt.Errorf("%w before its finalizer was added", errAgain)
 	}
+	if err == nil && o.obj.LostFinalizer(e.step) {
+		e.note(o, corev1.EventTypeNormal, reasonRestored, "somebody had removed finalizer "+e.step.Finalizer())
+	}
 	return u, err
 }
 
@@ -92,7 +96,7 @@ func cleanUp(r runner, u *unstructured.Unstructured) func(context.Context) (stri
 
 // call calls the step. What was read for the object is in the context.
 func (e *engine) call(ctx context.Context, o *observation, fn func(context.Context) (string, error)) (string, error) {
-	ctx = context.WithValue(ctx, givenKey{}, &given{models: e.models, obj: o.obj, dependencies: o.neighbours.Dependencies})
+	ctx = context.WithValue(e.events.during(ctx, string(e.step)), givenKey{}, &given{models: e.models, obj: o.obj, dependencies: o.neighbours.Dependencies})
 	return call(ctx, e.deadline, fn)
 }
 

@@ -91,7 +91,8 @@ func (e *eventEngine) handle(ctx context.Context, event cloudevents.Event, handl
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()))
 	// The handler outlives the request. If the broker hangs up and delivers the event again, the work
 	// may be done already.
-	ctx = context.WithValue(logging.WithLogger(context.WithoutCancel(ctx), log), clockKey{}, e.clock)
+	ctx = e.events.during(logging.WithLogger(context.WithoutCancel(ctx), log), "event")
+	ctx = context.WithValue(ctx, clockKey{}, e.clock)
 	result, err := call(ctx, e.deadline, func(ctx context.Context) (EventResult, error) { return handler.handle(ctx, event) })
 	if err != nil && isFinal(err) {
 		return nil, function.Unprocessable("%s", oneLine(err))

@@ -3,6 +3,7 @@ package step_test
 import (
 	"context"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,10 @@ type (
 var now = steptest.Start
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childMode) != "" {
+		step.Main("child", child, v1alpha1.AddToScheme)
+		return
+	}
 	steptest.Main(m, "../../config/core/crds", "../testdata/library/config/crds")
 }
 

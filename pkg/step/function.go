@@ -81,6 +81,7 @@ func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) 
 type settings struct {
 	clock    clock.PassiveClock
 	deadline time.Duration
+	events   *recorder
 }
 
 // Option changes a default of a function.
@@ -103,17 +104,21 @@ func newSettings(deadline time.Duration, options []Option) settings {
 
 // Function calls for each event the step that the event is for.
 type Function struct {
-	engines map[model.Step]*engine
-	events  eventEngine
-	pull    *pullEngine
+	engines  map[model.Step]*engine
+	events   eventEngine
+	pull     *pullEngine
+	recorder *recorder
 }
 
 // New makes a function of its steps. It reads the definitions of the steps' kinds, and fails if one is
 // not a model or if two registrations are for the same events.
 func New(ctx context.Context, models *model.Client, registrations []Registration, options ...Option) (*Function, error) {
+	recorder := newRecorder(ctx, models)
+	options = append(slices.Clone(options), func(s *settings) { s.events = recorder })
 	f := &Function{
-		engines: map[model.Step]*engine{},
-		events:  eventEngine{settings: newSettings(Deadline, options), handlers: map[string]*eventHandler{}},
+		recorder: recorder,
+		engines:  map[model.Step]*engine{},
+		events:   eventEngine{settings: newSettings(Deadline, options), handlers: map[string]*eventHandler{}},
 	}
 	for _, r := range registrations {
 		if err := f.register(ctx, models, r, options); err != nil {
@@ -211,8 +216,19 @@ func (f *Function) types() []string {
 	return types
 }
 
-// HTTP makes the function an HTTP handler; see [function.Events].
-func (f *Function) HTTP() (http.Handler, error) { return function.Events(f.Handle) }
+// HTTP makes the function an HTTP handler; see [function.Events]. It is a [function.Drainer].
+func (f *Function) HTTP() (http.Handler, error) {
+	handler, err := function.Events(f.Handle)
+	return drainer{handler, f}, err
+}
+
+type drainer struct {
+	http.Handler
+	*Function
+}
+
+// Drain returns when the Kubernetes Events that were recorded are written, or when the context ends.
+func (f *Function) Drain(ctx context.Context) { f.recorder.flush(ctx) }
 
 // Work is a step of a function, and what wakes it.
 type Work struct {

@@ -153,7 +153,8 @@ func (e *pullEngine) handle(ctx context.Context, event cloudevents.Event) (*clou
 	defer e.busy.Unlock()
 
 	// The round outlives the request: the sender need not wait for it.
-	ctx, cancel := context.WithTimeout(logging.WithLogger(context.WithoutCancel(ctx), log), e.deadline)
+	ctx = e.events.during(logging.WithLogger(context.WithoutCancel(ctx), log), "pull")
+	ctx, cancel := context.WithTimeout(ctx, e.deadline)
 	defer cancel()
 	start := e.clock.Now()
 	round := &Round{ctx: ctx}

@@ -54,6 +54,7 @@ func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Ve
 		return nil, err
 	}
 	e.report(ctx, o.obj, v, string(outcome.State), outcome.Message)
+	e.tell(o, outcome)
 	return e.reply(o.obj, outcome), nil
 }
 
@@ -68,6 +69,7 @@ func (e *engine) release(ctx context.Context, o *observation, v model.Verdict, r
 		message = oneLine(res.err) // A warning.
 	}
 	e.report(ctx, o.obj, v, "Reaped", message)
+	e.tellCleanedUp(o, message)
 	if !last {
 		return nil, nil
 	}

@@ -183,8 +183,8 @@ func TestDeadLettersEndInTime(t *testing.T) {
 func TestPodsDrainInTime(t *testing.T) {
 	all := everything(t)
 	for _, s := range servicesOf(t, all) {
-		function := all["Service "+s.Namespace+"/"+s.Name]
-		less(t, drainOf(t, container(t, function)), "the drain timeout", limitOf(t, function), "timeoutSeconds of function "+s.Namespace+"/"+s.Name)
+		service := all["Service "+s.Namespace+"/"+s.Name]
+		less(t, drainOf(t, container(t, service))+function.LastTimeout, "the drain timeout and what comes after it", limitOf(t, service), "timeoutSeconds of function "+s.Namespace+"/"+s.Name)
 	}
 	tosca := all["Service "+system+"/tosca"]
 	wait := constant(t, "pkg/tosca/server/action.go", `\bmaxWait = (\d+ \* time\.\w+)`)

@@ -17,6 +17,8 @@ const (
 	readDefinitions = "get list watch"
 	// writeStatus is how engines acknowledge.
 	writeStatus = "patch"
+	// writeEvents is how they record Kubernetes Events.
+	writeEvents = "create patch"
 )
 
 // allowed is all that each account may do in the namespace of hello-world, beyond what
@@ -43,17 +45,20 @@ var allowed = map[named]map[string]string{
 		"helloworldserviceinstances.helloworld.xos-knative.dev":        "get list patch",
 		"helloworldservices.helloworld.xos-knative.dev/status":         writeStatus,
 		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
+		"events.events.k8s.io":                                         writeEvents,
 	},
 	{namespace, "policy"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":               readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":                "get list",
 		"helloworldserviceinstances.helloworld.xos-knative.dev":        "delete get list patch",
 		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
+		"events.events.k8s.io":                                         writeEvents,
 	},
 	{namespace, "pull"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":         "get list",
 		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
+		"events.events.k8s.io":                                  writeEvents,
 	},
 	{namespace, "event"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,

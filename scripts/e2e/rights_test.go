@@ -112,6 +112,7 @@ func engineNeeds(t *testing.T, all objects, ns string, account types.NamespacedN
 	needs(t, all, ns, account, "apiextensions.k8s.io", "customresourcedefinitions", "list")
 	needs(t, all, ns, account, kind.GVK.Group, kind.Resource, "get")
 	needs(t, all, ns, account, kind.GVK.Group, kind.Resource+"/status", "patch")
+	needs(t, all, ns, account, "events.k8s.io", "events", "create", "patch")
 	if s != model.StepSync {
 		return
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,15 @@ func TestAdopt(t *testing.T) {
 	w.sync(name)
 	if status := w.get(name).Status.Sync; status != nil || len(w.greetings()) != 3 {
 		t.Errorf("a mirror is not pushed: got %+v, greetings %v", status, w.greetings())
+	}
+
+	told := w.Events()
+	slices.Sort(told)
+	want := []string{"Normal Adopted HelloWorldServiceInstance/" + hello.MirrorName("blank") + ": made of the greeter's own greeting blank",
+		"Normal Adopted HelloWorldServiceInstance/" + name + ": made of the greeter's own greeting foreign"}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("each has an event: -want +got:\n%s", diff)
 	}
 
 	before := w.all()
@@ -157,6 +167,10 @@ func TestDrift(t *testing.T) {
 				t.Errorf("%s: a sync is requested with reason %q, got %v", tc.reason, tc.want, got)
 			}
 			w.pull("it is requested once", step.PullCounts{Unchanged: len(w.greetings())})
+			event := "Normal Drifted HelloWorldServiceInstance/a: " + strings.TrimPrefix(tc.want, "pull: ") + ": it is synced again"
+			if diff := cmp.Diff([]string{event}, w.Events()); diff != "" {
+				t.Errorf("%s has an event: -want +got:\n%s", tc.reason, diff)
+			}
 
 			w.sync("a")
 			if diff := cmp.Diff(greetings, w.greetings()); diff != "" {

@@ -22,7 +22,7 @@ import (
 // adopt makes the mirror of a greeting of the greeter's own, or changes it with the greeting.
 func (p Greetings) adopt(ctx context.Context, g api.Greeting) (step.PullResult, error) {
 	objectName, shows := hello.MirrorName(g.ID), shown(g)
-	_, op, err := p.instances().CreateOrModify(ctx, p.Namespace, objectName, func(live *instance) error {
+	made, op, err := p.instances().CreateOrModify(ctx, p.Namespace, objectName, func(live *instance) error {
 		if live.UID == "" {
 			live.Annotations = map[string]string{
 				// Otherwise sync would push back what was just read (XOS: no_sync).
@@ -46,6 +46,7 @@ func (p Greetings) adopt(ctx context.Context, g api.Greeting) (step.PullResult, 
 	switch op {
 	case model.Created:
 		log.Infow("Adopted")
+		step.Event(ctx, made, "Adopted", "made of the greeter's own greeting %s", g.ID)
 		return step.PullCreated, nil
 	case model.Updated:
 		log.Infow("The mirror is updated")
@@ -103,6 +104,7 @@ func (p Greetings) repair(ctx context.Context, name string, uid types.UID) (step
 	if err != nil {
 		return "", err
 	}
+	step.Event(ctx, i, "Drifted", "%s: it is synced again", reason)
 	logging.FromContext(ctx).Infow("Drift", zap.String("name", name), zap.String("reason", reason))
 	return step.PullDrifted, nil
 }

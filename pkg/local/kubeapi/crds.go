@@ -42,21 +42,29 @@ const listTimeout = 5 * time.Second
 // ApplyCRDs applies the CustomResourceDefinitions in YAML files or directories of them (server-side apply, taking over
 // fields from others), and returns when their resources are served. An error names the file or the CRD.
 func (s *Server) ApplyCRDs(ctx context.Context, paths ...string) error {
-	var docs [][]byte
+	docs, err := readCRDs(paths)
+	if err != nil {
+		return err
+	}
+	return s.ApplyCRDDocuments(ctx, docs...)
+}
+
+// readCRDs reads the definitions in files or directories.
+func readCRDs(paths []string) (docs [][]byte, err error) {
 	for _, path := range paths {
 		files, err := yamlFiles(path)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, file := range files {
 			found, err := crdDocuments(file)
 			if err != nil {
-				return fmt.Errorf("%s: %w", file, err)
+				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 			docs = append(docs, found...)
 		}
 	}
-	return s.ApplyCRDDocuments(ctx, docs...)
+	return docs, nil
 }
 
 // ApplyCRDDocuments is ApplyCRDs for YAML or JSON documents, each with one CustomResourceDefinition.

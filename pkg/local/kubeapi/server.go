@@ -67,7 +67,9 @@ type Server struct {
 	identity  *identity
 	address   string
 
-	etcd    *embed.Etcd
+	etcd *embed.Etcd
+	// life ends with Stop.
+	life    context.Context
 	cancel  context.CancelFunc
 	stopped chan struct{}
 	runErr  error // set before stopped is closed
@@ -118,7 +120,14 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := s.serve(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := s.ApplyCRDs(ctx, o.CRDs...); err != nil {
+	docs, err := readCRDs(o.CRDs)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ApplyCRDDocuments(ctx, append(docs, eventsCRD)...); err != nil {
+		return nil, err
+	}
+	if err := s.expireEvents(s.life); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -137,12 +146,11 @@ func (s *Server) serve(ctx context.Context, o Options) error {
 	}
 	s.address = listener.Addr().String() // From here on Stop has something to wait for.
 
-	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	s.again = &again{life: runCtx, waiting: map[string]context.CancelFunc{}}
+	s.life, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.again = &again{life: s.life, waiting: map[string]context.CancelFunc{}}
 	go func() {
 		defer close(s.stopped)
-		s.runErr = prepared.RunWithContext(runCtx)
+		s.runErr = prepared.RunWithContext(s.life)
 	}()
 
 	client, err := rest.UnversionedRESTClientFor(versionless(s.Config()))

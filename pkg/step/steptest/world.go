@@ -3,6 +3,7 @@ package steptest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -11,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
@@ -43,7 +46,8 @@ type World struct {
 	// URL that the function is served at.
 	URL string
 
-	api *requests
+	api    *requests
+	events dynamic.NamespaceableResourceInterface
 }
 
 // Start is the time at which every world starts.
@@ -66,6 +70,11 @@ func NewWith(t testing.TB, options []step.Option, steps step.Steps, addToScheme 
 		api:       &requests{},
 	}
 	w.Models = client(t, nil, addToScheme)
+	all, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.events = all.Resource(eventsv1.SchemeGroupVersion.WithResource("events"))
 	models := client(t, w.api.observe, addToScheme)
 	registrations, err := steps(t.Context(), models)
 	if err != nil {
@@ -109,7 +118,8 @@ func Namespace(t testing.TB) string {
 func (w *World) After(d time.Duration) { w.Clock.SetTime(w.Clock.Now().Add(d)) }
 
 // Intercept calls fn before each request of the function to the API. If fn returns an error, the
-// function gets that instead of an answer. Intercept(nil) ends it.
+// function gets that instead of an answer. Intercept(nil) ends it. Requests that write Kubernetes Events
+// are left out, here and in [World.Requests]: they come in the background, at any time.
 func (w *World) Intercept(fn func(*http.Request) error) {
 	w.api.mu.Lock()
 	defer w.api.mu.Unlock()
@@ -143,6 +153,9 @@ type requests struct {
 
 func (r *requests) observe(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		if isEvent(req) {
+			return next.RoundTrip(req)
+		}
 		r.mu.Lock()
 		before := r.before
 		r.seen = append(r.seen, req.Method+" "+req.URL.Path)
@@ -154,6 +167,36 @@ func (r *requests) observe(next http.RoundTripper) http.RoundTripper {
 		}
 		return next.RoundTrip(req)
 	})
+}
+
+func isEvent(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/apis/"+eventsv1.GroupName+"/")
+}
+
+// Events lists the Kubernetes Events in the world's namespace, oldest first, each as "Warning Failed
+// Book/a: note", with " (x2)" after one that has come twice. It waits until those are written that the
+// function has recorded.
+func (w *World) Events() []string {
+	w.Helper()
+	w.Function.Drain(w.Context())
+	var events eventsv1.EventList
+	u, err := w.events.Namespace(w.Namespace).List(w.Context(), metav1.ListOptions{})
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructured(u.UnstructuredContent(), &events)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	slices.SortFunc(events.Items, func(a, b eventsv1.Event) int { return a.EventTime.Compare(b.EventTime.Time) })
+	var lines []string
+	for _, e := range events.Items {
+		line := fmt.Sprintf("%s %s %s/%s: %s", e.Type, e.Reason, e.Regarding.Kind, e.Regarding.Name, e.Note)
+		if e.Series != nil {
+			line += fmt.Sprintf(" (x%d)", e.Series.Count)
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
