@@ -26,7 +26,9 @@
 //     reached the backend last may have brought something older there.
 //
 // Two kinds of work do not call the step: a finalizer that somebody has removed is put back, and
-// conditions that do not say what is the case are written.
+// conditions that do not say what is the case are written. What is news for people also becomes a
+// Kubernetes Event (events.go), which is written in the background (recorder.go). Steps can add their own
+// with [Event].
 //
 // The engine of pull (pull.go) runs one complete round for each tick. The engine of event (event.go)
 // decodes strictly. An event that can never be handled becomes a dead letter, any other failed event is
