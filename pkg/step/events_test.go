@@ -200,6 +200,18 @@ func (f *fixture) loseFinalizer(obj *book) {
 	save(f, there)
 }
 
+func TestPolicyEvents(t *testing.T) {
+	t.Parallel()
+	err := errDown
+	f := newPolicy(t, step.PolicyFuncs[*book]{OnCreate: func(context.Context, *book) error { return err }})
+	save(f, f.book("a"))
+	f.Settle()
+	err = nil
+	f.After(time.Minute)
+	f.Settle()
+	f.wantEvents("policies make events, too", "Warning Failed Book/a: the library is closed", "Normal PolicyApplied Book/a: OK")
+}
+
 func TestNoEvents(t *testing.T) {
 	t.Parallel()
 	f := newSync(t)
@@ -220,38 +232,83 @@ func TestNoEvents(t *testing.T) {
 	f.wantEvents("books that are made, changed and deleted without a failure make no events")
 }
 
-// TestEventsRefused runs steps whose account must not write events.
-func TestEventsRefused(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	config := kubeapitest.Shared(t).Config()
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return refuseEvents{next}
-	})
+// startThrough starts a function whose requests about events end at answer, and returns its log.
+func (f *fixture) startThrough(answer func(*http.Request) error) *observer.ObservedLogs {
+	f.Helper()
+	config := kubeapitest.Shared(f).Config()
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return eventsTo{next, answer} })
 	models, err := model.NewClient(config, v1alpha1.AddToScheme)
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 	core, logs := observer.New(zap.WarnLevel)
-	ctx := logging.WithLogger(t.Context(), zap.New(core).Sugar())
+	ctx := logging.WithLogger(f.Context(), zap.New(core).Sugar())
 	if f.Function, err = step.New(ctx, models, []step.Registration{step.Sync(f)}, step.WithClock(f.Clock)); err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 	handler, err := f.Function.HTTP()
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
-	f.URL = functiontest.Serve(t, handler)
-	f.synced("fiction")
-	f.fails(errDown)
-	for _, name := range []string{"a", "b", "c"} {
-		save(f, f.book(name))
+	f.URL = functiontest.Serve(f, handler)
+	return logs
+}
+
+type eventsTo struct {
+	http.RoundTripper
+	answer func(*http.Request) error
+}
+
+func (e eventsTo) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, "/apis/events.k8s.io/") {
+		return nil, e.answer(r)
 	}
-	f.Settle()
-	f.wantEvents("none can be written")
-	wantStatus(f, f.book("c"), model.StateFailed, errDown.Error())
-	if got := logs.FilterMessageSnippet("Kubernetes Event").All(); len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["error"]), "forbidden") {
-		t.Errorf("the log says once why: got %v", got)
+	return e.RoundTripper.RoundTrip(r)
+}
+
+// TestEventsCannotBeWritten runs steps whose events nobody takes.
+func TestEventsCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		reason string
+		answer func(*http.Request) error
+		says   string
+	}{
+		"Refused": {
+			reason: "Without the right to write them the steps run, and the log says once why there are none.",
+			answer: func(*http.Request) error {
+				return apierrors.NewForbidden(schema.GroupResource{Group: "events.k8s.io", Resource: "events"}, "", errors.New("no role allows it"))
+			},
+			says: "no role allows it",
+		},
+		"Hanging": {
+			reason: "If the API does not answer about events, neither the steps nor the end of the function wait for it.",
+			answer: func(r *http.Request) error {
+				<-r.Context().Done()
+				return r.Context().Err()
+			},
+			says: context.DeadlineExceeded.Error(),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			logs := f.startThrough(tt.answer)
+			f.synced("fiction")
+			f.fails(errDown)
+			for _, name := range []string{"a", "b", "c"} {
+				save(f, f.book(name))
+			}
+			f.Settle()
+			wantStatus(f, f.book("c"), model.StateFailed, errDown.Error())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			f.Function.Drain(ctx)
+			if got := logs.FilterMessageSnippet("Kubernetes Event").All(); len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["error"]), tt.says) {
+				t.Errorf("%s: got the log %v", tt.reason, got)
+			}
+		})
 	}
 }
 
@@ -303,13 +360,4 @@ func TestEventsSurvive(t *testing.T) {
 	if got := len(f.Events()); got != many {
 		t.Errorf("want %d events after the end of the function, got %d\n%s", many, got, log)
 	}
-}
-
-type refuseEvents struct{ http.RoundTripper }
-
-func (r refuseEvents) RoundTrip(req *http.Request) (*http.Response, error) {
-	if strings.HasPrefix(req.URL.Path, "/apis/events.k8s.io/") {
-		return nil, apierrors.NewForbidden(schema.GroupResource{Group: "events.k8s.io", Resource: "events"}, "", errors.New("no role allows it"))
-	}
-	return r.RoundTripper.RoundTrip(req)
 }
