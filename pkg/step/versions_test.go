@@ -3,6 +3,7 @@ package step_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,6 +64,9 @@ func (v *versioned) wantCalls(reason string, want ...string) {
 	v.Helper()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	// Which step is called first does not matter.
+	slices.Sort(want)
+	slices.Sort(v.calls)
 	if diff := cmp.Diff(want, v.calls); diff != "" {
 		v.Errorf("%s: -want, +got:\n%s", reason, diff)
 	}
