@@ -155,8 +155,11 @@ func (c *Collector) follow(gk schema.GroupKind, gvr schema.GroupVersionResource,
 	}}
 	objects := metadatainformer.NewFilteredMetadataInformer(c.client, gvr, metav1.NamespaceAll, 0, indexers, nil).Informer()
 	_, err := objects.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { c.changed(gk, obj) },
-		UpdateFunc: func(_, obj any) { c.changed(gk, obj) },
+		AddFunc: func(obj any) { c.changed(gk, obj) },
+		UpdateFunc: func(old, obj any) {
+			c.owners(old.(metav1.Object)) // One that it no longer has may have waited for it.
+			c.changed(gk, obj)
+		},
 		DeleteFunc: func(obj any) { c.deleted(obj) },
 	})
 	if err != nil {
