@@ -42,7 +42,7 @@ var allowed = map[named]map[string]string{
 	{namespace, "sync"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":               readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":                "get list patch",
-		"helloworldserviceinstances.helloworld.xos-knative.dev":        "get list patch",
+		"helloworldserviceinstances.helloworld.xos-knative.dev":        "delete get list patch",
 		"helloworldservices.helloworld.xos-knative.dev/status":         writeStatus,
 		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
 		"events.events.k8s.io":                                         writeEvents,
