@@ -9,6 +9,7 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -73,6 +74,9 @@ func TestKindThatCannotBeListed(t *testing.T) {
 	if n := r.logs.FilterMessageSnippet("may not be listed").Len(); n != 1 {
 		t.Errorf("expected the log to say once that owners may not be listed, got %d times", n)
 	}
+	if n := testutil.CollectAndCount(unlistedModels); n != 1 {
+		t.Errorf("expected the metric to have one kind that may not be listed, got %d", n)
+	}
 	r.create("Owner", "o", nil)
 	r.delete("Item", "a")
 	r.create("Item", "a", fields{"spec.owner": "o"})
@@ -88,6 +92,9 @@ func TestKindThatCannotBeListed(t *testing.T) {
 	})
 	r.quiet("all is synced")
 	r.await("the source to be ready", func() bool { return r.source.Ready() })
+	if n := testutil.CollectAndCount(unlistedModels); n != 0 {
+		t.Errorf("expected the metric to have no kind any more, got %d", n)
+	}
 }
 
 // TestAPIRestarts ends the API server under the source and starts it again in

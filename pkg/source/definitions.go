@@ -158,6 +158,7 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			w.synced = true
+			s.unlisted(ctx, w, nil) // What was forbidden at first may have been streamed since, without a list.
 			s.enqueueAround(w)
 		}
 	})
@@ -173,14 +174,21 @@ func (s *Source) listed(ctx context.Context, w *watchedKind, err error) {
 	if !apierrors.IsForbidden(err) {
 		err = nil
 	}
+	s.unlisted(ctx, w, err)
+}
+
+// unlisted stores why the objects of a kind may not be listed, nil if they may. The caller holds mu.
+func (s *Source) unlisted(ctx context.Context, w *watchedKind, err error) {
 	was := w.err
 	if w.err = err; (was == nil) == (err == nil) {
 		return
 	}
-	if err != nil {
+	if err == nil {
+		unlistedModels.DeleteLabelValues(w.GVK.Kind)
+	} else {
+		unlistedModels.WithLabelValues(w.GVK.Kind).Set(1)
 		logging.FromContext(ctx).Errorw("The objects of a model may not be listed: their steps are not woken", zap.Stringer("model", w.GVK), zap.Error(err))
 	}
-	unlisted.WithLabelValues(w.GVK.Kind).Set(map[bool]float64{true: 1}[err != nil])
 	s.enqueueAround(w)
 }
 
@@ -204,6 +212,7 @@ func (s *Source) undefine(ctx context.Context, obj any) {
 		return // Not watched, or because of another definition that had the kind first.
 	}
 	w.stop()
+	s.unlisted(ctx, w, nil)
 	delete(s.kinds, gk)
 	logging.FromContext(ctx).Infow("No longer watching a model", zap.Stringer("model", w.GVK))
 	s.enqueueAround(w)

@@ -43,12 +43,12 @@ type delivery struct {
 // acknowledged reports whether the object shows that the step has handled the event. verdict is what
 // is due now.
 func (d *delivery) acknowledged(step model.Step, o *model.Snapshot, verdict model.Verdict) bool {
-	if o.Deleting() && !o.Carries(step) && verdict.Reason != d.due {
-		return true // Cleaned up: the step has no more to do with the object.
-	}
 	if d.due == model.DueFinalizer || d.due == model.DueReport {
 		// Such a run does not call the step, and leaves its part of the status as it is.
 		return verdict.Reason != d.due
+	}
+	if o.Deleting() && !o.Carries(step) {
+		return true // Cleaned up: the step has no more to do with the object.
 	}
 	return !equality.Semantic.DeepEqual(d.status, o.Status.Step(step))
 }

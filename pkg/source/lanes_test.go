@@ -271,3 +271,23 @@ func TestAcknowledgedBeforeAnswer(t *testing.T) {
 	r.step(time.Minute)
 	r.quiet("an event that was acknowledged is not sent again, whatever the answer")
 }
+
+// TestClockSetBack has a step that is due again while it waits for its place, and is not any more when it gets
+// that, because the clock was set back.
+func TestClockSetBack(t *testing.T) {
+	r := newRig(t, owners)
+	r.start(Options{Window: 1})
+	r.create("Owner", "b", nil)
+	start := r.clock.Now()
+	r.settle(r.expect("new", "created Owner/b sync #1")[0], &model.StepStatus{State: model.StateFailed, Failures: 1, NextAttempt: metaTime(start.Add(10 * time.Second))})
+	r.create("Owner", "a", nil)
+	first := r.expect("new", "created Owner/a sync #1")
+	r.step(10 * time.Second)
+	r.await("b to wait for a place", func() bool { return r.lane("Owner", model.StepSync, func(l *lane) bool { return len(l.waiting) == 1 }) })
+	r.clock.SetTime(start)
+	r.settle(first[0], &model.StepStatus{State: model.StateOK})
+	r.await("b to be looked at", func() bool { return r.lane("Owner", model.StepSync, func(l *lane) bool { return len(l.waiting) == 0 }) })
+	r.quiet("b is not due yet")
+	r.step(10 * time.Second)
+	r.expect("its time has come", "updated Owner/b sync #2")
+}

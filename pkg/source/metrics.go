@@ -18,7 +18,7 @@ var (
 		Name: "synchronizer_source_events_refused_total",
 		Help: "Model events that the sink has rejected, or has not answered.",
 	}, []string{"step", "kind"})
-	unlisted = promauto.NewGaugeVec(prometheus.GaugeOpts{
+	unlistedModels = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "synchronizer_source_unlisted_models",
 		Help: "1 for a kind whose objects the source may not list; their steps are not woken.",
 	}, []string{"kind"})
