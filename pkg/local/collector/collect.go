@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/metadata"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
@@ -77,10 +78,32 @@ func (c *Collector) foreground(ref reference, live *metav1.PartialObjectMetadata
 			blocked = blocked || o.UID == live.UID && ptr.Deref(o.BlockOwnerDeletion, false)
 		}
 	}
-	if blocked {
-		return nil
+	if !blocked {
+		return c.removeFinalizer(ref, live, metav1.FinalizerDeleteDependents)
 	}
-	return c.removeFinalizer(ref, live, metav1.FinalizerDeleteDependents)
+	if c.waitsForItself(live.UID) {
+		return c.unblock(ref, live) // Somebody has to go first.
+	}
+	return nil
+}
+
+// waitsForItself reports whether a foreground deletion waits for one that waits for it, directly or through others.
+func (c *Collector) waitsForItself(uid types.UID) bool {
+	seen := sets.New[types.UID]()
+	for next := []types.UID{uid}; len(next) > 0; {
+		var more []types.UID
+		for _, owner := range next {
+			for _, d := range c.dependents(owner) {
+				if waitsFor(d) != metav1.FinalizerDeleteDependents || seen.Has(d.GetUID()) {
+					continue
+				}
+				seen.Insert(d.GetUID())
+				more = append(more, d.GetUID())
+			}
+		}
+		next = more
+	}
+	return seen.Has(uid)
 }
 
 // orphan takes an object's name out of what depends on it, and lets it go.
@@ -127,14 +150,8 @@ func (c *Collector) background(ref reference, live *metav1.PartialObjectMetadata
 	}
 	// Whoever waits for an object waits for what depends on it, too.
 	policy := metav1.DeletePropagationBackground
-	if dependents := c.dependents(live.UID); len(waiting) > 0 && len(dependents) > 0 {
+	if len(waiting) > 0 && len(c.dependents(live.UID)) > 0 {
 		policy = metav1.DeletePropagationForeground
-		if slices.ContainsFunc(dependents, func(d dependent) bool { return waitsFor(d) == metav1.FinalizerDeleteDependents }) {
-			// They wait for each other: somebody has to go first.
-			if err := c.unblock(ref, live); err != nil {
-				return err
-			}
-		}
 	}
 	return c.delete(ref, live, policy)
 }
@@ -191,9 +208,13 @@ func (c *Collector) keepOwners(ref reference, live *metav1.PartialObjectMetadata
 
 // unblock lets the owners of an object go before it.
 func (c *Collector) unblock(ref reference, live *metav1.PartialObjectMetadata) error {
-	owners := slices.Clone(live.OwnerReferences)
+	owners, blocks := slices.Clone(live.OwnerReferences), false
 	for i := range owners {
+		blocks = blocks || ptr.Deref(owners[i].BlockOwnerDeletion, false)
 		owners[i].BlockOwnerDeletion = ptr.To(false)
+	}
+	if !blocks {
+		return nil
 	}
 	return c.patch(ref, live, map[string]any{"ownerReferences": owners})
 }

@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -161,6 +162,7 @@ func TestCollector(t *testing.T) {
 	t.Run("Policies", w.testPolicies)
 	t.Run("Released", w.testReleased)
 	t.Run("Cycle", w.testCycle)
+	t.Run("Ring", w.testRing)
 	t.Run("Definitions", w.testDefinitions)
 }
 
@@ -227,6 +229,26 @@ func (w *world) testCycle(t *testing.T) {
 	w.patch("a", fmt.Sprintf(`{"ownerReferences":[{"apiVersion":"test.xos-knative.dev/v1","kind":"Box","name":"b","uid":%q,"blockOwnerDeletion":true}]}`, b.GetUID()))
 	w.delete("a", metav1.DeletePropagationForeground)
 	w.until("both go", map[string][]string{})
+}
+
+// testRing deletes three objects that own each other, all at the same time: each has been asked to wait for the next.
+func (w *world) testRing(t *testing.T) {
+	w = w.in(t, "ring")
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		w.create(box{name: name, finalizers: []string{metav1.FinalizerDeleteDependents}})
+	}
+	for i, name := range names {
+		owners, err := json.Marshal(w.owned(box{owners: []string{names[(i+1)%len(names)]}, block: true}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.patch(name, fmt.Sprintf(`{"ownerReferences":%s}`, owners))
+	}
+	for _, name := range names {
+		w.delete(name, metav1.DeletePropagationForeground)
+	}
+	w.until("all go", map[string][]string{})
 }
 
 // testDefinitions deletes a definition in the foreground, and collects when it is there again.
