@@ -8,22 +8,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
-	"k8s.io/client-go/metadata"
-	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
@@ -416,52 +412,37 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestLimitTells looks at the Kubernetes Events, which the API of these tests does not have.
-func TestLimitTells(t *testing.T) {
-	w := newWorld(t)
-	names, err := metadata.NewForConfig(functionConfig(t))
+// TestTells looks at the Kubernetes Events about letters.
+func TestTells(t *testing.T) {
+	w := newWorld(t, "MAX_DEAD_LETTERS=1")
+	first := w.stored(w.event())
+	w.stored(w.event()) // The same again is no news.
+	second := w.stored(w.numbered(2))
+	want := []string{
+		"Warning DeadLetterDropped " + first.Name + " the oldest of more than 1 dead letters",
+		"Warning DeadLetterStored " + first.Name + " greeting 1 from /greeter could not be delivered",
+		"Warning DeadLetterStored " + second.Name + " greeting 2 from /greeter could not be delivered",
+	}
+	events, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
 	if err != nil {
 		t.Fatal(err)
 	}
-	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	events := dynamicfake.NewSimpleDynamicClient(scheme)
-	for i := range 40 {
-		steptest.Given(w.World, &v1alpha1.DeadLetter{
-			ObjectMeta: steptest.Meta(fmt.Sprintf("letter-%02d", i)),
-			Spec:       v1alpha1.DeadLetterSpec{Event: v1alpha1.CloudEvent{ID: "1", Source: "/", Type: "t"}},
-		})
-	}
-	limits, err := newLimits(settings{Max: 5, MaxBytes: 1 << 30, BytesPerSecond: 1}, names, events)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limits.Stored(logging.WithLogger(t.Context(), zap.NewNop().Sugar()), &v1alpha1.DeadLetter{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace}})
-	if left := steptest.List[*v1alpha1.DeadLetter](w.World); len(left) != 5 {
-		t.Errorf("want 5 letters, got %d", len(left))
-	}
-	told := list(t, events, w.Namespace)
-	if len(told) < 25 || len(told) > 34 {
-		t.Errorf("a flood is told of, but not in another flood: got %d events", len(told))
-	}
-	var one corev1.Event
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(told[0].Object, &one); err != nil {
-		t.Fatal(err)
-	}
-	if one.Type != corev1.EventTypeWarning || one.Reason != reasonDropped || one.InvolvedObject.Kind != "DeadLetter" || !strings.Contains(one.Message, "more than 5 dead letters") {
-		t.Errorf("want a warning about a letter, got %+v", one)
-	}
-}
-
-func list(t *testing.T, c dynamic.Interface, ns string) []unstructured.Unstructured {
-	t.Helper()
-	all, err := c.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(ns).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.Items
+	w.until("each is told of once", func() bool {
+		all, err := events.Resource(eventsv1.SchemeGroupVersion.WithResource("events")).Namespace(w.Namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		for _, u := range all.Items {
+			var e eventsv1.Event
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &e); err != nil {
+				t.Fatal(err)
+			}
+			told = append(told, fmt.Sprintf("%s %s %s %s", e.Type, e.Reason, e.Regarding.Name, e.Note))
+		}
+		slices.Sort(told)
+		return slices.EqualFunc(told, want, strings.HasPrefix)
+	})
 }
 
 func TestSettings(t *testing.T) {

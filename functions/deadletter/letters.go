@@ -110,7 +110,7 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 	if err := l.limits.Wait(ctx, letter); err != nil {
 		return function.Unavailable("namespace %s: %s", namespace, err)
 	}
-	op, err := l.store(ctx, letter)
+	stored, op, err := l.store(ctx, letter)
 	if apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return function.Unavailable("namespace %s: expected a RoleBinding to ClusterRole synchronizer-deadletter there: %s", namespace, err)
 	}
@@ -121,6 +121,8 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 		zap.String("id", event.ID()), zap.String("source", event.Source()), zap.String("type", event.Type()),
 		zap.String("destination", letter.Spec.Destination), zap.Int32("code", letter.Spec.Code), zap.String("reason", letter.Spec.Reason))
 	if op == model.Created {
+		l.limits.record(stored, corev1.EventTypeWarning, reasonStored, actionStore, "%s %s from %s could not be delivered (HTTP %d): %s",
+			event.Type(), event.ID(), event.Source(), letter.Spec.Code, letter.Spec.Reason)
 		l.limits.Stored(ctx, letter)
 	}
 	return nil
@@ -129,9 +131,9 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 // store creates the object. One that is there is of the same event, which has failed again or was
 // delivered twice: its code and reason are brought up to date; what a human may have corrected in
 // it stays, and so does the wish to replay it.
-func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (model.Operation, error) {
+func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (*v1alpha1.DeadLetter, model.Operation, error) {
 	letters := model.For[*v1alpha1.DeadLetter](l.models)
-	_, op, err := letters.CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
+	return letters.CreateOrModify(ctx, letter.Namespace, letter.Name, func(live *v1alpha1.DeadLetter) error {
 		if live.UID == "" {
 			live.Annotations, live.Spec = letter.Annotations, letter.Spec
 			return nil
@@ -145,7 +147,6 @@ func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (model.
 		}
 		return nil
 	})
-	return op, err
 }
 
 // letterOf makes the object for an event that could not be delivered.

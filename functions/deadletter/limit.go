@@ -15,11 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/utils/lru"
@@ -29,8 +27,14 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// reasonDropped is the reason of the Kubernetes Event about a dropped letter.
-const reasonDropped = "DeadLetterDropped"
+// Reasons and actions of the Kubernetes Events about letters.
+const (
+	reasonStored, actionStore = "DeadLetterStored", "store"
+	reasonDropped, actionDrop = "DeadLetterDropped", "drop"
+)
+
+// recordFunc records a Kubernetes Event; see [step.Function.Record].
+type recordFunc func(obj model.Object, eventType, reason, action, format string, args ...any)
 
 const (
 	// overhead is about how many bytes a letter has beside its event.
@@ -55,7 +59,7 @@ const (
 type limits struct {
 	settings
 	letters metadata.Interface
-	events  dynamic.Interface
+	record  recordFunc
 
 	// mu protects following.
 	mu sync.Mutex
@@ -63,7 +67,7 @@ type limits struct {
 	byNamespace *lru.Cache
 }
 
-func newLimits(s settings, letters metadata.Interface, events dynamic.Interface) (*limits, error) {
+func newLimits(s settings, letters metadata.Interface, record recordFunc) (*limits, error) {
 	if s.Max < 1 {
 		return nil, fmt.Errorf("MAX_DEAD_LETTERS: expected 1 or more, got %d", s.Max)
 	}
@@ -73,7 +77,7 @@ func newLimits(s settings, letters metadata.Interface, events dynamic.Interface)
 	if s.BytesPerSecond < 1 {
 		return nil, fmt.Errorf("DEAD_LETTER_BYTES_PER_SECOND: expected 1 or more, got %d", s.BytesPerSecond)
 	}
-	return &limits{settings: s, letters: letters, events: events, byNamespace: lru.New(rememberedNamespaces)}, nil
+	return &limits{settings: s, letters: letters, record: record, byNamespace: lru.New(rememberedNamespaces)}, nil
 }
 
 // Wait waits until the letter may be written. The error says that this would take too long: whoever
@@ -124,8 +128,7 @@ func (l *limits) of(namespace string) *limit {
 	one := &limit{
 		settings: l.settings,
 		letters:  l.letters.Resource(v1alpha1.GroupVersion.WithResource("deadletters")).Namespace(namespace),
-		events:   l.events.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(namespace),
-		told:     rate.NewLimiter(1, 25),
+		record:   l.record,
 		written:  rate.NewLimiter(rate.Limit(l.BytesPerSecond), max(64*l.BytesPerSecond, 2*maxStored)),
 	}
 	l.byNamespace.Add(namespace, one)
@@ -136,10 +139,7 @@ func (l *limits) of(namespace string) *limit {
 type limit struct {
 	settings
 	letters metadata.ResourceInterface
-	events  dynamic.ResourceInterface
-	// told keeps the Kubernetes Events about a flood from being a flood: 25 at once and then one a
-	// second. The log has all.
-	told *rate.Limiter
+	record  recordFunc
 	// written is the pace of what is written: a minute's worth at once.
 	written *rate.Limiter
 
@@ -213,7 +213,8 @@ func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 	}
 	logging.FromContext(ctx).Warnw("Dead letter dropped: it was the oldest of too many", zap.String("namespace", letter.Namespace), zap.String("name", letter.Name),
 		zap.Time("created", letter.CreationTimestamp.Time), zap.Int("max", l.Max), zap.Int64("maxBytes", l.MaxBytes))
-	l.report(ctx, letter)
+	l.record(&v1alpha1.DeadLetter{ObjectMeta: letter}, corev1.EventTypeWarning, reasonDropped, actionDrop,
+		"the oldest of more than %d dead letters or %d bytes of them; it was of %s", l.Max, l.MaxBytes, letter.CreationTimestamp.Format(time.RFC3339))
 
 	if !slices.Contains(letter.Finalizers, model.StepSync.Finalizer()) {
 		return nil
@@ -228,36 +229,4 @@ func (l *limit) drop(ctx context.Context, letter metav1.ObjectMeta) error {
 		return fmt.Errorf("taking the finalizer of DeadLetter %s: %w", letter.Name, err)
 	}
 	return nil
-}
-
-// report makes a Kubernetes Event about a dropped letter.
-func (l *limit) report(ctx context.Context, letter metav1.ObjectMeta) {
-	log := logging.FromContext(ctx)
-	if !l.told.Allow() {
-		return
-	}
-	now := metav1.Now()
-	event, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&corev1.Event{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: letter.Namespace, Name: fmt.Sprintf("%s.%x", letter.Name, now.UnixNano())},
-		InvolvedObject: corev1.ObjectReference{
-			APIVersion: v1alpha1.GroupVersion.String(), Kind: "DeadLetter", Namespace: letter.Namespace, Name: letter.Name, UID: letter.UID},
-		Type:           corev1.EventTypeWarning,
-		Reason:         reasonDropped,
-		Message:        fmt.Sprintf("dropped as the oldest of more than %d dead letters or %d bytes of them; it was of %s", l.Max, l.MaxBytes, letter.CreationTimestamp.Format(time.RFC3339)),
-		Source:         corev1.EventSource{Component: "deadletter"},
-		FirstTimestamp: now, LastTimestamp: now, Count: 1,
-	})
-	if err != nil {
-		log.Warnw("No Kubernetes Event could be made", zap.Error(err))
-		return
-	}
-	_, err = l.events.Create(ctx, &unstructured.Unstructured{Object: event}, metav1.CreateOptions{})
-	if apierrors.IsNotFound(err) {
-		log.Debug("This Kubernetes API has no Events") // The local runner's has none.
-		return
-	}
-	if err != nil {
-		log.Warnw("No Kubernetes Event could be made", zap.Error(err))
-	}
 }

@@ -39,6 +39,12 @@ type settings struct {
 	OIDCReplay bool `envconfig:"OIDC_REPLAY"`
 }
 
+// drainer makes the function a [function.Drainer].
+type drainer struct {
+	http.Handler
+	*step.Function
+}
+
 func main() { function.Main("deadletter", build) }
 
 func build(ctx context.Context, env settings) (http.Handler, error) {
@@ -62,14 +68,6 @@ func newFunction(ctx context.Context, config *rest.Config, env settings) (http.H
 	if err != nil {
 		return nil, err
 	}
-	limits, err := newLimits(env, names, anything)
-	if err != nil {
-		return nil, err
-	}
-	letters, err := Letters{models, limits}.HTTP()
-	if err != nil {
-		return nil, err
-	}
 	replay := NewReplay(models, names, env.ReplaySink)
 	if env.OIDCReplay {
 		replay.Token = account.NewTokens(anything, nil).For
@@ -82,9 +80,17 @@ func newFunction(ctx context.Context, config *rest.Config, env settings) (http.H
 	if err != nil {
 		return nil, err
 	}
+	limits, err := newLimits(env, names, steps.Record)
+	if err != nil {
+		return nil, err
+	}
+	letters, err := Letters{models, limits}.HTTP()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/letters", letters)
 	mux.Handle("/letters/", letters)
 	mux.Handle("/", sync)
-	return mux, nil
+	return drainer{mux, steps}, nil
 }

@@ -99,6 +99,11 @@ func Event(ctx context.Context, obj model.Object, reason, format string, args ..
 	}
 }
 
+// Record is [Event] for what a program does beside its steps, also of type Warning.
+func (f *Function) Record(obj model.Object, eventType, reason, action, format string, args ...any) {
+	f.recorder.record(obj, eventType, reason, action, fmt.Sprintf(format, args...))
+}
+
 // events is what a context has for [Event].
 type events struct {
 	*recorder

@@ -35,7 +35,7 @@ var allowed = map[named]map[string]string{
 		"customresourcedefinitions.apiextensions.k8s.io": readDefinitions,
 		"deadletters.core.xos-knative.dev":               "create delete get list patch",
 		"deadletters.core.xos-knative.dev/status":        writeStatus,
-		"events": "create",
+		"events.events.k8s.io":                           writeEvents,
 	},
 	{system, "tosca"}:      {},
 	{namespace, "greeter"}: {},
