@@ -56,6 +56,8 @@ const (
 	DueRequested Reason = "Requested"
 	// DueDependency: something it depends on has changed.
 	DueDependency Reason = "DependencyChanged"
+	// DueFeedback: a step has reported something new about the object, which its policy has not seen.
+	DueFeedback Reason = "FeedbackChanged"
 	// DueUnblocked: what it waited for has come.
 	DueUnblocked Reason = "Unblocked"
 	// DueFinalizer: somebody has removed the step's finalizer. It is put back; the step is not called.
@@ -100,6 +102,7 @@ func (v Verdict) Calls() bool {
 //	being deleted, and not tried before or tried with success due (the clean-up is still to be done)
 //	requested-at differs from what was answered             due
 //	a dependency is newer than the one recorded (sync)      due
+//	the feedback is newer than the one seen (policy)        due
 //	waiting, and what it waited for has come                due
 //	the time of the next attempt has come                   due
 //
@@ -236,6 +239,9 @@ func trigger(step Step, obj *Snapshot, n Neighbours, now time.Time) (Reason, tim
 	if step == StepSync && !obj.Deleting() && dependencyChanged(status, n) {
 		return DueDependency, time.Time{}
 	}
+	if step == StepPolicy && !obj.Deleting() && obj.Status.ObservedRevision > status.ObservedRevision {
+		return DueFeedback, time.Time{}
+	}
 	if status.State == StateWaiting || status.Permanent {
 		return "", time.Time{}
 	}
@@ -271,7 +277,8 @@ func dependencyChanged(status *StepStatus, n Neighbours) bool {
 			continue
 		}
 		used := slices.ContainsFunc(status.Dependencies, func(s DependencyStatus) bool {
-			return s.UID == string(d.Object.UID) && s.Generation >= d.Object.Generation
+			return s.UID == string(d.Object.UID) && s.Generation >= d.Object.Generation &&
+				(!d.Observed || s.ObservedRevision >= d.Object.Status.ObservedRevision)
 		})
 		if !used {
 			return true

@@ -30,7 +30,7 @@ var (
 		Versions:  []string{"v1alpha1"},
 		Resource:  "books",
 		Steps:     []model.Step{model.StepSync, model.StepPolicy},
-		DependsOn: []model.DependsOn{{GroupKind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name"}},
+		DependsOn: []model.DependsOn{{GroupKind: schema.GroupKind{Group: group, Kind: "Shelf"}, Path: "spec.shelf.name", Observed: true}},
 	}
 	// plain is a kind without steps.
 	plain = &model.Kind{GVK: schema.GroupVersionKind{Group: group, Version: "v1alpha1", Kind: "Plain"}, Resource: "plains"}
@@ -104,6 +104,17 @@ func placed(name string, shelf *model.Snapshot, candidates ...int) model.Neighbo
 	return model.Neighbours{Dependencies: []model.Dependency{d}}
 }
 
+// revised has feedback of this revision.
+func revised(revision int64) edit {
+	return func(s *model.Snapshot) { s.Status.ObservedRevision = revision }
+}
+
+// ignoring is for a kind whose sync does not use the feedback of what it depends on.
+func ignoring(n model.Neighbours) model.Neighbours {
+	n.Dependencies[0].Observed = false
+	return n
+}
+
 func dependents(names ...string) model.Neighbours {
 	var n model.Neighbours
 	for _, name := range names {
@@ -134,6 +145,44 @@ func TestDue(t *testing.T) {
 		args   args
 		want   model.Verdict
 	}{
+		// Rule 8: the feedback is newer than what the policy has seen.
+		"FeedbackNew": {
+			reason: "A policy that has not seen the newest feedback is due.",
+			args:   args{step: policy, obj: object(books, "a", handled(policy, ok()), revised(1))},
+			want:   due(model.DueFeedback),
+		},
+		"FeedbackSeen": {
+			reason: "One that has seen it, or has made it, is not.",
+			args:   args{step: policy, obj: object(books, "a", handled(policy, model.StepStatus{State: model.StateOK, ObservedRevision: 1}), revised(1))},
+			want:   never,
+		},
+		"FeedbackAfterPermanent": {
+			reason: "What is new can end a permanent failure.",
+			args:   args{step: policy, obj: object(books, "a", handled(policy, model.StepStatus{State: model.StateFailed, Permanent: true}), revised(1))},
+			want:   due(model.DueFeedback),
+		},
+		"FeedbackSync": {
+			reason: "The feedback of an object never wakes its own sync.",
+			args:   args{step: sync, obj: object(shelves, "a", handled(sync, ok()), revised(1))},
+			want:   never,
+		},
+		"FeedbackOfDependency": {
+			reason: "Feedback of a dependency is nothing to a kind that does not say that it uses it.",
+			args:   args{step: sync, obj: object(books, "a", handled(sync, ok(used))), n: ignoring(placed("fiction", object(shelves, "fiction", handled(sync, ok()), revised(2))))},
+			want:   never,
+		},
+		"FeedbackUsed": {
+			reason: "To one that does it is like a new generation.",
+			args:   args{step: sync, obj: object(books, "a", handled(sync, ok(used))), n: placed("fiction", object(shelves, "fiction", handled(sync, ok()), revised(2)))},
+			want:   due(model.DueDependency),
+		},
+		"FeedbackUsedBefore": {
+			reason: "The same feedback is used once.",
+			args: args{step: sync, obj: object(books, "a", handled(sync, ok(model.DependencyStatus{Kind: "Shelf", Name: "fiction", UID: "uid-fiction", Generation: 3, ObservedRevision: 2}))),
+				n: placed("fiction", object(shelves, "fiction", handled(sync, ok()), revised(2)))},
+			want: never,
+		},
+
 		// Rule 2: never handled, or the spec changed.
 		"NeverSynced": {
 			reason: "An object that sync has never handled is due.",

@@ -38,6 +38,8 @@ type DependsOn struct {
 	GroupKind schema.GroupKind
 	// Path of the field that holds the name of the dependency, for example spec.shelf.name.
 	Path string
+	// Observed: the sync uses what the dependency reports in status.observed.
+	Observed bool
 }
 
 // GVR is what the API server calls the kind.
@@ -100,6 +102,13 @@ func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 			gk.Group = crd.Spec.Group
 		}
 		k.DependsOn = append(k.DependsOn, DependsOn{GroupKind: gk, Path: path})
+	}
+	for _, path := range splitList(crd.Annotations[AnnotationUsesObserved]) {
+		i := slices.IndexFunc(k.DependsOn, func(d DependsOn) bool { return d.Path == path })
+		if i < 0 {
+			return fail("metadata.annotations["+AnnotationUsesObserved+"]", "expected a path of annotation %s, got %q", AnnotationDependsOn, path)
+		}
+		k.DependsOn[i].Observed = true
 	}
 	return k, nil
 }

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ func TestParseKind(t *testing.T) {
 	}
 	full := box("v1", "v1")
 	full.Selectable = []string{"spec.shelf.name"}
+	observing := *full
+	observing.DependsOn = slices.Clone(full.DependsOn)
+	observing.DependsOn[1].Observed = true
 	none := &model.Kind{GVK: full.GVK, Versions: full.Versions, Resource: "boxes", Selectable: full.Selectable}
 	once := &model.Kind{GVK: full.GVK, Versions: full.Versions, Resource: "boxes", Selectable: full.Selectable, Steps: []model.Step{model.StepSync}}
 
@@ -122,6 +126,16 @@ func TestParseKind(t *testing.T) {
 			reason:  "A step that does not exist would never run.",
 			crd:     definition(annotate(model.AnnotationSteps, "sync,pull")),
 			wantErr: []string{"metadata.annotations", model.AnnotationSteps, "sync,policy", `"pull"`},
+		},
+		"UsesObserved": {
+			reason: "A kind can use what its dependencies report.",
+			crd:    definition(annotate(model.AnnotationUsesObserved, "spec.room")),
+			want:   &observing,
+		},
+		"UsesObservedOfNobody": {
+			reason:  "But of nothing else.",
+			crd:     definition(annotate(model.AnnotationUsesObserved, "spec.shelf")),
+			wantErr: []string{model.AnnotationUsesObserved, `"spec.shelf"`, model.AnnotationDependsOn},
 		},
 		"NoPath": {
 			reason:  "A dependency needs a field.",

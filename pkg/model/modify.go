@@ -35,7 +35,7 @@ const (
 //   - If ctx ends between two attempts, errors.Is(err, ctx.Err()) holds, and the text has the last
 //     answer of the API server.
 //
-// What change does to the status is ignored: only a step's engine writes it. So is what it does to
+// What change does to the status is ignored: see [Models.Observe]. So is what it does to
 // the name and to what the API server sets; labels, annotations, finalizers and owner references
 // are written.
 func (c *Client) Modify(ctx context.Context, k *Kind, namespace, name string, change func(*unstructured.Unstructured) error) (*unstructured.Unstructured, Operation, error) {
@@ -92,6 +92,7 @@ func (c *Client) create(ctx context.Context, k *Kind, u *unstructured.Unstructur
 	if err != nil {
 		return nil, fmt.Errorf("creating %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), c.explain(ctx, k, err))
 	}
+	ownIn(ctx).wrote(nil, created)
 	return created, nil
 }
 
@@ -119,6 +120,7 @@ func (c *Client) patch(ctx context.Context, k *Kind, live, wanted *unstructured.
 	if len(difference(userFields(live.Object), userFields(stored.Object))) == 0 {
 		return stored, Unchanged, nil // The API server dropped it, for example a field that it does not know.
 	}
+	ownIn(ctx).wrote(live, stored)
 	return stored, Updated, nil
 }
 

@@ -14,6 +14,11 @@ const (
 	// an object in the same namespace, for example "Shelf=spec.shelf.name".
 	AnnotationDependsOn = "synchronizer.xos-knative.dev/depends-on"
 
+	// AnnotationUsesObserved, on a CustomResourceDefinition, lists paths of AnnotationDependsOn, separated
+	// by commas. The sync of the kind uses what these dependencies report (status.observed): it is due
+	// when that changes.
+	AnnotationUsesObserved = "synchronizer.xos-knative.dev/uses-observed"
+
 	// AnnotationPaused, on an object, holds back all of its steps, also on deletion, until it is removed
 	// or says "false".
 	AnnotationPaused = "synchronizer.xos-knative.dev/paused"

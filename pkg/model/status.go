@@ -36,7 +36,14 @@ const (
 )
 
 // Status is the status of every model: the conditions, and a part for each step. Only the step itself
-// writes its part.
+// writes its part. A model on which steps report what they know of the micro-service has a status of its
+// own, with a field Observed:
+//
+//	type BookStatus struct {
+//		model.Status `json:",inline"`
+//		// +optional
+//		Observed BookObserved `json:"observed,omitempty"`
+//	}
 //
 // +kubebuilder:object:generate=true
 type Status struct {
@@ -48,6 +55,9 @@ type Status struct {
 	// Outcome of the last policy step.
 	// +optional
 	Policy *StepStatus `json:"policy,omitempty"`
+	// How often status.observed, what the steps report of the micro-service, has changed.
+	// +optional
+	ObservedRevision int64 `json:"observedRevision,omitempty"`
 }
 
 // Step returns the step's part, nil if the step has never run.
@@ -108,6 +118,13 @@ type StepStatus struct {
 	// The step has put its finalizer on the object. If it is missing, it is put back.
 	// +optional
 	Finalizer bool `json:"finalizer,omitempty"`
+	// Policy only: the observedRevision of the object that the policy has seen, or has made itself.
+	// +optional
+	ObservedRevision int64 `json:"observedRevision,omitempty"`
+	// How many runs in a row, each within 10 seconds after the one before, have changed models. At 100
+	// the step counts as one that never settles: it fails, and is called again only after a wait.
+	// +optional
+	Unsettled int32 `json:"unsettled,omitempty"`
 	// What a waiting step waits for.
 	// +optional
 	// +listType=atomic
@@ -133,6 +150,9 @@ type DependencyStatus struct {
 	UID string `json:"uid"`
 	// Generation of the dependency that was used.
 	Generation int64 `json:"generation"`
+	// The observedRevision of the dependency that was used, if the kind uses what the dependency reports.
+	// +optional
+	ObservedRevision int64 `json:"observedRevision,omitempty"`
 }
 
 // BlockerReason says why something is in the way.

@@ -90,19 +90,26 @@ func (c *Client) buildAndPatch(ctx context.Context, k *Kind, u *unstructured.Uns
 // since. Other changes of the object are kept. [IsGone] is true for the error if the object is gone,
 // or if another one has its name.
 func (c *Client) SetStep(ctx context.Context, k *Kind, began *unstructured.Unstructured, step Step, outcome *StepStatus) error {
-	err := c.setStep(ctx, k, began, step, outcome)
-	if err != nil {
-		return fmt.Errorf("storing status.%s of %s %s/%s: %w", step, k.GVK.Kind, began.GetNamespace(), began.GetName(), err)
-	}
-	return nil
-}
-
-func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstructured, step Step, outcome *StepStatus) error {
 	start, err := k.SnapshotOf(began)
 	if err != nil {
 		return err
 	}
-	stored, err := c.buildAndPatch(ctx, k, began, func(u *unstructured.Unstructured) ([]operation, error) {
+	return c.Acknowledge(ctx, start, began, step, outcome, nil)
+}
+
+// Acknowledge is [Client.SetStep] for a step that reports feedback, too, and may have written to its
+// object. It began with start; newest is the object as it was last seen. Both are stored in one write.
+func (c *Client) Acknowledge(ctx context.Context, start *Snapshot, newest *unstructured.Unstructured, step Step, outcome *StepStatus, feedback Feedback) error {
+	err := c.setStep(ctx, start, newest, step, outcome, feedback)
+	if err != nil {
+		return fmt.Errorf("storing status.%s of %s %s/%s: %w", step, start.Kind.GVK.Kind, start.Namespace, start.Name, err)
+	}
+	return nil
+}
+
+func (c *Client) setStep(ctx context.Context, start *Snapshot, newest *unstructured.Unstructured, step Step, outcome *StepStatus, feedback Feedback) error {
+	k := start.Kind
+	stored, err := c.buildAndPatch(ctx, k, newest, func(u *unstructured.Unstructured) ([]operation, error) {
 		now, err := k.SnapshotOf(u)
 		if err != nil {
 			return nil, err
@@ -110,13 +117,20 @@ func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstr
 		if !equality.Semantic.DeepEqual(now.Status.Step(step), start.Status.Step(step)) {
 			return nil, ErrStepChanged
 		}
-		before := now.Status.DeepCopy()
+		before, outcome := now.Status.DeepCopy(), outcome.DeepCopy()
+		reported := observe(u, now.Status.ObservedRevision, feedback)
+		if reported != nil {
+			if step == StepPolicy && outcome.ObservedRevision == now.Status.ObservedRevision {
+				outcome.ObservedRevision++ // It knows what it reports. What others have reported meanwhile it does not.
+			}
+			now.Status.ObservedRevision++
+		}
 		now.Status.SetStep(step, outcome)
 		SetConditions(now)
 		if equality.Semantic.DeepEqual(before, &now.Status) {
 			return nil, nil
 		}
-		return statusPatch(u, &now.Status, step)
+		return statusPatch(u, &now.Status, step, reported)
 	}, "status")
 	if err != nil {
 		return err
@@ -128,8 +142,9 @@ func (c *Client) setStep(ctx context.Context, k *Kind, began *unstructured.Unstr
 	return err
 }
 
-// statusPatch makes the step's part of the status, and the conditions, like wanted.
-func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step) ([]operation, error) {
+// statusPatch makes the step's part of the status, and the conditions, like wanted, and adds what the
+// step has reported.
+func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step, reported []operation) ([]operation, error) {
 	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wanted)
 	if err != nil {
 		return nil, err
@@ -137,14 +152,14 @@ func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step) ([]ope
 	existing, ok := u.Object["status"].(map[string]any)
 	if !ok {
 		// The definition has no default for the status, and this is the first one.
-		return []operation{test("/status", u.Object["status"]), add("/status", status)}, nil
+		return append([]operation{test("/status", u.Object["status"]), add("/status", status)}, reported...), nil
 	}
-	return []operation{
+	return append([]operation{
 		test("/status/"+string(step), existing[string(step)]),
 		add("/status/"+string(step), status[string(step)]),
 		add("/status/conditions", status["conditions"]),
 		add("/status/observedGeneration", status["observedGeneration"]),
-	}, nil
+	}, reported...), nil
 }
 
 // updateConditions computes the conditions of an object again. If both steps were stored at the same

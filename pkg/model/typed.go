@@ -229,6 +229,9 @@ func (m Models[T]) Delete(ctx context.Context, obj T) error {
 		options.Preconditions = &metav1.Preconditions{UID: &uid}
 	}
 	err = m.client.resource(k, obj.GetNamespace()).Delete(ctx, obj.GetName(), options)
+	if err == nil {
+		ownIn(ctx).wrote(nil, nil)
+	}
 	// A Conflict says that another object has the name now: this one is gone.
 	if err == nil || IsGone(err) || apierrors.IsConflict(err) {
 		return nil

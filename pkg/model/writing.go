@@ -70,6 +70,7 @@ func (m Models[T]) DeleteIf(ctx context.Context, obj T, condition func(T) bool) 
 			DryRun:        m.client.writes.dryRun(),
 		})
 		if err == nil || IsGone(err) {
+			ownIn(ctx).wrote(nil, nil)
 			return false, nil
 		}
 		return apierrors.IsConflict(err), fmt.Errorf("deleting %s %s/%s: %w", k.GVK.Kind, live.GetNamespace(), live.GetName(), err)

@@ -19,9 +19,11 @@ import (
 type result struct {
 	// called is true if the step was called.
 	called bool
-	// handle and err are what the step returned. Without a call err says what is wrong.
-	handle string
-	err    error
+	// The step has returned these. Without a call err says what is wrong.
+	returned
+	err error
+	// own has followed what the step wrote, nil if it was not called.
+	own *model.Own
 }
 
 // act calls the step, unless something is in the way. If it returns an error, nothing was done.
@@ -39,6 +41,8 @@ func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verd
 		return result{err: o.dependentsErr}, nil
 	case o.obj.Problem != "" && e.step == model.StepSync && !o.obj.Deleting():
 		return result{err: Permanent(errors.New(o.obj.Problem))}, nil
+	case e.restless(o, v):
+		return result{err: errUnsettled}, nil
 	}
 	u, err := o.live, error(nil)
 	if !o.obj.Deleting() {
@@ -55,8 +59,9 @@ func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verd
 		_, err = e.call(ctx, o, cleanUp(r, o.typed))
 		return result{called: true, err: err}, nil
 	}
-	handle, err := e.call(ctx, o, func(ctx context.Context) (string, error) { return r.run(ctx, o.typed, o.obj) })
-	return result{called: true, handle: handle, err: err}, nil
+	ctx, own := model.WithOwn(ctx, o.obj, u)
+	ret, err := e.call(ctx, o, func(ctx context.Context) (returned, error) { return r.run(ctx, o.typed, o.obj) })
+	return result{called: true, returned: ret, err: err, own: own}, nil
 }
 
 // inVersionOf returns the object in the version that the step knows. It reads it again only if that is
@@ -90,12 +95,12 @@ func (e *engine) addFinalizer(ctx context.Context, r runner, o *observation) (*u
 	return u, err
 }
 
-func cleanUp(r runner, u *unstructured.Unstructured) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) { return "", r.clean(ctx, u) }
+func cleanUp(r runner, u *unstructured.Unstructured) func(context.Context) (returned, error) {
+	return func(ctx context.Context) (returned, error) { return returned{}, r.clean(ctx, u) }
 }
 
 // call calls the step. What was read for the object is in the context.
-func (e *engine) call(ctx context.Context, o *observation, fn func(context.Context) (string, error)) (string, error) {
+func (e *engine) call(ctx context.Context, o *observation, fn func(context.Context) (returned, error)) (returned, error) {
 	ctx = context.WithValue(e.events.during(ctx, string(e.step)), givenKey{}, &given{models: e.models, obj: o.obj, dependencies: o.neighbours.Dependencies})
 	return call(ctx, e.deadline, fn)
 }
@@ -105,13 +110,13 @@ func (e *engine) call(ctx context.Context, o *observation, fn func(context.Conte
 func call[R any](ctx context.Context, deadline time.Duration, fn func(context.Context) (R, error)) (R, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	type returned struct {
+	type ended struct {
 		value R
 		err   error
 	}
-	done := make(chan returned, 1)
+	done := make(chan ended, 1)
 	go func() {
-		var r returned
+		var r ended
 		r.err = recovered(ctx, func() (err error) {
 			r.value, err = fn(ctx)
 			return err

@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -35,7 +36,8 @@ const messageOK = "OK"
 
 // outcome makes the step's part of the status.
 func (e *engine) outcome(ctx context.Context, steps runner, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
-	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.clock.Now()}
+	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.clock.Now(), own: res.own,
+		wrote: len(res.feedback) > 0 || errors.Is(res.err, errUnsettled)}
 	if v.Reason == model.DueFinalizer {
 		kept := o.obj.Status.Step(e.step).DeepCopy()
 		kept.Finalizer = false // The step no longer needs one.
@@ -64,6 +66,10 @@ type run struct {
 	handle    string
 	err       error
 	now       time.Time
+	// own has followed what the step wrote, nil if it was not called.
+	own *model.Own
+	// wrote: the step has changed models, beside what own knows of.
+	wrote bool
 }
 
 // outcome turns what a step returned into its part of the status.
@@ -75,6 +81,9 @@ func (r run) outcome() *model.StepStatus {
 	}
 	if r.step == model.StepSync && !r.obj.Deleting() {
 		s.Dependencies = r.used()
+	}
+	if s.Unsettled = r.unsettled(); r.err == nil && s.Unsettled >= maxUnsettled {
+		r.err = errUnsettled
 	}
 	if r.err == nil {
 		r.succeed(s)
@@ -121,8 +130,11 @@ func (r run) used() []model.DependencyStatus {
 	var used []model.DependencyStatus
 	for _, d := range r.n.Dependencies {
 		if d.Object != nil {
-			used = append(used, model.DependencyStatus{
-				Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+			status := model.DependencyStatus{Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation}
+			if d.Observed {
+				status.ObservedRevision = d.Object.Status.ObservedRevision
+			}
+			used = append(used, status)
 		}
 	}
 	return used
@@ -150,7 +162,7 @@ func (r run) before() model.StepStatus {
 		return model.StepStatus{}
 	}
 	before := *status
-	if before.Generation != r.obj.Generation {
+	if before.Generation != r.obj.Generation && before.Unsettled < maxUnsettled {
 		before.Failures, before.Message = 0, ""
 	}
 	return before
@@ -159,8 +171,12 @@ func (r run) before() model.StepStatus {
 // acknowledged is what all outcomes have in common.
 func (r run) acknowledged() *model.StepStatus {
 	before := r.before()
-	return &model.StepStatus{
-		Generation:   r.obj.Generation,
+	generation, revision := r.obj.Generation, r.obj.Status.ObservedRevision
+	if r.own != nil {
+		generation, revision, _, _ = r.own.Seen()
+	}
+	s := &model.StepStatus{
+		Generation:   generation,
 		RequestedAt:  r.obj.Annotations[model.AnnotationRequestedAt],
 		LastSuccess:  before.LastSuccess,
 		LastFailure:  before.LastFailure,
@@ -168,6 +184,10 @@ func (r run) acknowledged() *model.StepStatus {
 		Dependencies: before.Dependencies,
 		Finalizer:    before.Finalizer,
 	}
+	if r.step == model.StepPolicy {
+		s.ObservedRevision = revision
+	}
+	return s
 }
 
 func failedWait(failures int32) time.Duration {

@@ -96,10 +96,10 @@ func TestPolicySavesItsOwnObject(t *testing.T) {
 	i := save(f, f.book("a"))
 	f.wants(wake(f, i), 200, typePoliced)
 	got := changed(f, i, func(*book) {})
-	if got.Spec.Title != "Emma" || got.Generation != 2 || got.Status.Policy.Generation != 1 {
+	if got.Spec.Title != "Emma" || got.Generation != 2 || got.Status.Policy.Generation != 2 {
 		t.Errorf("got %+v", got)
 	}
-	f.wants(wake(f, i), 200, "") // This is for its own change, and changes nothing.
+	f.wants(wake(f, i), 200, "") // Its own change does not wake it.
 	if got := wantStatus(f, i, model.StateOK); got.Generation != 2 {
 		t.Errorf("got %+v", got)
 	}

@@ -14,11 +14,18 @@ import (
 type runner interface {
 	kind(ctx context.Context, models *model.Client) (*model.Kind, error)
 	// run calls Sync, or Create or Update.
-	run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (handle string, err error)
+	run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (returned, error)
 	// clean calls Delete if the step has one.
 	clean(ctx context.Context, u *unstructured.Unstructured) error
 	// needsFinalizer reports whether a deleted object must stay until clean has been called.
 	needsFinalizer() bool
+}
+
+// returned is what a step returns, besides an error.
+type returned struct {
+	handle string
+	// feedback is what the step has changed in the object's Status.Observed, also if it has failed.
+	feedback model.Feedback
 }
 
 type syncRunner[T model.Object] struct{ syncer Syncer[T] }
@@ -27,12 +34,23 @@ func (r syncRunner[T]) kind(ctx context.Context, models *model.Client) (*model.K
 	return model.For[T](models).Kind(ctx)
 }
 
-func (r syncRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, _ *model.Snapshot) (string, error) {
+func (r syncRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, _ *model.Snapshot) (ret returned, err error) {
+	ret.feedback, err = report(ctx, u, func(obj T) (err error) {
+		ret.handle, err = r.syncer.Sync(ctx, obj)
+		return err
+	})
+	return ret, err
+}
+
+// report calls a step with the object, and returns what the step has changed in its feedback.
+func report[T model.Object](ctx context.Context, u *unstructured.Unstructured, call func(T) error) (model.Feedback, error) {
 	obj, err := model.Typed[T](u)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return r.syncer.Sync(ctx, obj)
+	err = recovered(ctx, func() error { return call(obj) })
+	feedback, wrong := model.FeedbackIn(u, obj)
+	return feedback, errors.Join(err, wrong)
 }
 
 func (r syncRunner[T]) clean(ctx context.Context, u *unstructured.Unstructured) error {
@@ -48,35 +66,36 @@ func (r policyRunner[T]) kind(ctx context.Context, models *model.Client) (*model
 	return model.For[T](models).Kind(ctx)
 }
 
-func (r policyRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (string, error) {
+// run calls all policies, also after one has failed. Each sees what the ones before have reported.
+func (r policyRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (ret returned, err error) {
 	created := s.Status.Policy == nil || s.Status.Policy.LastSuccess == nil
-	return "", r.each(ctx, func(p Policy[T]) error {
-		obj, err := model.Typed[T](u)
-		if err != nil {
-			return err
-		}
-		if created {
-			return p.Create(ctx, obj)
-		}
-		return p.Update(ctx, obj)
-	})
+	var errs []error
+	ret.feedback = model.Feedback{}
+	for _, p := range r.policies {
+		feedback, err := report(ctx, u, func(obj T) error {
+			if created {
+				return p.Create(ctx, obj)
+			}
+			return p.Update(ctx, obj)
+		})
+		errs = append(errs, err)
+		ret.feedback.Add(feedback)
+		u = feedback.Onto(u)
+	}
+	return ret, errors.Join(errs...)
 }
 
+// clean calls all policies, also after one has failed.
 func (r policyRunner[T]) clean(ctx context.Context, u *unstructured.Unstructured) error {
-	return r.each(ctx, func(p Policy[T]) error { return clean[T](ctx, p, u) })
+	var errs []error
+	for _, p := range r.policies {
+		errs = append(errs, recovered(ctx, func() error { return clean[T](ctx, p, u) }))
+	}
+	return errors.Join(errs...)
 }
 
 func (r policyRunner[T]) needsFinalizer() bool {
 	return slices.ContainsFunc(r.policies, func(p Policy[T]) bool { _, ok := p.(Deleter[T]); return ok })
-}
-
-// each calls all policies, also after one has failed.
-func (r policyRunner[T]) each(ctx context.Context, call func(Policy[T]) error) error {
-	var errs []error
-	for _, p := range r.policies {
-		errs = append(errs, recovered(ctx, func() error { return call(p) }))
-	}
-	return errors.Join(errs...)
 }
 
 // clean calls Delete if the step has one.

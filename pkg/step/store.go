@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/pkg/logging"
 
@@ -42,7 +43,7 @@ func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Ve
 	if err != nil {
 		return nil, err
 	}
-	err = e.models.SetStep(ctx, o.obj.Kind, o.live, e.step, outcome)
+	outcome, err = e.acknowledge(ctx, o, res, outcome)
 	switch {
 	case errors.Is(err, model.ErrStepChanged) && res.called:
 		return nil, errOvertaken
@@ -56,6 +57,24 @@ func (e *engine) store(ctx context.Context, r runner, o *observation, v model.Ve
 	e.report(ctx, o.obj, v, string(outcome.State), outcome.Message)
 	e.tell(o, outcome)
 	return e.reply(o.obj, outcome), nil
+}
+
+// acknowledge writes the outcome, with what the step has reported. If the API refuses the report, the
+// outcome is that the step has failed. It returns what was stored.
+func (e *engine) acknowledge(ctx context.Context, o *observation, res result, outcome *model.StepStatus) (*model.StepStatus, error) {
+	newest := o.live
+	if res.own != nil {
+		_, _, newest, _ = res.own.Seen()
+	}
+	err := e.models.Acknowledge(ctx, o.obj, newest, e.step, outcome, res.feedback)
+	if len(res.feedback) == 0 || !apierrors.IsInvalid(err) && !apierrors.IsRequestEntityTooLargeError(err) {
+		return outcome, err
+	}
+	refused := run{step: e.step, obj: o.obj, err: fmt.Errorf("the step's report was refused: %w", err), now: e.clock.Now(),
+		finalizer: outcome.Finalizer, own: res.own}
+	failed := refused.outcome()
+	failed.Handle, failed.Dependencies = outcome.Handle, outcome.Dependencies
+	return failed, e.models.Acknowledge(ctx, o.obj, newest, e.step, failed, nil)
 }
 
 // release removes the finalizer of a step that has cleaned up.

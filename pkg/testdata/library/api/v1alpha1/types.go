@@ -23,7 +23,22 @@ type Shelf struct {
 	Spec ShelfSpec `json:"spec"`
 	// +optional
 	// +kubebuilder:default={}
-	Status model.Status `json:"status,omitempty"`
+	Status ShelfStatus `json:"status,omitempty"`
+}
+
+// ShelfStatus has what the steps report of a shelf.
+type ShelfStatus struct {
+	model.Status `json:",inline"`
+	// What the library knows of the shelf.
+	// +optional
+	Observed ShelfObserved `json:"observed,omitempty"`
+}
+
+// ShelfObserved is what the library knows of a shelf.
+type ShelfObserved struct {
+	// Where the shelf is.
+	// +optional
+	Room string `json:"room,omitempty"`
 }
 
 // ShelfSpec is what a user declares of a shelf.
@@ -60,6 +75,7 @@ type ShelfList struct {
 // +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
 // +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync,policy"
 // +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/depends-on=Shelf=spec.shelf.name"
+// +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/uses-observed=spec.shelf.name"
 // +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 type Book struct {
@@ -71,7 +87,29 @@ type Book struct {
 	Spec BookSpec `json:"spec"`
 	// +optional
 	// +kubebuilder:default={}
-	Status model.Status `json:"status,omitempty"`
+	Status BookStatus `json:"status,omitempty"`
+}
+
+// BookStatus has what the steps report of a book.
+type BookStatus struct {
+	model.Status `json:",inline"`
+	// What the library knows of the book.
+	// +optional
+	Observed BookObserved `json:"observed,omitempty"`
+}
+
+// BookObserved is what the library knows of a book.
+type BookObserved struct {
+	// Where the book is.
+	// +optional
+	Place string `json:"place,omitempty"`
+	// How often it was lent.
+	// +optional
+	Lent int32 `json:"lent,omitempty"`
+	// In which condition it is.
+	// +optional
+	// +kubebuilder:validation:Enum=new;worn
+	Condition string `json:"condition,omitempty"`
 }
 
 // BookSpec is what a user declares of a book.
