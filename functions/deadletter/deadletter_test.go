@@ -423,6 +423,7 @@ func TestTells(t *testing.T) {
 		"Warning DeadLetterStored " + first.Name + " greeting 1 from /greeter could not be delivered",
 		"Warning DeadLetterStored " + second.Name + " greeting 2 from /greeter could not be delivered",
 	}
+	slices.Sort(want) // The names depend on the namespace.
 	events, err := dynamic.NewForConfig(kubeapitest.Shared(t).Config())
 	if err != nil {
 		t.Fatal(err)
