@@ -34,6 +34,7 @@
 //   - conditions.go: the conditions Ready, Synced and PolicyApplied, computed from the status of the
 //     steps;
 //   - event.go: the events of the model source;
+//   - observed.go: what steps report in status.observed ([Feedback]), and what they write themselves ([Own]);
 //   - client.go and typed.go: [Client] and [Models], its view on one Go type; modify.go: how they
 //     write specs; steppatch.go: how engines write finalizers and status.
 package model

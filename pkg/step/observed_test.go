@@ -191,7 +191,7 @@ func TestOwnChanges(t *testing.T) {
 	}
 }
 
-// TestUnsettled has steps that wake each other for ever.
+// TestUnsettled has steps that wake each other without end.
 func TestUnsettled(t *testing.T) {
 	tests := map[string]func(r *reporting){
 		"WithTheSync": func(r *reporting) {

@@ -12,7 +12,8 @@ import (
 // changed, and when a retry is due. It makes the backend as the object says. It can return the
 // backend's own id for the object, which is stored in status.sync.handle (XOS: backend_handle); an
 // empty handle keeps the one from before. Sync gets a copy of the live object, and a context with a
-// deadline.
+// deadline. What it changes in Status.Observed of the copy is stored as feedback, whatever it returns.
+// What it saves to its own object with that context does not wake it again.
 //
 // A Syncer that is also a [Deleter] cleans up when the object is deleted.
 type Syncer[T model.Object] interface {
@@ -22,10 +23,11 @@ type Syncer[T model.Object] interface {
 // Policy reacts to changes of models of one kind (XOS: a model policy).
 //
 //  1. Create is called for an object until the policies have succeeded once.
-//  2. Update is called when the spec has changed after that.
+//  2. Update is called when the spec, or what steps report in status.observed, has changed after that.
 //
-// A policy can change and delete models, also its own object. Policies and syncs that wake each other
-// stop when nothing changes any more. A kind can have several policies: all are called, and all are
+// A policy can change and delete models, also its own object: what it saves or reports there does not
+// wake it again. It reports by changing Status.Observed of obj. Policies and syncs that wake each other
+// stop when nothing changes any more; after 100 runs at once that all change something, the step fails. A kind can have several policies: all are called, and all are
 // called again if one of them fails.
 //
 // The Delete of a Policy that is also a [Deleter] is called before a deleted object is gone.
