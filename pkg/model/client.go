@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -58,6 +59,7 @@ var ErrVersion = errors.New("version is not served")
 // them.
 type Client struct {
 	dynamic dynamic.Interface
+	api     rest.Interface
 	scheme  *runtime.Scheme
 	writes  WriteOptions
 
@@ -85,13 +87,17 @@ func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) 
 	if err != nil {
 		return nil, fmt.Errorf("model client: %w", err)
 	}
+	api, err := rest.UnversionedRESTClientFor(dynamic.ConfigFor(config))
+	if err != nil {
+		return nil, fmt.Errorf("model client: %w", err)
+	}
 	scheme := runtime.NewScheme()
 	for _, add := range addToScheme {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("model client: %w", err)
 		}
 	}
-	return &Client{dynamic: d, scheme: scheme}, nil
+	return &Client{dynamic: d, api: api, scheme: scheme}, nil
 }
 
 // Kinds lists all models of the cluster, from their definitions. A definition that cannot be read is left
@@ -169,8 +175,46 @@ func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {
 	return kinds[i], nil
 }
 
-// kindAt looks up a model in a version. The error is that of [Client.Kind] or [Kind.At].
-func (c *Client) kindAt(ctx context.Context, gvk schema.GroupVersionKind) (*Kind, error) {
+// Retired looks up a kind that is no model any more: the API serves it, but its definition has not the
+// label. It reads no definition, as whoever asks has a step for the kind. The error wraps [ErrNoModel] if
+// the API does not serve the kind.
+func (c *Client) Retired(ctx context.Context, gvk schema.GroupVersionKind) (*Kind, error) {
+	none := fmt.Errorf("%s: %w: the API does not serve it", gvk, ErrNoModel)
+	raw, err := c.api.Get().AbsPath("/apis", gvk.Group, gvk.Version).DoRaw(ctx)
+	if apierrors.IsNotFound(err) {
+		return nil, none
+	}
+	served := metav1.APIResourceList{}
+	if err == nil {
+		err = json.Unmarshal(raw, &served)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what the API serves of %s: %w", gvk.GroupVersion(), err)
+	}
+	for _, r := range served.APIResources {
+		if r.Kind == gvk.Kind && r.Namespaced && !strings.Contains(r.Name, "/") {
+			return &Kind{GVK: gvk, Versions: []string{gvk.Version}, Resource: r.Name, Retired: true}, nil
+		}
+	}
+	return nil, none
+}
+
+// Changed reports whether the definition of a kind is no longer as it was when the kind was read. It reads
+// the definitions again, unless that was done a moment ago.
+func (c *Client) Changed(ctx context.Context, k *Kind) (bool, error) {
+	kinds, err := c.kindsNotOlder(ctx, dependentsMaxAge)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(kinds, func(now *Kind) bool { return now.GVK.GroupKind() == k.GVK.GroupKind() })
+	if i < 0 {
+		return !k.Retired, nil
+	}
+	return !reflect.DeepEqual(kinds[i], k), nil
+}
+
+// KindAt looks up a model in a version. The error is that of [Client.Kind] or [Kind.At].
+func (c *Client) KindAt(ctx context.Context, gvk schema.GroupVersionKind) (*Kind, error) {
 	k, err := c.Kind(ctx, gvk.GroupKind())
 	if err != nil {
 		return nil, err
@@ -199,7 +243,7 @@ func (c *Client) explain(ctx context.Context, k *Kind, err error) error {
 	c.mu.Lock()
 	c.kinds = nil
 	c.mu.Unlock()
-	if _, reason := c.kindAt(ctx, k.GVK); reason != nil {
+	if _, reason := c.KindAt(ctx, k.GVK); reason != nil {
 		return reason
 	}
 	return err

@@ -57,7 +57,16 @@ func conditionOf(step Step) apis.ConditionType {
 // step has handled. So after a change of the spec `kubectl wait --for=condition=Ready` waits for the
 // steps, and does not believe the old condition. Of a paused object it is the current generation: that
 // is what the conditions are about.
+//
+// An object of a retired kind has none of these.
 func SetConditions(obj *Snapshot) {
+	if obj.Kind.Retired {
+		obj.Status.ObservedGeneration = 0
+		obj.Status.Conditions = slices.DeleteFunc(obj.Status.Conditions, func(c apis.Condition) bool {
+			return c.Type == ConditionReady || c.Type == ConditionSynced || c.Type == ConditionPolicyApplied || c.Type == conditionPoliced
+		})
+		return
+	}
 	counted := slices.DeleteFunc(slices.Clone(obj.Kind.Steps), func(step Step) bool {
 		if obj.Deleting() {
 			return !obj.Carries(step) // It has cleaned up, or has nothing to clean up.
@@ -126,6 +135,10 @@ func ready(obj *Snapshot, counted []Step) apis.Condition {
 func (s *Snapshot) unreported() bool {
 	if slices.ContainsFunc(Steps(), func(step Step) bool { return s.Carries(step) && !s.Kind.Has(step) }) {
 		return true
+	}
+	if s.Kind.Retired {
+		// Not by Ready: that can be somebody else's, who has the kind now.
+		return s.Status.GetCondition(ConditionSynced) != nil || s.Status.GetCondition(ConditionPolicyApplied) != nil
 	}
 	now := *s
 	now.Status.Conditions = slices.Clone(s.Status.Conditions)

@@ -30,6 +30,9 @@ type Kind struct {
 	DependsOn []DependsOn
 	// Selectable are the field paths that the API server can filter lists by.
 	Selectable []string
+	// Retired: the kind is no model any more. It has no steps and depends on nothing; what its steps have
+	// left on its objects is taken away, and after that they are left alone.
+	Retired bool
 }
 
 // DependsOn is one kind of dependency.
@@ -55,21 +58,53 @@ func (k *Kind) SourceOf(namespace string) string {
 	return fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s", k.GVK.Group, k.GVK.Version, namespace, k.Resource)
 }
 
+// IsModel reports whether a definition is that of a model.
+func IsModel(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	return crd.Labels[LabelModel] == "true"
+}
+
+// WasModel reports whether a definition without the label has still the annotations of a model.
+func WasModel(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	return !IsModel(crd) && (crd.Annotations[AnnotationSteps] != "" || crd.Annotations[AnnotationDependsOn] != "")
+}
+
 // ParseKind reads a model's kind from its definition. The error names the annotation or field that
 // is wrong and what was expected.
 func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
-	fail := func(field, format string, args ...any) (*Kind, error) {
-		return nil, fmt.Errorf("CustomResourceDefinition %s: %s: %s", crd.Name, field, fmt.Sprintf(format, args...))
+	if !IsModel(crd) {
+		return nil, wrong(crd, "metadata.labels", `expected %s: "true"`, LabelModel)
 	}
-	if crd.Labels[LabelModel] != "true" {
-		return fail("metadata.labels", `expected %s: "true"`, LabelModel)
+	k, err := parseNames(crd)
+	if err == nil {
+		err = k.parseAnnotations(crd)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// ParseRetired reads the kind of what was a model before from its definition.
+func ParseRetired(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
+	k, err := parseNames(crd)
+	if err != nil {
+		return nil, err
+	}
+	k.Retired = true
+	return k, nil
+}
+
+func wrong(crd *apiextensionsv1.CustomResourceDefinition, field, format string, args ...any) error {
+	return fmt.Errorf("CustomResourceDefinition %s: %s: %s", crd.Name, field, fmt.Sprintf(format, args...))
+}
+
+func parseNames(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 	if crd.Spec.Scope != apiextensionsv1.NamespaceScoped {
-		return fail("spec.scope", "expected Namespaced, got %q", crd.Spec.Scope)
+		return nil, wrong(crd, "spec.scope", "expected Namespaced, got %q", crd.Spec.Scope)
 	}
 	served := slices.DeleteFunc(slices.Clone(crd.Spec.Versions), func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return !v.Served })
 	if len(served) == 0 {
-		return fail("spec.versions", "expected at least one served version")
+		return nil, wrong(crd, "spec.versions", "expected at least one served version")
 	}
 	version := slices.MinFunc(served, func(a, b apiextensionsv1.CustomResourceDefinitionVersion) int {
 		return apiversion.CompareKubeAwareVersionStrings(a.Name, b.Name)
@@ -84,9 +119,13 @@ func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 	for _, f := range version.SelectableFields {
 		k.Selectable = append(k.Selectable, strings.TrimPrefix(f.JSONPath, "."))
 	}
+	return k, nil
+}
+
+func (k *Kind) parseAnnotations(crd *apiextensionsv1.CustomResourceDefinition) error {
 	for _, item := range splitList(crd.Annotations[AnnotationSteps]) {
 		if !slices.Contains(Steps(), Step(item)) {
-			return fail("metadata.annotations["+AnnotationSteps+"]", "expected sync, policy or sync,policy, got %q", item)
+			return wrong(crd, "metadata.annotations["+AnnotationSteps+"]", "expected sync, policy or sync,policy, got %q", item)
 		}
 		if !k.Has(Step(item)) {
 			k.Steps = append(k.Steps, Step(item))
@@ -95,7 +134,7 @@ func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 	for _, item := range splitList(crd.Annotations[AnnotationDependsOn]) {
 		name, path, ok := strings.Cut(item, "=")
 		if !ok || name == "" || !strings.HasPrefix(path, "spec.") || slices.Contains(strings.Split(path, "."), "") {
-			return fail("metadata.annotations["+AnnotationDependsOn+"]", "expected Kind=spec.path or Kind.group=spec.path, got %q", item)
+			return wrong(crd, "metadata.annotations["+AnnotationDependsOn+"]", "expected Kind=spec.path or Kind.group=spec.path, got %q", item)
 		}
 		gk := schema.ParseGroupKind(name)
 		if gk.Group == "" {
@@ -106,11 +145,11 @@ func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {
 	for _, path := range splitList(crd.Annotations[AnnotationUsesObserved]) {
 		i := slices.IndexFunc(k.DependsOn, func(d DependsOn) bool { return d.Path == path })
 		if i < 0 {
-			return fail("metadata.annotations["+AnnotationUsesObserved+"]", "expected a path of annotation %s, got %q", AnnotationDependsOn, path)
+			return wrong(crd, "metadata.annotations["+AnnotationUsesObserved+"]", "expected a path of annotation %s, got %q", AnnotationDependsOn, path)
 		}
 		k.DependsOn[i].Observed = true
 	}
-	return k, nil
+	return nil
 }
 
 func splitList(s string) []string {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Object is a typed model, for example *v1alpha1.Book.
@@ -35,14 +36,23 @@ func New[T Object]() T {
 	return reflect.New(reflect.TypeOf(t).Elem()).Interface().(T)
 }
 
+// GVK is what the scheme says of T.
+func (m Models[T]) GVK() (schema.GroupVersionKind, error) {
+	gvks, _, err := m.client.scheme.ObjectKinds(New[T]())
+	if err != nil {
+		return schema.GroupVersionKind{}, fmt.Errorf("model client: %T is not in the scheme: %w", New[T](), err)
+	}
+	return gvks[0], nil
+}
+
 // Kind of T, from its definition, in the version of T. The error wraps [ErrVersion] if the API no longer
 // serves that.
 func (m Models[T]) Kind(ctx context.Context) (*Kind, error) {
-	gvks, _, err := m.client.scheme.ObjectKinds(New[T]())
+	gvk, err := m.GVK()
 	if err != nil {
-		return nil, fmt.Errorf("model client: %T is not in the scheme: %w", New[T](), err)
+		return nil, err
 	}
-	return m.client.kindAt(ctx, gvks[0])
+	return m.client.KindAt(ctx, gvk)
 }
 
 // Typed converts a live object. The error names the field that does not fit.

@@ -22,7 +22,7 @@ type WriteOptions struct {
 
 // Writing returns a client that writes like that in Create, Update, Modify, CreateOrModify and DeleteIf.
 func (c *Client) Writing(options WriteOptions) *Client {
-	return &Client{dynamic: c.dynamic, scheme: c.scheme, writes: options}
+	return &Client{dynamic: c.dynamic, api: c.api, scheme: c.scheme, writes: options}
 }
 
 func (o WriteOptions) dryRun() []string {

@@ -2,7 +2,9 @@ package source
 
 import (
 	"context"
+	"maps"
 	"reflect"
+	"strings"
 
 	"go.uber.org/zap"
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -21,11 +23,13 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
+// definitionsPage is how many definitions are read at once. A large cluster has hundreds, of 100 KiB each.
+const definitionsPage = 20
+
 // listWatch lists and watches a resource. It calls listed with the result of each list.
-func listWatch(resource dynamic.ResourceInterface, selector string, listed func(error)) *cache.ListWatch {
+func listWatch(resource dynamic.ResourceInterface, listed func(error)) *cache.ListWatch {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.LabelSelector = selector
 			list, err := resource.List(ctx, options)
 			if ctx.Err() == nil {
 				listed(err)
@@ -33,22 +37,41 @@ func listWatch(resource dynamic.ResourceInterface, selector string, listed func(
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.LabelSelector = selector
 			return resource.Watch(ctx, options)
 		},
 	}
 }
 
-// watchDefinitions follows the definitions that are labelled as models, so that a new model needs
-// neither a restart nor a change of the source.
+// listWatchDefinitions reads the definitions page by page and keeps little of each page.
+func listWatchDefinitions(resource dynamic.ResourceInterface) *cache.ListWatch {
+	lw := listWatch(resource, func(error) {})
+	list := lw.ListWithContextFunc
+	lw.ListWithContextFunc = func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		if options.ResourceVersion == "0" {
+			options.ResourceVersion = "" // With "0" the API server sends all at once.
+		}
+		options.Limit = min(options.Limit, definitionsPage)
+		l, err := list(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		return l, l.(*unstructured.UnstructuredList).EachListItem(func(obj runtime.Object) error {
+			keepLittle(obj.(*unstructured.Unstructured))
+			return nil
+		})
+	}
+	return lw
+}
+
+// watchDefinitions follows the definitions, so that a new model needs neither a restart nor a change of
+// the source. It reads also those that are not labelled as models: they may have been.
 func (s *Source) watchDefinitions(ctx context.Context) {
 	_, definitions := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(model.CRDs), model.LabelModel+"=true", func(error) {}),
+		ListerWatcher: listWatchDefinitions(s.dynamic.Resource(model.CRDs)),
 		ObjectType:    &unstructured.Unstructured{},
-		// Schemas are large, and nothing here needs them.
 		Transform: func(obj any) (any, error) {
 			if u, ok := obj.(*unstructured.Unstructured); ok {
-				dropSchemas(u)
+				keepLittle(u)
 			}
 			return obj, nil
 		},
@@ -81,16 +104,21 @@ func (s *Source) definitionsSynced(ctx context.Context) {
 
 // hasSynchronizer reports whether anybody but the core has models. The caller holds mu.
 func (s *Source) hasSynchronizer() bool {
-	for gk := range s.kinds {
-		if gk.Group != v1alpha1.GroupVersion.Group {
+	for gk, w := range s.kinds {
+		if !w.Retired && gk.Group != v1alpha1.GroupVersion.Group {
 			return true
 		}
 	}
 	return false
 }
 
-func dropSchemas(u *unstructured.Unstructured) {
+// keepLittle drops what is large in a definition and not needed here: schemas, and what kubectl and field
+// managers store.
+func keepLittle(u *unstructured.Unstructured) {
 	u.SetManagedFields(nil)
+	annotations := u.GetAnnotations()
+	maps.DeleteFunc(annotations, func(key, _ string) bool { return !strings.HasPrefix(key, model.FinalizerPrefix) })
+	u.SetAnnotations(annotations)
 	versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
 	for _, v := range versions {
 		if version, ok := v.(map[string]any); ok {
@@ -101,8 +129,11 @@ func dropSchemas(u *unstructured.Unstructured) {
 	_ = unstructured.SetNestedSlice(u.Object, versions, "spec", "versions")
 }
 
-// define starts to watch the objects of a model, or watches them as the definition says now.
+// define starts to watch the objects of a model, or watches them as the definition says now. If that is
+// not the definition of a model any more it goes on, until nothing of the steps is left on the objects.
 func (s *Source) define(ctx context.Context, obj any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	log := logging.FromContext(ctx)
 	u := obj.(*unstructured.Unstructured)
 	crd := &apiextensionsv1.CustomResourceDefinition{}
@@ -110,7 +141,15 @@ func (s *Source) define(ctx context.Context, obj any) {
 		log.Errorw("A model definition cannot be read", zap.String("definition", u.GetName()), zap.Error(err))
 		return
 	}
-	kind, err := model.ParseKind(crd)
+	old := s.kinds[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}]
+	parse := model.ParseKind
+	if !model.IsModel(crd) {
+		if old == nil && !model.WasModel(crd) {
+			return
+		}
+		parse = model.ParseRetired
+	}
+	kind, err := parse(crd)
 	if err != nil {
 		// What was watched stays so: its objects still protect what they depend on.
 		log.Errorw("A model definition is wrong; it stays as it was before, or unknown if it is new", zap.Error(err))
@@ -119,10 +158,6 @@ func (s *Source) define(ctx context.Context, obj any) {
 	if !apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
 		return // The API does not serve it yet; there is an update when it does.
 	}
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.kinds[kind.GVK.GroupKind()]
 	if old != nil {
 		if reflect.DeepEqual(old.Kind, kind) {
 			return
@@ -140,7 +175,7 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 	watching, stop := context.WithCancel(ctx)
 	w := newWatchedKind(kind, stop)
 	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), "", func(err error) { s.listed(ctx, w, err) }),
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), func(err error) { s.listed(ctx, w, err) }),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
 		Handler: cache.ResourceEventHandlerFuncs{
@@ -151,7 +186,11 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 	})
 	w.objects = objects
 	s.kinds[kind.GVK.GroupKind()] = w
-	logging.FromContext(ctx).Infow("Watching a model", zap.Stringer("model", kind.GVK), zap.Any("steps", kind.Steps))
+	if kind.Retired {
+		logging.FromContext(ctx).Infow("A kind is no model any more: what its steps have left on its objects is taken away", zap.Stringer("model", kind.GVK))
+	} else {
+		logging.FromContext(ctx).Infow("Watching a model", zap.Stringer("model", kind.GVK), zap.Any("steps", kind.Steps))
+	}
 	s.workers.Go(func() { informer.RunWithContext(watching) })
 	s.workers.Go(func() {
 		if cache.WaitForCacheSync(watching.Done(), informer.HasSynced) {

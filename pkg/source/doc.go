@@ -24,7 +24,7 @@
 //
 // [Source.Run] starts everything; then in the order of the work:
 //
-//   - definitions.go finds the kinds, by the label of their definitions;
+//   - definitions.go finds the kinds, by the label of their definitions, and those that have lost it;
 //   - objects.go keeps a snapshot (metadata and status) of every object and knows what depends on what;
 //   - evaluate.go asks model.Due about a step of an object when the object, or one that it depends
 //     on or that depends on it, has changed, or a time has come;

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/function"
@@ -85,7 +86,7 @@ func (l libraryOnly) RoundTrip(q *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(q.URL.Path, "/customresourcedefinitions") {
 		q = q.Clone(q.Context())
 		query := q.URL.Query()
-		query.Set("labelSelector", query.Get("labelSelector")+","+l.definitions)
+		query.Set("labelSelector", strings.TrimPrefix(query.Get("labelSelector")+","+l.definitions, ","))
 		q.URL.RawQuery = query.Encode()
 	}
 	return l.RoundTripper.RoundTrip(q)
@@ -96,9 +97,17 @@ func (l libraryOnly) RoundTrip(q *http.Request) (*http.Response, error) {
 type library struct {
 	*testing.T
 	*backend
+	config    *rest.Config
+	schemes   func(*runtime.Scheme) error
 	namespace string
 	shelves   model.Models[*v1alpha1.Shelf]
 	books     model.Models[*v1alpha1.Book]
+	// url of the function.
+	url string
+	// visibility timeout of the source.
+	visibility time.Duration
+	// stop ends the source and waits until Run has returned.
+	stop func()
 }
 
 // newLibrary runs everything until the test ends, with the definitions that the label selector selects.
@@ -106,53 +115,70 @@ func newLibrary(t *testing.T, definitions string, addToScheme func(*runtime.Sche
 	t.Helper()
 	config := kubeapitest.Shared(t).Config()
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return libraryOnly{next, definitions} })
-	models, err := model.NewClient(config, addToScheme)
+	l := &library{T: t, backend: &backend{t: t, running: map[string]bool{}, calls: map[string]int{}}, config: config, schemes: addToScheme,
+		namespace: kubeapitest.Namespace(t), stop: func() {}}
+	l.startFunction()
+	l.startSource()
+	t.Cleanup(func() { l.stop() })
+	return l
+}
+
+// startFunction runs a new function, in place of the one before.
+func (l *library) startFunction() {
+	l.Helper()
+	models, err := model.NewClient(l.config, l.schemes)
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
-	l := &library{T: t, backend: &backend{t: t, running: map[string]bool{}, calls: map[string]int{}}, namespace: kubeapitest.Namespace(t),
-		shelves: model.For[*v1alpha1.Shelf](models), books: model.For[*v1alpha1.Book](models)}
+	l.shelves, l.books = model.For[*v1alpha1.Shelf](models), model.For[*v1alpha1.Book](models)
 	adopt := func(ctx context.Context, o *v1alpha1.Book) error {
 		o.Spec.Shelf = &v1alpha1.ShelfReference{Name: "fiction"}
 		_, _, err := l.books.Update(ctx, o)
 		return err
 	}
-	ctx := logging.WithLogger(t.Context(), zap.NewNop().Sugar())
+	ctx := logging.WithLogger(l.Context(), zap.NewNop().Sugar())
 	steps, err := step.New(ctx, models, []step.Registration{
 		step.Sync(syncer[*v1alpha1.Shelf]{l.backend}), step.Sync(syncer[*v1alpha1.Book]{l.backend}),
 		step.Policies(step.PolicyFuncs[*v1alpha1.Book]{OnCreate: adopt})})
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
 	handler, err := steps.HTTP()
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
-	sink, err := function.NewSink(function.SinkSettings{URL: functiontest.Serve(t, handler)}, 8)
+	l.url = functiontest.Serve(l.T, handler)
+}
+
+// startSource runs a new source, in place of the one before.
+func (l *library) startSource() {
+	l.Helper()
+	l.stop()
+	sink, err := function.NewSink(function.SinkSettings{URL: l.url}, 8)
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
 	var sent sync.Map
 	send := func(ctx context.Context, e cloudevents.Event) error {
 		if _, again := sent.LoadOrStore(e.ID(), true); again {
-			t.Errorf("event %s was sent twice", e.ID())
+			l.Errorf("event %s was sent twice", e.ID())
 		}
 		return sink.Send(ctx, e)
 	}
-	s, err := source.New(config, send, source.Options{Namespace: l.namespace, Window: 8})
+	s, err := source.New(l.config, send, source.Options{Namespace: l.namespace, Window: 8, Visibility: l.visibility})
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
-	running, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancel(logging.WithLogger(l.Context(), zap.NewNop().Sugar()))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(running) }()
-	t.Cleanup(func() {
+	l.stop = func() {
+		l.stop = func() {}
 		stop()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			l.Error(err)
 		}
-	})
-	return l
+	}
 }
 
 func (l *library) await(what string, condition func(ctx context.Context) (bool, error)) {

@@ -177,11 +177,15 @@ func (r *rig) labelled(later definition) {
 	r.expect("changed", "updated Later/a sync #1")
 	later.labelled = "false"
 	r.define(later)
-	r.await("the model to be let go", func() bool {
-		return r.lane("Later", model.StepSync, func(l *lane) bool { return l.inFlight == 0 })
-	})
+	r.await("the source to know it", func() bool { return r.watched("Later").Retired })
+	r.step(30 * time.Second)
+	r.work(r.expect("what the step has left is taken away", "updated Later/a sync #2")...)
+	if o := r.get(r.namespace, "Later", "a"); o.Carries(model.StepSync) || len(o.Status.Conditions) > 0 {
+		r.Errorf("expected neither finalizer nor conditions of what is no model, got %v, %v", o.Finalizers, o.Status.Conditions)
+	}
 	r.update("Later", "a", fields{"spec.color": "blue"})
-	r.quiet("no model any more")
+	r.update("Later", "a", fields{"status.conditions": []any{map[string]any{"type": "Ready", "status": "False"}}})
+	r.quiet("no model any more: somebody else may have the kind")
 	later.labelled = "true"
 	r.define(later)
 	r.work(r.expect("a model again", "updated Later/a sync #1")...)
@@ -246,6 +250,42 @@ func (r *rig) watched(kind string) *watchedKind {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
 	return r.source.kinds[r.groupKind(kind)]
+}
+
+// TestRetiredNeighbours: what is no model any more is nobody's dependency and nobody's dependent.
+func TestRetiredNeighbours(t *testing.T) {
+	r := newOwnRig(t, owners, items)
+	r.start(Options{})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("new", "created Owner/o sync #1")...)
+	r.create("Item", "a", fields{"spec.owner": "o"})
+	r.work(r.expect("new", "created Item/a sync #1")...)
+	r.quiet("done")
+
+	retired := owners
+	retired.labelled = "false"
+	r.define(retired)
+	r.work(r.expect("the owner is tidied up, its item waits", "updated Owner/o sync #2", "updated Item/a sync #2")...)
+	r.quiet("nothing more")
+	if s := r.get(r.namespace, "Item", "a").Status.Sync; s.State != model.StateWaiting || s.WaitingFor[0].Reason != model.BlockerMissing {
+		t.Errorf("expected the item to wait for an owner that is missing, got %+v", s)
+	}
+	r.define(owners)
+	r.work(r.expect("a model again, and its item goes on", "updated Owner/o sync #3", "updated Item/a sync #3")...)
+	r.quiet("done")
+
+	r.create("Owner", "p", nil)
+	r.work(r.expect("new", "created Owner/p sync #1")...)
+	r.create("Item", "b", fields{"spec.owner": "p"})
+	r.work(r.expect("new", "created Item/b sync #1")...)
+	r.delete("Owner", "p")
+	r.work(r.expect("the owner waits for its item", "deleted Owner/p sync #1", "updated Item/b sync #2")...)
+	retired = items
+	retired.labelled = "false"
+	r.define(retired)
+	events := r.expect("items are nobody's dependents any more", "deleted Owner/p sync #2", "updated Item/a sync #4", "updated Item/b sync #3")
+	r.work(events...)
+	r.quiet("done")
 }
 
 func TestDependsOnChanged(t *testing.T) {

@@ -195,13 +195,15 @@ func (s *Source) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) 
 		return n, known
 	}
 	for i, rule := range o.Kind.DependsOn {
-		d := model.Dependency{DependsOn: rule, Name: o.Refs[i], Object: s.object(rule.GroupKind, o.Namespace, o.Refs[i])}
-		w := s.kinds[rule.GroupKind]
-		if w != nil && !w.known() {
-			return n, false
-		}
-		if w != nil && d.Name == "" {
-			d.Candidates = w.present[o.Namespace]
+		d := model.Dependency{DependsOn: rule, Name: o.Refs[i]}
+		if w := s.kinds[rule.GroupKind]; w != nil && !w.Retired {
+			if !w.known() {
+				return n, false
+			}
+			d.Object = s.object(rule.GroupKind, o.Namespace, o.Refs[i])
+			if d.Name == "" {
+				d.Candidates = w.present[o.Namespace]
+			}
 		}
 		n.Dependencies = append(n.Dependencies, d)
 	}

@@ -437,6 +437,9 @@ func (r *rig) groupKind(kind string) schema.GroupKind {
 func (r *rig) kind(name string) *model.Kind {
 	r.Helper()
 	k, err := r.models.Kind(context.Background(), r.groupKind(name))
+	if errors.Is(err, model.ErrNoModel) {
+		k, err = r.models.Retired(context.Background(), r.groupKind(name).WithVersion("v1"))
+	}
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func (s *Source) work(ctx context.Context) {
 }
 
 // Ready reports whether the source has read the definitions and all objects of the models that it
-// knows. It is ready with no model at all.
+// knows. It is ready with no model at all, and without the right to read what is no model any more.
 func (s *Source) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *Source) Ready() bool {
 		return false
 	}
 	for _, w := range s.kinds {
-		if !w.synced {
+		if !w.synced && !w.Retired {
 			return false
 		}
 	}

@@ -67,7 +67,11 @@ func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verd
 // inVersionOf returns the object in the version that the step knows. It reads it again only if that is
 // not the one that it was read in.
 func (e *engine) inVersionOf(ctx context.Context, r runner, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	k, err := r.kind(ctx, e.models)
+	gvk, err := r.gvk(e.models)
+	if err != nil {
+		return nil, err
+	}
+	k, err := e.models.KindAt(ctx, gvk)
 	if err != nil || k.GVK == u.GroupVersionKind() {
 		return u, err
 	}

@@ -126,6 +126,14 @@ func (e *engine) once(ctx context.Context, r runner, ref model.Reference, overta
 	if err == nil && overtaken && e.mayCall(o, v) {
 		v = model.Verdict{Reason: model.DueOvertaken}
 	}
+	if err == nil && o.live != nil && !v.Due() {
+		// The source has found something due. It may know a newer definition.
+		changed, err := e.models.Changed(ctx, o.obj.Kind)
+		if changed {
+			err = fmt.Errorf("%w, or rather their kind", errAgain)
+		}
+		return nil, err
+	}
 	if err != nil || !v.Due() {
 		return nil, err
 	}

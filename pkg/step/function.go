@@ -12,10 +12,12 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
+	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
+	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -110,8 +112,9 @@ type Function struct {
 	recorder *recorder
 }
 
-// New makes a function of its steps. It reads the definitions of the steps' kinds, and fails if one is
-// not a model or if two registrations are for the same events.
+// New makes a function of its steps. It reads the definitions of the steps' kinds, and fails if the API
+// does not serve one or if two registrations are for the same events. A kind that is no model may have been
+// one before: its objects are tidied up.
 func New(ctx context.Context, models *model.Client, registrations []Registration, options ...Option) (*Function, error) {
 	recorder := newRecorder(ctx, models)
 	options = append(slices.Clone(options), func(s *settings) { s.events = recorder })
@@ -154,11 +157,19 @@ func (f *Function) engine(step model.Step, models *model.Client, options []Optio
 }
 
 func (e *engine) register(ctx context.Context, r runner) error {
-	k, err := r.kind(ctx, e.models)
+	gvk, err := r.gvk(e.models)
 	if err != nil {
 		return err
 	}
-	gk := k.GVK.GroupKind()
+	if _, err := e.models.KindAt(ctx, gvk); errors.Is(err, model.ErrNoModel) {
+		if _, unserved := e.models.Retired(ctx, gvk); unserved != nil {
+			return fmt.Errorf("%w; %w", err, unserved)
+		}
+		logging.FromContext(ctx).Warnw("The kind is no model: the step is not called, and what it has left on objects is taken away", zap.Error(err))
+	} else if err != nil {
+		return err
+	}
+	gk := gvk.GroupKind()
 	if _, ok := e.runners[gk]; ok {
 		return fmt.Errorf("%s: expected one %s step for the kind, got two", gk, e.step)
 	}

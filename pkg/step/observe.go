@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -34,6 +35,9 @@ type observation struct {
 // observe reads the object and its neighbours.
 func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation, error) {
 	k, err := e.models.Kind(ctx, ref.GroupKind())
+	if errors.Is(err, model.ErrNoModel) {
+		k, err = e.models.Retired(ctx, schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
+	}
 	if err != nil {
 		return nil, err
 	}

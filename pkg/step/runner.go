@@ -6,13 +6,15 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
 // runner calls the steps of one kind.
 type runner interface {
-	kind(ctx context.Context, models *model.Client) (*model.Kind, error)
+	// gvk is the kind that the step is written for.
+	gvk(models *model.Client) (schema.GroupVersionKind, error)
 	// run calls Sync, or Create or Update.
 	run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (returned, error)
 	// clean calls Delete if the step has one.
@@ -30,8 +32,8 @@ type returned struct {
 
 type syncRunner[T model.Object] struct{ syncer Syncer[T] }
 
-func (r syncRunner[T]) kind(ctx context.Context, models *model.Client) (*model.Kind, error) {
-	return model.For[T](models).Kind(ctx)
+func (r syncRunner[T]) gvk(models *model.Client) (schema.GroupVersionKind, error) {
+	return model.For[T](models).GVK()
 }
 
 func (r syncRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, _ *model.Snapshot) (ret returned, err error) {
@@ -62,8 +64,8 @@ func (r syncRunner[T]) needsFinalizer() bool { return true }
 
 type policyRunner[T model.Object] struct{ policies []Policy[T] }
 
-func (r policyRunner[T]) kind(ctx context.Context, models *model.Client) (*model.Kind, error) {
-	return model.For[T](models).Kind(ctx)
+func (r policyRunner[T]) gvk(models *model.Client) (schema.GroupVersionKind, error) {
+	return model.For[T](models).GVK()
 }
 
 // run calls all policies, also after one has failed. Each sees what the ones before have reported.
