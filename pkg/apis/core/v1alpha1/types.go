@@ -63,7 +63,8 @@ type ServiceGraphConstraintList struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.spec.reason`
 // +kubebuilder:printcolumn:name="Destination",type=string,JSONPath=`.spec.destination`,priority=1
 // +kubebuilder:printcolumn:name="Replay",type=boolean,JSONPath=`.spec.replay`
-// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.sync.message`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type DeadLetter struct {
 	metav1.TypeMeta `json:",inline"`

@@ -158,6 +158,9 @@ func (v *Versions) await(what string, condition func(context.Context) bool) {
 	}
 }
 
+// Annotate sets an annotation of a definition for the next call of Serve, by the plural of the kind.
+func (v *Versions) Annotate(plural, key, value string) { v.definitions[plural].Annotations[key] = value }
+
 // definition is the one of v1alpha1 with these versions.
 func (v *Versions) definition(plural, stored string, served []string) []byte {
 	v.t.Helper()
@@ -176,7 +179,10 @@ func (v *Versions) definition(plural, stored string, served []string) []byte {
 
 // newer makes v1beta1 of v1alpha1.
 func newer(version *apiextensionsv1.CustomResourceDefinitionVersion, field map[string]string) apiextensionsv1.CustomResourceDefinitionVersion {
-	version.Name, version.AdditionalPrinterColumns = V1beta1, nil
+	version.Name = V1beta1
+	version.AdditionalPrinterColumns = slices.DeleteFunc(version.AdditionalPrinterColumns, func(c apiextensionsv1.CustomResourceColumnDefinition) bool {
+		return c.JSONPath == ".spec."+field[V1alpha1]
+	})
 	// The API refuses versions whose schemas differ but whose selectable fields do not. Another order is enough.
 	slices.Reverse(version.SelectableFields)
 	spec := version.Schema.OpenAPIV3Schema.Properties["spec"]

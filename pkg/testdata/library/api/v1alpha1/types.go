@@ -13,7 +13,9 @@ import (
 // +kubebuilder:resource:path=shelves,categories=models
 // +kubebuilder:metadata:labels="synchronizer.xos-knative.dev/model=true"
 // +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/steps=sync"
+// +kubebuilder:printcolumn:name="Synced",type=string,JSONPath=`.status.conditions[?(@.type=="Synced")].status`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 type Shelf struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -77,7 +79,10 @@ type ShelfList struct {
 // +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/depends-on=Shelf=spec.shelf.name"
 // +kubebuilder:metadata:annotations="synchronizer.xos-knative.dev/uses-observed=spec.shelf.name"
 // +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
+// +kubebuilder:printcolumn:name="Synced",type=string,JSONPath=`.status.conditions[?(@.type=="Synced")].status`
+// +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.conditions[?(@.type=="PolicyApplied")].status`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 type Book struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
