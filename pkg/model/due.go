@@ -130,8 +130,9 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	return v
 }
 
-// reporter is the step that writes the conditions if no step has work on the object, empty if one has: that
-// one writes them.
+// reporter is the step that writes the conditions: one that has handled the object as it is, for the function
+// of another one, which the kind may just have got, need not be there. It is empty if all steps still have to
+// handle the object: they write them.
 func (s *Snapshot) reporter() Step {
 	mayRun := func(step Step) bool {
 		if s.Deleting() {
@@ -139,14 +140,18 @@ func (s *Snapshot) reporter() Step {
 		}
 		return !s.OptedOut(step) && !s.Paused()
 	}
-	if slices.ContainsFunc(s.Kind.Steps, func(step Step) bool {
-		status := s.Status.Step(step)
-		return mayRun(step) && (status == nil || status.Generation != s.Generation)
-	}) {
-		return ""
+	pending := false
+	for _, step := range s.Kind.Steps {
+		if !mayRun(step) {
+			continue
+		}
+		if status := s.Status.Step(step); status != nil && status.Generation == s.Generation {
+			return step
+		}
+		pending = true
 	}
-	if i := slices.IndexFunc(s.Kind.Steps, mayRun); i >= 0 {
-		return s.Kind.Steps[i]
+	if pending {
+		return ""
 	}
 	// Of a kind that has lost its last step, one that it had: its function may still be there.
 	for _, step := range append(slices.Clone(s.Kind.Steps), Steps()...) {

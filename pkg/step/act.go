@@ -94,7 +94,7 @@ func (e *engine) addFinalizer(ctx context.Context, r runner, o *observation) (*u
 		return nil, fmt.Errorf("%w before its finalizer was added", errAgain)
 	}
 	if err == nil && o.obj.LostFinalizer(e.step) {
-		e.note(o, corev1.EventTypeNormal, reasonRestored, "somebody had removed finalizer "+e.step.Finalizer())
+		e.note(o, corev1.EventTypeNormal, reasonRestored, "finalizer "+e.step.Finalizer()+" had been removed")
 	}
 	return u, err
 }

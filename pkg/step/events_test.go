@@ -168,7 +168,7 @@ func TestEvents(t *testing.T) {
 				f.Settle()
 				f.Events()
 			},
-			want: []string{"Normal FinalizerRestored Book/a: somebody had removed finalizer synchronizer.xos-knative.dev/sync (x2)"},
+			want: []string{"Normal FinalizerRestored Book/a: finalizer synchronizer.xos-knative.dev/sync had been removed (x2)"},
 		},
 		"Author": {
 			reason: "A step can record what it likes.",

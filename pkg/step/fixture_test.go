@@ -10,11 +10,13 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/librarytest"
 )
 
 type (
@@ -43,6 +45,15 @@ type fixture struct {
 	// sync and clean are the steps. Default: they succeed.
 	sync  func(ctx context.Context, obj *book) (string, error)
 	clean func(ctx context.Context, obj *book) error
+	// shelfErr, policyErr and sweepErr are what the sync of shelves, the policy of books, and its clean-up
+	// return.
+	shelfErr, policyErr, sweepErr error
+
+	// addToScheme registers the models.
+	addToScheme func(*runtime.Scheme) error
+	// versions are the definitions if they are the test's own, and shown is the version that kubectl reads.
+	versions *librarytest.Versions
+	shown    string
 
 	// mu protects following.
 	mu    sync.Mutex
@@ -86,7 +97,7 @@ type shelfSyncer struct{ f *fixture }
 
 func (s shelfSyncer) Sync(context.Context, *shelf) (string, error) {
 	s.f.called("sync shelf")
-	return "", nil
+	return "", s.f.shelfErr
 }
 
 func (s shelfSyncer) Delete(context.Context, *shelf) error {
@@ -110,7 +121,7 @@ func (d deleting) Delete(ctx context.Context, obj *book) error {
 // newFixture makes a fixture without a function.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{step: model.StepSync}
+	f := &fixture{step: model.StepSync, addToScheme: v1alpha1.AddToScheme}
 	f.World = steptest.New(t, func(context.Context, *model.Client) ([]step.Registration, error) {
 		return []step.Registration{step.Sync(shelfSyncer{f})}, nil
 	}, v1alpha1.AddToScheme)
@@ -126,7 +137,7 @@ func (f *fixture) start(registrations ...step.Registration) {
 func (f *fixture) startWith(options []step.Option, registrations ...step.Registration) {
 	f.Helper()
 	namespace := f.Namespace
-	f.World = steptest.NewWith(f.TB, options, func(context.Context, *model.Client) ([]step.Registration, error) { return registrations, nil }, v1alpha1.AddToScheme)
+	f.World = steptest.NewWith(f.TB, options, func(context.Context, *model.Client) ([]step.Registration, error) { return registrations, nil }, f.addToScheme)
 	f.Namespace = namespace
 	f.Intercept(func(r *http.Request) error {
 		if f.before == nil {

@@ -159,7 +159,9 @@ func (v *Versions) await(what string, condition func(context.Context) bool) {
 }
 
 // Annotate sets an annotation of a definition for the next call of Serve, by the plural of the kind.
-func (v *Versions) Annotate(plural, key, value string) { v.definitions[plural].Annotations[key] = value }
+func (v *Versions) Annotate(plural, key, value string) {
+	v.definitions[plural].Annotations[key] = value
+}
 
 // definition is the one of v1alpha1 with these versions.
 func (v *Versions) definition(plural, stored string, served []string) []byte {
