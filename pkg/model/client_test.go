@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -16,12 +18,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/librarytest"
 )
 
 func TestKinds(t *testing.T) {
@@ -581,5 +586,37 @@ func TestWrongDefinition(t *testing.T) {
 	wantError(t, "The kind is a model, with a wrong definition.", err, says...)
 	if _, err := c.Dependents(ctx, object(books, "dune", deleting)); err != nil {
 		t.Errorf("nothing hides what depends on books, got %v", err)
+	}
+}
+
+// TestDependentsOfNewKind has a kind that is installed after the client has read the definitions, and an object
+// of it: what that depends on must not be removed before it.
+func TestDependentsOfNewKind(t *testing.T) {
+	t.Parallel()
+	c, server := newClient(t), kubeapitest.Shared(t)
+	fiction := live(t, c, save(t, c, shelf(t, "fiction")))
+	if _, err := c.Kinds(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	group := "new-" + utilrand.String(5) + ".example.dev"
+	versions := librarytest.New(t, server, group, nil)
+	t.Cleanup(func() {
+		if err := server.DeleteCRDs(context.Background(), "books."+group, "shelves."+group); err != nil {
+			t.Error(err)
+		}
+	})
+	versions.Annotate("books", model.AnnotationDependsOn, "Shelf."+v1alpha1.GroupVersion.Group+"=spec.shelf.name")
+	versions.Serve(librarytest.V1alpha1, librarytest.V1alpha1)
+	installer, err := model.NewClient(server.Config(), versions.AddToScheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, installer, book(t, "new", "fiction"))
+	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+		found, err := c.Dependents(ctx, fiction)
+		return len(found) == 1 && found[0].Name == "new", err
+	})
+	if err != nil {
+		t.Errorf("want the new book among the shelf's dependents: %v", err)
 	}
 }
