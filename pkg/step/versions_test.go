@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -259,4 +260,49 @@ func TestVersionIsNoLongerServed(t *testing.T) {
 		b, _ := steptest.Get[*bookBeta](v.World, "a")
 		return b.Status.Sync.State == model.StateOK && b.Status.Policy.State == model.StateOK
 	})
+}
+
+// TestWebhookIsDown has books that the API cannot convert to the version that the steps read: events about them
+// come again, nothing is written, and other kinds go on.
+func TestWebhookIsDown(t *testing.T) {
+	t.Parallel()
+	v := newVersioned(t, oldSteps)
+	v.serve(librarytest.V1beta1, librarytest.V1alpha1, librarytest.V1beta1)
+	before := steptest.Change(v.World, "a", func(b *book) { b.Spec.Title = "Emma" })
+	v.calls = nil
+	events := map[model.Step]cloudevents.Event{}
+	for _, s := range model.Steps() {
+		events[s] = steptest.Snapshot[*book](v.World, "a").WakeEvent(s, 1, v.Clock.Now())
+	}
+
+	v.versions.Down("books")
+	for s, event := range events {
+		if a := v.Send(event); a.Code != http.StatusServiceUnavailable || !strings.Contains(a.Body, "conversion webhook") {
+			t.Errorf("%s: want 503 and why, got %d: %s", s, a.Code, a.Body)
+		}
+	}
+	changed := steptest.Change(v.World, "fiction", func(s *shelf) { s.Spec.Label = "Novels" })
+	if a := steptest.Wake[*shelf](v.World, model.StepSync, "fiction"); a.Code != http.StatusOK {
+		t.Errorf("a shelf: got %d: %s", a.Code, a.Body)
+	}
+	if s := steptest.Snapshot[*shelf](v.World, "fiction").Status.Sync; s.State != model.StateOK || s.Generation != changed.Generation {
+		t.Errorf("shelves go on; want generation %d to be synced, got %+v", changed.Generation, s)
+	}
+	v.wantCalls("books while the webhook is down")
+
+	v.versions.Down("")
+	v.await("books to be read again", func(ctx context.Context) bool {
+		_, err := model.For[*book](v.Models).Get(ctx, v.Namespace, "a")
+		return err == nil
+	})
+	if b, _ := steptest.Get[*book](v.World, "a"); b.ResourceVersion != before.ResourceVersion {
+		t.Errorf("nothing must be written while the webhook is down, got %+v", b.Status)
+	}
+	for s, event := range events {
+		if a := v.Send(event); a.Code != http.StatusOK {
+			t.Errorf("%s: got %d: %s", s, a.Code, a.Body)
+		}
+	}
+	v.wantCalls("the events come again", "sync v1alpha1 Emma on v1alpha1 Novels", "update v1alpha1 Emma on v1alpha1 Novels")
+	v.wantBook("a", "Emma")
 }

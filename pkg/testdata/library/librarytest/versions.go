@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -54,6 +55,8 @@ type Versions struct {
 	definitions map[string]*apiextensionsv1.CustomResourceDefinition
 	// probes counts how often a probe was converted.
 	probes atomic.Int64
+	// down is the kind whose webhook is down, by its plural.
+	down atomic.Value
 }
 
 // New defines shelves and books in v1alpha1. The API must have the definitions of the library, which it
@@ -106,6 +109,9 @@ func (v *Versions) convert(plural, from, to string) kubeapitest.Convert {
 		if u.GetName() == probe {
 			v.probes.Add(1)
 		}
+		if v.down.Load() == plural {
+			panic(http.ErrAbortHandler) // The API gets no answer.
+		}
 		field := renamed[plural]
 		value, ok, err := unstructured.NestedString(u.Object, "spec", field[from])
 		if err != nil || !ok {
@@ -157,6 +163,9 @@ func (v *Versions) await(what string, condition func(context.Context) bool) {
 		v.t.Fatalf("waiting for %s: %v", what, err)
 	}
 }
+
+// Down takes down the conversion webhook of one kind, by its plural, and brings back that of any other.
+func (v *Versions) Down(plural string) { v.down.Store(plural) }
 
 // Annotate sets an annotation of a definition for the next call of Serve, by the plural of the kind.
 func (v *Versions) Annotate(plural, key, value string) {
