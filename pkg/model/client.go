@@ -142,16 +142,6 @@ func (c *Client) readKinds(ctx context.Context) ([]*Kind, error) {
 	return kinds, nil
 }
 
-// At is the kind in another version. The error wraps [ErrVersion] if the API does not serve it.
-func (k *Kind) At(version string) (*Kind, error) {
-	if !slices.Contains(k.Versions, version) {
-		return nil, fmt.Errorf("%s: %w: this program knows %s, the API serves %s", k.GVK.GroupKind(), ErrVersion, version, strings.Join(k.Versions, ", "))
-	}
-	at := *k
-	at.GVK.Version = version
-	return &at, nil
-}
-
 // Kind looks up a model by group and kind. The error wraps [ErrNoModel] if there is none, and
 // [ErrDefinition] if its definition cannot be read.
 func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {

@@ -41,6 +41,9 @@ const (
 	ReasonPermanent = "Permanent"
 )
 
+// MessageOK is the message of a success if there is nothing else to say, as in XOS's backend_status.
+const MessageOK = "OK"
+
 func conditionOf(step Step) apis.ConditionType {
 	if step == StepSync {
 		return ConditionSynced
@@ -108,7 +111,7 @@ func observed(obj *Snapshot, counted []Step) int64 {
 // ready sums up the steps. It has the reason of the first step that has failed, otherwise of the first
 // one that is in progress.
 func ready(obj *Snapshot, counted []Step) apis.Condition {
-	r := apis.Condition{Type: ConditionReady, Status: corev1.ConditionTrue, Reason: string(StateOK), Message: messageOK}
+	r := apis.Condition{Type: ConditionReady, Status: corev1.ConditionTrue, Reason: string(StateOK), Message: MessageOK}
 	switch {
 	case obj.Paused():
 		return apis.Condition{Type: ConditionReady, Status: corev1.ConditionFalse, Reason: ReasonPaused, Message: paused(obj)}
@@ -151,9 +154,6 @@ func sameCondition(a, b apis.Condition) bool {
 	a.LastTransitionTime, b.LastTransitionTime = apis.VolatileTime{}, apis.VolatileTime{}
 	return a == b
 }
-
-// messageOK is the message of a condition if there is nothing else to say, as in XOS's backend_status.
-const messageOK = "OK"
 
 // condition is the condition of one step of the object.
 func condition(step Step, obj *Snapshot) apis.Condition {

@@ -68,6 +68,16 @@ func WasModel(crd *apiextensionsv1.CustomResourceDefinition) bool {
 	return !IsModel(crd) && (crd.Annotations[AnnotationSteps] != "" || crd.Annotations[AnnotationDependsOn] != "")
 }
 
+// At is the kind in another version. The error wraps [ErrVersion] if the API does not serve it.
+func (k *Kind) At(version string) (*Kind, error) {
+	if !slices.Contains(k.Versions, version) {
+		return nil, fmt.Errorf("%s: %w: this program knows %s, the API serves %s", k.GVK.GroupKind(), ErrVersion, version, strings.Join(k.Versions, ", "))
+	}
+	at := *k
+	at.GVK.Version = version
+	return &at, nil
+}
+
 // ParseKind reads a model's kind from its definition. The error names the annotation or field that
 // is wrong and what was expected.
 func ParseKind(crd *apiextensionsv1.CustomResourceDefinition) (*Kind, error) {

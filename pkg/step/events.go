@@ -53,7 +53,7 @@ func (e *engine) tellCleanedUp(o *observation, message string) {
 		return
 	}
 	if message == "" {
-		message = messageOK
+		message = model.MessageOK
 	}
 	e.note(o, corev1.EventTypeNormal, model.ReasonCleanedUp, message)
 }

@@ -31,9 +31,6 @@ const (
 // MaxMessage is the longest status message, in bytes (XOS: 1024 characters).
 const MaxMessage = 1024
 
-// messageOK is the message after a success, as in XOS's backend_status.
-const messageOK = "OK"
-
 // outcome makes the step's part of the status.
 func (e *engine) outcome(ctx context.Context, steps runner, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
 	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.clock.Now(), own: res.own,
@@ -118,10 +115,10 @@ func (r run) outcome() *model.StepStatus {
 // succeed is the outcome of a step that returned no error. If somebody has requested the run, the
 // message has the reason.
 func (r run) succeed(s *model.StepStatus) {
-	s.State, s.Code, s.Message = model.StateOK, model.CodeOK, messageOK
+	s.State, s.Code, s.Message = model.StateOK, model.CodeOK, model.MessageOK
 	s.LastSuccess = r.second()
 	if reason := r.obj.Annotations[model.AnnotationRequestReason]; reason != "" && s.RequestedAt != "" && s.RequestedAt != r.before().RequestedAt {
-		s.Message = truncate(messageOK + ", requested: " + reason)
+		s.Message = truncate(model.MessageOK + ", requested: " + reason)
 	}
 }
 
