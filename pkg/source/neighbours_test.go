@@ -196,7 +196,8 @@ func (r *rig) stepsChanged(later definition) {
 	r.Helper()
 	later.steps, later.labelled = "sync,policy", "true"
 	r.define(later)
-	r.work(r.expect("a model gets another step", "created Later/a policy #1")...)
+	r.work(r.expect("a model gets another step, whose function may come later: the first one reports that it is due",
+		"created Later/a policy #1", "updated Later/a sync #2")...)
 	r.quiet("done")
 	later.steps = "policy"
 	r.define(later)
