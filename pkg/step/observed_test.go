@@ -139,11 +139,11 @@ func TestRefusedReport(t *testing.T) {
 	}
 	retitle(r.fixture)
 	r.Settle()
-	wantReady[*book](r.fixture, "a", "False", "Failed", "status.observed.condition: Unsupported value: \"eaten\"")
+	r.wantReady("False", "Failed", "status.observed.condition: Unsupported value: \"eaten\"")
 	r.sync = nil
 	r.After(time.Minute)
 	r.Settle()
-	wantReady[*book](r.fixture, "a", "True", "OK", "OK")
+	r.wantReady("True", "OK", "OK")
 }
 
 // TestOwnChanges has steps change the spec of their own object.
@@ -186,7 +186,7 @@ func TestOwnChanges(t *testing.T) {
 			if got := r.takeCalls(); got != tt.calls {
 				t.Errorf("%s: want calls %q, got %q", tt.reason, tt.calls, got)
 			}
-			wantReady[*book](r.fixture, "a", "True", "OK", "OK")
+			r.wantReady("True", "OK", "OK")
 		})
 	}
 }
@@ -218,7 +218,7 @@ func TestUnsettled(t *testing.T) {
 			if n := strings.Count(r.takeCalls(), "policy"); n < 50 || n > 110 {
 				t.Errorf("want about 100 calls, got %d", n)
 			}
-			wantReady[*book](r.fixture, "a", "False", "Failed", "the step does not settle: each of its last 100 runs changed models")
+			r.wantReady("False", "Failed", "the step does not settle: each of its last 100 runs changed models")
 			calls := 0
 			for range 10 {
 				r.After(10 * time.Second)
@@ -233,7 +233,17 @@ func TestUnsettled(t *testing.T) {
 			r.Settle()
 			r.After(10 * time.Minute) // The sync still reports something new each time, but that wakes nobody who wakes it.
 			r.Settle()
-			wantReady[*book](r.fixture, "a", "True", "OK", "OK")
+			r.wantReady("True", "OK", "OK")
 		})
+	}
+}
+
+// wantReady checks the condition Ready of the book, at its current generation.
+func (r *reporting) wantReady(status, reason, says string) {
+	r.Helper()
+	s := steptest.Snapshot[*book](r.World, "a")
+	c := s.Status.GetCondition(model.ConditionReady)
+	if c == nil || string(c.Status) != status || c.Reason != reason || !strings.Contains(c.Message, says) || s.Status.ObservedGeneration != s.Generation {
+		r.Errorf("want Ready %s, %s: %s; got %+v, generation %d of %d", status, reason, says, c, s.Status.ObservedGeneration, s.Generation)
 	}
 }
