@@ -13,11 +13,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/conversion"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 )
 
 // rename makes one field of the spec another one.
-func rename(from, to string) kubeapitest.Convert {
+func rename(from, to string) conversion.Convert {
 	return func(u *unstructured.Unstructured) error {
 		value, ok, err := unstructured.NestedString(u.Object, "spec", from)
 		if err != nil || !ok {
@@ -39,7 +40,7 @@ func TestConversion(t *testing.T) {
 	if _, err := v1.Create(t.Context(), box("red", map[string]any{"color": "red"}), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ApplyCRDDocuments(t.Context(), secondVersion(t, kubeapitest.Conversion(t, map[string]kubeapitest.Convert{
+	if err := s.ApplyCRDDocuments(t.Context(), secondVersion(t, kubeapitest.Conversion(t, map[string]conversion.Convert{
 		"v1": rename("paint", "color"), "v2": rename("color", "paint"),
 	}))); err != nil {
 		t.Fatal(err)

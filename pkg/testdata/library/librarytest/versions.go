@@ -1,5 +1,4 @@
-// Package librarytest has the models of the library in a second version, v1beta1, in which the label of a
-// shelf is its caption, and the title of a book its heading.
+// Package librarytest gives an API of a test the models of the library in two versions.
 package librarytest
 
 import (
@@ -23,21 +22,17 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/conversion"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/versions"
 )
 
 // The versions of the models.
 const (
-	V1alpha1 = "v1alpha1"
-	V1beta1  = "v1beta1"
+	V1alpha1 = versions.V1alpha1
+	V1beta1  = versions.V1beta1
 )
-
-// renamed is the field of the spec that has another name in v1beta1, by the plural of the kind.
-var renamed = map[string]map[string]string{
-	"shelves": {V1alpha1: "label", V1beta1: "caption"},
-	"books":   {V1alpha1: "title", V1beta1: "heading"},
-}
 
 // probe is an object that is never stored.
 const probe = "probe"
@@ -55,7 +50,7 @@ type Versions struct {
 	definitions map[string]*apiextensionsv1.CustomResourceDefinition
 	// probes counts how often a probe was converted.
 	probes atomic.Int64
-	// down is the kind whose webhook is down, by its plural.
+	// down is the kind whose webhook is down.
 	down atomic.Value
 }
 
@@ -72,16 +67,18 @@ func New(t testing.TB, server *kubeapi.Server, group string, labels map[string]s
 	if err != nil {
 		t.Fatal(err)
 	}
-	for plural := range renamed {
+	to := versions.Conversions()
+	for version, convert := range to {
+		to[version] = v.counting(convert)
+	}
+	webhook := kubeapitest.Conversion(t, to)
+	for _, plural := range []string{"shelves", "books"} {
 		crd, err := client.CustomResourceDefinitions().Get(t.Context(), plural+"."+v1alpha1.GroupVersion.Group, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		maps.Copy(crd.Labels, labels)
-		crd.Spec.Group = group
-		crd.Spec.Conversion = kubeapitest.Conversion(t, map[string]kubeapitest.Convert{
-			V1alpha1: v.convert(plural, V1beta1, V1alpha1), V1beta1: v.convert(plural, V1alpha1, V1beta1),
-		})
+		crd.Spec.Group, crd.Spec.Conversion = group, webhook
 		v.definitions[plural] = &apiextensionsv1.CustomResourceDefinition{
 			TypeMeta:   metav1.TypeMeta{APIVersion: apiextensionsv1.SchemeGroupVersion.String(), Kind: "CustomResourceDefinition"},
 			ObjectMeta: metav1.ObjectMeta{Name: plural + "." + group, Labels: crd.Labels, Annotations: crd.Annotations},
@@ -104,21 +101,16 @@ func (v *Versions) Books(version string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: v.group, Version: version, Resource: "books"}
 }
 
-func (v *Versions) convert(plural, from, to string) kubeapitest.Convert {
+// counting counts the probes that are converted.
+func (v *Versions) counting(convert conversion.Convert) conversion.Convert {
 	return func(u *unstructured.Unstructured) error {
 		if u.GetName() == probe {
 			v.probes.Add(1)
 		}
-		if v.down.Load() == plural {
+		if v.down.Load() == u.GetKind() {
 			panic(http.ErrAbortHandler) // The API gets no answer.
 		}
-		field := renamed[plural]
-		value, ok, err := unstructured.NestedString(u.Object, "spec", field[from])
-		if err != nil || !ok {
-			return err
-		}
-		unstructured.RemoveNestedField(u.Object, "spec", field[from])
-		return unstructured.SetNestedField(u.Object, value, "spec", field[to])
+		return convert(u)
 	}
 }
 
@@ -126,7 +118,7 @@ func (v *Versions) convert(plural, from, to string) kubeapitest.Convert {
 // objects in the one.
 func (v *Versions) Serve(stored string, served ...string) {
 	v.t.Helper()
-	for plural := range renamed {
+	for plural := range v.definitions {
 		if err := v.server.ApplyCRDDocuments(v.t.Context(), v.definition(plural, stored, served)); err != nil {
 			v.t.Fatal(err)
 		}
@@ -143,9 +135,10 @@ func (v *Versions) Serve(stored string, served ...string) {
 // stores reports whether objects are stored in a version: one that is written in it is not converted, and one
 // that is written in any other version is.
 func (v *Versions) stores(ctx context.Context, plural, version, written string) bool {
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{renamed[plural][written]: "any"}}}
+	kind := v.definitions[plural].Spec.Names.Kind
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{versions.Renamed[kind][written]: "any"}}}
 	u.SetAPIVersion(v.group + "/" + written)
-	u.SetKind(v.definitions[plural].Spec.Names.Kind)
+	u.SetKind(kind)
 	u.SetName(probe)
 	before := v.probes.Load()
 	_, err := v.resource(plural, written).Create(ctx, u, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -165,7 +158,7 @@ func (v *Versions) await(what string, condition func(context.Context) bool) {
 }
 
 // Down takes down the conversion webhook of one kind, by its plural, and brings back that of any other.
-func (v *Versions) Down(plural string) { v.down.Store(plural) }
+func (v *Versions) Down(plural string) { v.down.Store(v.definitions[plural].Spec.Names.Kind) }
 
 // Annotate sets an annotation of a definition for the next call of Serve, by the plural of the kind.
 func (v *Versions) Annotate(plural, key, value string) {
@@ -176,30 +169,10 @@ func (v *Versions) Annotate(plural, key, value string) {
 func (v *Versions) definition(plural, stored string, served []string) []byte {
 	v.t.Helper()
 	crd := v.definitions[plural].DeepCopy()
-	crd.Spec.Versions = append(crd.Spec.Versions, newer(crd.Spec.Versions[0].DeepCopy(), renamed[plural]))
-	for i := range crd.Spec.Versions {
-		version := &crd.Spec.Versions[i]
-		version.Storage, version.Served = version.Name == stored, slices.Contains(served, version.Name)
-	}
+	versions.Serve(&crd.Spec, stored, served...)
 	raw, err := yaml.Marshal(crd)
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	return raw
-}
-
-// newer makes v1beta1 of v1alpha1.
-func newer(version *apiextensionsv1.CustomResourceDefinitionVersion, field map[string]string) apiextensionsv1.CustomResourceDefinitionVersion {
-	version.Name = V1beta1
-	version.AdditionalPrinterColumns = slices.DeleteFunc(version.AdditionalPrinterColumns, func(c apiextensionsv1.CustomResourceColumnDefinition) bool {
-		return c.JSONPath == ".spec."+field[V1alpha1]
-	})
-	// The API refuses versions whose schemas differ but whose selectable fields do not. Another order is enough.
-	slices.Reverse(version.SelectableFields)
-	spec := version.Schema.OpenAPIV3Schema.Properties["spec"]
-	spec.Properties[field[V1beta1]] = spec.Properties[field[V1alpha1]]
-	delete(spec.Properties, field[V1alpha1])
-	spec.Required = []string{field[V1beta1]}
-	version.Schema.OpenAPIV3Schema.Properties["spec"] = spec
-	return *version
 }
