@@ -45,7 +45,7 @@ func (s *suite) another(ctx context.Context) error {
 	return err
 }
 
-// comeAndGo adds the library, uses it and removes it.
+// comeAndGo adds the library, uses it, changes its definitions and removes it.
 func (s *suite) comeAndGo(ctx context.Context) error {
 	start := time.Now()
 	if err := s.koApply(ctx, libraryDir+"/config", libraryDir+"/eventing"); err != nil {
@@ -58,11 +58,13 @@ func (s *suite) comeAndGo(ctx context.Context) error {
 	if err := applyIn(ctx, library, shelf("tall"), book("thick", "tall"), book("thin", "tall")); err != nil {
 		return err
 	}
-	if _, err := kubectl(ctx, "wait", "-n", library, "shelves,books", "--all", "--for=condition=Ready", timeout); err != nil {
+	if err := kubectlAll(ctx, allReady); err != nil {
 		return err
 	}
-	if err := s.lost(ctx); err != nil {
-		return err
+	for _, part := range []func(context.Context) error{s.odd, s.versions, s.lost} {
+		if err := part(ctx); err != nil {
+			return err
+		}
 	}
 	start = time.Now()
 	if err := remove(ctx, libraryDir); err != nil {
@@ -86,7 +88,7 @@ func noSubscriber(ctx context.Context, of string) error {
 	return expect(!strings.Contains(out, of), "Broker models still delivers to %s:\n%s", of, out)
 }
 
-// lost publishes an event that the library cannot handle: a dead letter of the library.
+// lost publishes an event that the library cannot handle: a dead letter of the library, and the only one.
 func (s *suite) lost(ctx context.Context) error {
 	broker, err := s.linkToAddressable(ctx, library, "brokers.eventing.knative.dev", "events")
 	if err != nil {
@@ -123,7 +125,7 @@ func book(name, onShelf string) any {
 	return libraryModel("Book", name, map[string]any{"title": "A " + name + " book", "shelf": map[string]any{"name": onShelf}})
 }
 
-func libraryModel(kind, name string, spec map[string]any) any {
+func libraryModel(kind, name string, spec map[string]any) map[string]any {
 	return map[string]any{
 		"apiVersion": "library.xos-knative.dev/v1alpha1", "kind": kind,
 		"metadata": map[string]any{"name": name}, "spec": spec,

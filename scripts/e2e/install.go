@@ -72,7 +72,8 @@ func (s *suite) clear(ctx context.Context, there []synchronizer) error {
 		var err error
 		switch c.ns {
 		case library:
-			err = s.koApply(ctx, libraryDir+"/config", libraryDir+"/eventing")
+			// Without the definitions: the API refuses those of one version when objects have been stored in another.
+			err = s.koApply(ctx, libraryDir+"/config/rights.yaml", libraryDir+"/config/policy.yaml", libraryDir+"/config/sync.yaml", libraryDir+"/eventing")
 		case second:
 			err = applyOverlay(ctx, c.remove)
 		}

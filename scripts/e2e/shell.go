@@ -78,6 +78,16 @@ func kubectlStdin(ctx context.Context, stdin string, args ...string) (string, er
 	return out, err
 }
 
+// kubectlAll shows and runs commands without quotes, one after another.
+func kubectlAll(ctx context.Context, commands ...string) error {
+	for _, c := range commands {
+		if _, err := kubectl(ctx, strings.Fields(c)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // get reads objects into a typed value and shows nothing: checks poll with it. The
 // namespace is that of hello-world unless the arguments name another.
 func get[T any](ctx context.Context, args ...string) (*T, error) {
