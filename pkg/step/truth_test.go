@@ -175,6 +175,10 @@ func dependsOn(value string) func(*fixture) {
 	return redefine("books", model.AnnotationDependsOn, value)
 }
 
+func uses(value string) func(*fixture) {
+	return redefine("books", model.AnnotationUsesObserved, value)
+}
+
 // store makes v1beta1 the version that objects are stored in, and that kubectl reads.
 func store(f *fixture) {
 	f.versions.Serve(librarytest.V1beta1, librarytest.V1alpha1, librarytest.V1beta1)

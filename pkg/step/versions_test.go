@@ -275,7 +275,7 @@ func TestWebhookIsDown(t *testing.T) {
 		events[s] = steptest.Snapshot[*book](v.World, "a").WakeEvent(s, 1, v.Clock.Now())
 	}
 
-	v.versions.Down("books")
+	v.versions.Down("Book")
 	for s, event := range events {
 		if a := v.Send(event); a.Code != http.StatusServiceUnavailable || !strings.Contains(a.Body, "conversion webhook") {
 			t.Errorf("%s: want 503 and why, got %d: %s", s, a.Code, a.Body)

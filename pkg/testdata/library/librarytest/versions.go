@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
@@ -45,6 +46,7 @@ type Versions struct {
 	t       testing.TB
 	server  *kubeapi.Server
 	dynamic dynamic.Interface
+	client  apiextensionsclient.CustomResourceDefinitionInterface
 	group   string
 	// definitions in v1alpha1, by the plural of the kind.
 	definitions map[string]*apiextensionsv1.CustomResourceDefinition
@@ -67,13 +69,14 @@ func New(t testing.TB, server *kubeapi.Server, group string, labels map[string]s
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.client = client.CustomResourceDefinitions()
 	to := versions.Conversions()
 	for version, convert := range to {
 		to[version] = v.counting(convert)
 	}
 	webhook := kubeapitest.Conversion(t, to)
 	for _, plural := range []string{"shelves", "books"} {
-		crd, err := client.CustomResourceDefinitions().Get(t.Context(), plural+"."+v1alpha1.GroupVersion.Group, metav1.GetOptions{})
+		crd, err := v.client.Get(t.Context(), plural+"."+v1alpha1.GroupVersion.Group, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +89,22 @@ func New(t testing.TB, server *kubeapi.Server, group string, labels map[string]s
 		}
 	}
 	v.Serve(V1alpha1, V1alpha1)
+	if group != v1alpha1.GroupVersion.Group {
+		t.Cleanup(v.retire)
+	}
 	return v
+}
+
+// retire makes the kinds models no longer, so that other tests of the API need not read their definitions.
+func (v *Versions) retire() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.t.Context()), patience)
+	defer cancel()
+	patch := []byte(`{"metadata":{"labels":null,"annotations":null}}`)
+	for plural := range v.definitions {
+		if _, err := v.client.Patch(ctx, plural+"."+v.group, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			v.t.Error(err)
+		}
+	}
 }
 
 // AddToScheme registers the Go types of both versions.
@@ -157,8 +175,8 @@ func (v *Versions) await(what string, condition func(context.Context) bool) {
 	}
 }
 
-// Down takes down the conversion webhook of one kind, by its plural, and brings back that of any other.
-func (v *Versions) Down(plural string) { v.down.Store(v.definitions[plural].Spec.Names.Kind) }
+// Down takes down the conversion webhook of one kind, and brings back that of any other.
+func (v *Versions) Down(kind string) { v.down.Store(kind) }
 
 // Annotate sets an annotation of a definition for the next call of Serve, by the plural of the kind.
 func (v *Versions) Annotate(plural, key, value string) {
