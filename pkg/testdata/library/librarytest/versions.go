@@ -13,6 +13,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -101,7 +102,7 @@ func (v *Versions) retire() {
 	defer cancel()
 	patch := []byte(`{"metadata":{"labels":null,"annotations":null}}`)
 	for plural := range v.definitions {
-		if _, err := v.client.Patch(ctx, plural+"."+v.group, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := v.client.Patch(ctx, plural+"."+v.group, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			v.t.Error(err)
 		}
 	}
