@@ -294,6 +294,11 @@ func (c *Client) each(ctx context.Context, k *Kind, namespace string, options me
 	return list.EachListItem(ctx, options, func(obj runtime.Object) error { return fn(obj.(*unstructured.Unstructured)) })
 }
 
+// EachLive calls fn for each object of the kind in a namespace, page by page.
+func (c *Client) EachLive(ctx context.Context, k *Kind, namespace string, fn func(*unstructured.Unstructured) error) error {
+	return c.each(ctx, k, namespace, metav1.ListOptions{}, fn)
+}
+
 // Snapshots takes a snapshot of each object of the kind in a namespace.
 func (c *Client) Snapshots(ctx context.Context, k *Kind, namespace string) ([]*Snapshot, error) {
 	var all []*Snapshot
@@ -324,14 +329,19 @@ func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (n Ne
 // Dependencies reads what the object depends on: one for each DependsOn of its kind, in that order.
 func (c *Client) Dependencies(ctx context.Context, obj *Snapshot) ([]Dependency, error) {
 	var all []Dependency
-	for i, rule := range obj.Kind.DependsOn {
-		d, err := c.dependency(ctx, obj.Namespace, rule, obj.Refs[i])
+	for i := range obj.Kind.DependsOn {
+		d, err := c.DependencyAt(ctx, obj, i)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, d)
 	}
 	return all, nil
+}
+
+// DependencyAt reads the dependency of one DependsOn of the object's kind.
+func (c *Client) DependencyAt(ctx context.Context, obj *Snapshot, i int) (Dependency, error) {
+	return c.dependency(ctx, obj.Namespace, obj.Kind.DependsOn[i], obj.Refs[i])
 }
 
 func (c *Client) dependency(ctx context.Context, namespace string, rule DependsOn, name string) (Dependency, error) {

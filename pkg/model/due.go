@@ -130,6 +130,19 @@ func Due(step Step, obj *Snapshot, n Neighbours, now time.Time) Verdict {
 	return v
 }
 
+// Settled reports whether the sync has made the backend as the object says now, with what it depends on as
+// that is now, and nothing keeps it from doing so again.
+func Settled(obj *Snapshot, n Neighbours, now time.Time) bool {
+	status := obj.Status.Sync
+	if status == nil || status.State != StateOK || Due(StepSync, obj, n, now).Due() {
+		return false
+	}
+	asked := *obj
+	Request(&asked, now, "")
+	asked.Annotations[AnnotationRequestedAt] += "+" // Not what was asked for before, whatever the clock says.
+	return Due(StepSync, &asked, n, now).Calls()
+}
+
 // reporter is the step that writes the conditions: one that has handled the object as it is, for the function
 // of another one, which the kind may just have got, need not be there. It is empty if all steps still have to
 // handle the object: they write them.

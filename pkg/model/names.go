@@ -25,6 +25,9 @@ const (
 	// AnnotationNoSync keeps the object from being synced (XOS: no_sync). What was synced before is
 	// still cleaned up.
 	AnnotationNoSync = "synchronizer.xos-knative.dev/no-sync"
+	// AnnotationMirrors is on objects that a pull step has made of items of the micro-service that were
+	// nobody's. Its value is what the micro-service calls the item.
+	AnnotationMirrors = "synchronizer.xos-knative.dev/mirrors"
 	// AnnotationNoPolicy keeps policies from running on the object (XOS: no_policy).
 	AnnotationNoPolicy = "synchronizer.xos-knative.dev/no-policy"
 	// AnnotationRequestedAt asks for one more run of all steps of the object. Its value is the time, by

@@ -28,11 +28,12 @@ import (
 // counts the event as lost.
 const Deadline = 25 * time.Second
 
-// Registration is a step of a function. [Sync], [Policies], [Pull] and [On] make one.
+// Registration is a step of a function. [Sync], [Policies], [Compare], [Pull] and [On] make one.
 type Registration struct {
 	step    model.Step // Of the runner.
 	runner  runner
 	puller  Puller
+	compare func(*model.Client, clock.PassiveClock) (Puller, error)
 	handler *eventHandler
 }
 
@@ -46,7 +47,8 @@ func Policies[T model.Object](policies ...Policy[T]) Registration {
 	return Registration{step: model.StepPolicy, runner: policyRunner[T]{policies}}
 }
 
-// Pull registers the pull step of a function.
+// Pull registers a pull step that does its work by itself; see [Compare] for one that
+// compares.
 func Pull(puller Puller) Registration { return Registration{puller: puller} }
 
 // Steps makes the steps of a function. It is called once in the life of a process, and also reads the
@@ -140,12 +142,18 @@ func (f *Function) register(ctx context.Context, models *model.Client, r Registr
 		return f.engine(r.step, models, options).register(ctx, r.runner)
 	case r.handler != nil:
 		return f.events.register(r.handler)
-	case r.puller == nil:
-		return errors.New("registration: expected one made by Sync, Policies, Pull or On, got an empty one")
-	case f.pull != nil:
-		return errors.New("pull: expected one pull step in a function, got two")
+	case r.puller == nil && r.compare == nil:
+		return errors.New("registration: expected one made by Sync, Policies, Compare, Pull or On, got an empty one")
+	case f.pull == nil:
+		f.pull = &pullEngine{settings: newSettings(PullDeadline, options)}
 	}
-	f.pull = &pullEngine{settings: newSettings(PullDeadline, options), puller: r.puller}
+	if r.compare != nil {
+		var err error
+		if r.puller, err = r.compare(models, f.pull.clock); err != nil {
+			return err
+		}
+	}
+	f.pull.pullers = append(f.pull.pullers, r.puller)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -68,6 +69,8 @@ const (
 	PullDrifted PullResult = "drifted"
 	// PullOrphaned: the record's model is gone; the record was removed.
 	PullOrphaned PullResult = "orphaned"
+	// PullReported: what the record says was stored as feedback of its model.
+	PullReported PullResult = "reported"
 	// PullFailed: there was an error; the next round tries again.
 	PullFailed PullResult = "failed"
 )
@@ -79,6 +82,7 @@ type PullCounts struct {
 	Unchanged int `json:"unchanged"`
 	Drifted   int `json:"drifted"`
 	Orphaned  int `json:"orphaned"`
+	Reported  int `json:"reported"`
 	Failed    int `json:"failed"`
 	// Seconds is how long the round took.
 	Seconds float64 `json:"seconds"`
@@ -125,6 +129,8 @@ func (r *Round) count(result PullResult) {
 		r.counts.Drifted++
 	case PullOrphaned:
 		r.counts.Orphaned++
+	case PullReported:
+		r.counts.Reported++
 	case PullFailed:
 		r.counts.Failed++
 	default:
@@ -132,10 +138,11 @@ func (r *Round) count(result PullResult) {
 	}
 }
 
-// pullEngine runs one round for each tick, one at a time.
+// pullEngine runs one round for each tick, one at a time. All pull steps of the function have a part in
+// it, at the same time, so that one that hangs does not hold up the others.
 type pullEngine struct {
 	settings
-	puller Puller
+	pullers []Puller
 	// busy is held while a round runs.
 	busy sync.Mutex
 }
@@ -158,7 +165,13 @@ func (e *pullEngine) handle(ctx context.Context, event cloudevents.Event) (*clou
 	defer cancel()
 	start := e.clock.Now()
 	round := &Round{ctx: ctx}
-	err := recovered(ctx, func() error { return e.puller.Pull(ctx, round) })
+	errs := make([]error, len(e.pullers))
+	var work sync.WaitGroup
+	for i, p := range e.pullers {
+		work.Go(func() { errs[i] = recovered(ctx, func() error { return p.Pull(ctx, round) }) })
+	}
+	work.Wait()
+	err := errors.Join(errs...)
 	if err == nil && ctx.Err() != nil {
 		err = fmt.Errorf("the round did not end within %s", e.deadline)
 	}
@@ -170,7 +183,7 @@ func (e *pullEngine) handle(ctx context.Context, event cloudevents.Event) (*clou
 	if err != nil {
 		pullRounds.WithLabelValues("incomplete").Inc()
 		log.Warnw("The round is incomplete", zap.Error(err))
-		return nil, function.Unavailable("the round is incomplete: %s", err)
+		return nil, function.Unavailable("the round is incomplete: %s", oneLine(err))
 	}
 	pullRounds.WithLabelValues("completed").Inc()
 	log.Info("The round is complete")

@@ -16,7 +16,6 @@ import (
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
-	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
@@ -118,7 +117,7 @@ func TestRequested(t *testing.T) {
 }
 
 func mirrors(i *instance) {
-	i.Annotations = map[string]string{hello.AnnotationGreetingID: "g", model.AnnotationNoSync: "true"}
+	i.Annotations = map[string]string{model.AnnotationMirrors: "g", model.AnnotationNoSync: "true"}
 }
 
 func TestWhichInstance(t *testing.T) {
@@ -132,11 +131,11 @@ func TestWhichInstance(t *testing.T) {
 		"ByName":         {"An instance is found by its display name", names{"other": "Event"}, nil, "Event", "other"},
 		"BySpecials":     {"A display name can have any characters", names{"other": `a=b,c!\ 日本`}, nil, `a=b,c!\ 日本`, "other"},
 		"ByObject":       {"Without one the name of the object counts", names{"event": ""}, nil, "event", "event"},
-		"Mirror":         {"A mirror is not changed", names{hello.MirrorName("g"): "Event"}, mirrors, "Event", "event"},
+		"Mirror":         {"A mirror is not changed", names{model.MirrorName("g"): "Event"}, mirrors, "Event", "event"},
 		"OtherForm":      {"The normal form of a name does not matter", names{"other": "Jo\u0308rg"}, nil, "Jörg", "other"},
 		"OldObject":      {"An object keeps the name that it was made with", names{"j-rg": "Jörg"}, nil, "Jo\u0308rg", "j-rg"},
 		"NotByObject":    {"The name of an object with another display name", names{"event": "Other"}, nil, "event", model.DistinctName(kind, "event")},
-		"MirrorByObject": {"The name of a mirror's object", names{hello.MirrorName("g"): ""}, mirrors, hello.MirrorName("g"), model.DistinctName(kind, hello.MirrorName("g"))},
+		"MirrorByObject": {"The name of a mirror's object", names{model.MirrorName("g"): ""}, mirrors, model.MirrorName("g"), model.DistinctName(kind, model.MirrorName("g"))},
 		"NoName":         {"The object name of an instance without a display name", names{"a-b": ""}, nil, "A b", model.DistinctName(kind, "A b")},
 		"NoASCIILetters": {"Every name has an object name", nil, nil, "日本", "helloworldserviceinstance-cf2abf0c5b"},
 	}

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
-	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -112,7 +111,7 @@ func (h Requested) find(ctx context.Context, name string) (*instance, error) {
 // called reports whether an event with this name is about the instance. The normal forms of Unicode
 // look the same, so they are one name. No event is about a mirror, which only shows what the greeter has.
 func called(i *instance, name string) bool {
-	return norm.NFC.String(i.DisplayName()) == norm.NFC.String(name) && !hello.Mirrors(i)
+	return norm.NFC.String(i.DisplayName()) == norm.NFC.String(name) && !model.Mirrors(i)
 }
 
 // change makes the instance that was found greet the guest of the event.

@@ -20,6 +20,8 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
+type service = v1alpha1.HelloWorldService
+
 func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
 
 // world is a function with the pull step, beside a real greeter. It also has sync steps, which do the
@@ -40,11 +42,11 @@ func newWorld(t *testing.T) *world {
 // start starts the function, with a timeout for requests to the greeter.
 func (w *world) start(t testing.TB, timeout time.Duration) {
 	t.Helper()
-	w.World = steptest.New(t, func(_ context.Context, models *model.Client) ([]step.Registration, error) {
+	w.World = steptest.New(t, func(context.Context, *model.Client) ([]step.Registration, error) {
 		c, err := client.New(w.greeter.URL, client.WithHTTPClient(&http.Client{Timeout: timeout}))
 		return []step.Registration{
 			step.Sync(serviceSync{}), step.Sync(instanceSync{w}),
-			step.Pull(Greetings{Models: models, Greeter: c, Namespace: w.namespace}),
+			step.Compare(greetings(c, w.namespace)),
 		}, err
 	}, v1alpha1.AddToScheme)
 }

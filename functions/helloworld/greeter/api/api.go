@@ -87,6 +87,11 @@ type PutRequest struct {
 	Model      *ModelRef `json:"model,omitempty"`
 }
 
+// PutRequest is the request that writes the greeting as it is.
+func (g Greeting) PutRequest() PutRequest {
+	return PutRequest{Name: g.Name, HelloFrom: g.HelloFrom, HelloTo: g.HelloTo, Generation: g.Generation, Model: g.Model}
+}
+
 // Request is what a user of the greeter asks for: the body of POST /greetings, and the data of the
 // CloudEvent that the greeter then publishes.
 type Request struct {

@@ -128,6 +128,15 @@ func (c *Client) Get(ctx context.Context, id string) (*api.Greeting, error) {
 	return c.greeting(ctx, "get", http.MethodGet, id, write{}, nil)
 }
 
+// Find is [Client.Get], but nil if there is no such greeting.
+func (c *Client) Find(ctx context.Context, id string) (*api.Greeting, error) {
+	g, err := c.Get(ctx, id)
+	if IsNotFound(err) {
+		return nil, nil
+	}
+	return g, err
+}
+
 // greeting makes a call that is answered with a greeting.
 func (c *Client) greeting(ctx context.Context, verb, method, id string, w write, in any) (*api.Greeting, error) {
 	if err := api.ValidateID(id); err != nil {
@@ -236,6 +245,11 @@ func (c *Client) All(ctx context.Context, o ListOptions) iter.Seq2[api.Greeting,
 			o.Continue = page.Continue
 		}
 	}
+}
+
+// Greetings is [Client.All] without options.
+func (c *Client) Greetings(ctx context.Context) iter.Seq2[api.Greeting, error] {
+	return c.All(ctx, ListOptions{})
 }
 
 // StatusError is an answer that is not 2xx.
