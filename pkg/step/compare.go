@@ -86,9 +86,12 @@ func Compare[T model.Object, I any](c Comparison[T, I]) Registration {
 		}
 		for _, f := range []struct {
 			field string
-			ok    bool
-		}{{"Namespace", c.Namespace != ""}, {"Items", c.Items != nil}, {"Match", c.Match != nil}, {"Have", (c.Have == nil) == (c.Want == nil)}} {
-			if !f.ok {
+			unset bool
+		}{
+			{"Namespace", c.Namespace == ""}, {"Items", c.Items == nil}, {"Match", c.Match == nil},
+			{"Want", c.Want == nil && c.Have != nil}, {"Have", c.Have == nil && c.Want != nil},
+		} {
+			if f.unset {
 				return nil, fmt.Errorf("pull: comparison of %s: %s: expected it to be set", gvk.Kind, f.field)
 			}
 		}

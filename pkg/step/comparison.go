@@ -246,7 +246,9 @@ func (r *comparison[T, I]) remove(ctx context.Context, orphans []I) error {
 	}
 	r.wait()
 	err := r.client.EachLive(ctx, r.kind, r.Namespace, func(u *unstructured.Unstructured) error {
-		r.known.add(u.GetUID(), u.GetName())
+		if r.known.find(Match{UID: string(u.GetUID())}) == nil {
+			r.known.add(u.GetUID(), u.GetName())
+		}
 		return nil
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -21,9 +22,12 @@ import (
 // index is what a round remembers of the models: as little as possible, for there can be 100,000 of them.
 // One goroutine adds to it, and no other uses it at that time.
 type index struct {
+	// all that were there at first. Once all are read they are in the order of names.
 	all []*indexed
-	// by digest of the UID and of the name.
-	byUID, byName map[sum]*indexed
+	// later are those that came later, by name.
+	later map[string]*indexed
+	// byUID has those with a UID, by its digest.
+	byUID map[sum]*indexed
 }
 
 // sum is a digest.
@@ -67,39 +71,58 @@ func (e *indexed) is(uid types.UID) bool {
 	return e.uid == short
 }
 
-// add adds an object, unless it is there.
-func (x *index) add(uid types.UID, name string) *indexed {
-	key, short := uidOf(uid)
-	if e := x.byUID[key]; e != nil {
-		return e
-	}
-	e := &indexed{name: strings.Clone(name), uid: short}
+// read adds an object while the models are read.
+func (x *index) read(uid types.UID, name string) *indexed {
+	e := x.with(uid, name)
 	x.all = append(x.all, e)
-	if uid != "" {
-		x.byUID[key] = e
-	}
-	x.byName[digest([]byte(name))] = e
 	return e
 }
 
-func (x *index) find(m Match) *indexed {
-	switch {
-	case m.UID != "":
-		return x.byUID[digest([]byte(m.UID))]
-	case m.Name != "":
-		return x.byName[digest([]byte(m.Name))]
+// add adds an object later. One that does not exist yet has no UID.
+func (x *index) add(uid types.UID, name string) *indexed {
+	e := x.with(uid, name)
+	x.later[name] = e
+	return e
+}
+
+func (x *index) with(uid types.UID, name string) *indexed {
+	e := &indexed{name: strings.Clone(name)}
+	if uid != "" {
+		var key sum
+		key, e.uid = uidOf(uid)
+		x.byUID[key] = e
 	}
-	return nil
+	return e
+}
+
+func byName(e *indexed, name string) int { return strings.Compare(e.name, name) }
+
+// ready is called when all models are read.
+func (x *index) ready() {
+	slices.SortFunc(x.all, func(a, b *indexed) int { return byName(a, b.name) }) // As the API mostly lists them.
+	x.all = slices.Clip(x.all)
+}
+
+// find finds the object of an item.
+func (x *index) find(m Match) *indexed {
+	if m.UID != "" {
+		return x.byUID[digest([]byte(m.UID))]
+	}
+	if i, ok := slices.BinarySearchFunc(x.all, m.Name, byName); ok {
+		return x.all[i]
+	}
+	return x.later[m.Name]
 }
 
 // index reads the models, page by page. One that cannot be read is counted, and left alone.
 func (r *comparison[T, I]) index(ctx context.Context) (err error) {
-	r.known = index{byUID: map[sum]*indexed{}, byName: map[sum]*indexed{}}
+	r.known = index{byUID: map[sum]*indexed{}, later: map[string]*indexed{}}
 	var work errgroup.Group
 	work.SetLimit(comparing)
 	dependencies := r.remembering()
 	err = r.client.EachLive(ctx, r.kind, r.Namespace, func(u *unstructured.Unstructured) error {
-		e := r.known.add(u.GetUID(), u.GetName())
+		e := r.known.read(u.GetUID(), u.GetName())
+		unstructured.RemoveNestedField(u.Object, "metadata", "managedFields") // They are larger than the rest.
 		work.Go(func() error {
 			if err := recovered(ctx, func() error { return r.remember(ctx, e, u, dependencies) }); err != nil {
 				e.unreadable, e.wants = true, false
@@ -110,6 +133,7 @@ func (r *comparison[T, I]) index(ctx context.Context) (err error) {
 		return nil
 	})
 	_ = work.Wait()
+	r.known.ready()
 	return err
 }
 
@@ -215,12 +239,10 @@ func (r *comparison[T, I]) shown(obj T, mirror bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	part := map[string]any{}
+	observed, _, _ := unstructured.NestedFieldNoCopy(content, "status", "observed")
+	part := observed
 	if mirror {
-		part["spec"] = content["spec"]
-	}
-	if observed, ok, _ := unstructured.NestedFieldNoCopy(content, "status", "observed"); ok && r.Report != nil {
-		part["status"] = map[string]any{"observed": observed}
+		part = map[string]any{"spec": content["spec"], "status": map[string]any{"observed": observed}}
 	}
 	raw, err := json.Marshal(part)
 	if len(raw) > maxShown {
@@ -234,8 +256,11 @@ func (r *comparison[T, I]) shown(obj T, mirror bool) (string, error) {
 // with this id.
 func (r *comparison[T, I]) draft(e *indexed, id string) (T, error) {
 	obj := model.New[T]()
-	if strings.HasPrefix(e.shows, "{") {
-		if err := json.Unmarshal([]byte(e.shows), obj); err != nil {
+	if shows := e.shows; strings.HasPrefix(shows, "{") {
+		if !e.follows {
+			shows = `{"status":{"observed":` + shows + `}}`
+		}
+		if err := json.Unmarshal([]byte(shows), obj); err != nil {
 			return obj, fmt.Errorf("what is remembered of %s: %w", e.name, err)
 		}
 	}
