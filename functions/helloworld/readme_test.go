@@ -50,7 +50,6 @@ func TestNumbers(t *testing.T) {
 		fmt.Sprintf("| `%s` |", model.AnnotationRequestedAt),
 		fmt.Sprintf("| `%s` |", model.AnnotationPaused),
 		fmt.Sprintf("| `%s`", model.AnnotationNoSync),
-		fmt.Sprintf("| `%s` |", step.AnnotationLastEvents),
 	} {
 		if !strings.Contains(readme, want) {
 			t.Errorf("README.md: expected %q", want)

@@ -108,40 +108,60 @@ func (m Models[T]) Observe(ctx context.Context, namespace, name string, change f
 	if err != nil {
 		return none, "", err
 	}
-	before := u
-	u, err = m.client.buildAndPatch(ctx, k, u, func(u *unstructured.Unstructured) ([]operation, error) {
-		before = u
-		t, err := Typed[T](u)
-		if err != nil {
-			return nil, err
-		}
-		if err := change(t); err != nil {
-			return nil, err
-		}
-		feedback, err := FeedbackIn(u, t)
-		if err != nil || len(feedback) == 0 {
-			return nil, err
-		}
-		s, err := k.SnapshotOf(u)
-		if err != nil {
-			return nil, err
-		}
-		operations := observe(u, s.Status.ObservedRevision, feedback)
-		if _, ok := u.Object["status"].(map[string]any); !ok && operations != nil {
-			operations = append([]operation{test("/status", u.Object["status"]), add("/status", map[string]any{})}, operations...)
-		}
-		return operations, nil
-	}, "status")
+	u, reported, err := m.report(ctx, k, u, func(_ *Snapshot, t T) error { return change(t) }, nil)
 	if err != nil {
 		return wrap(err)
 	}
 	op := Unchanged
-	if u != before {
+	if reported {
 		op = Updated
-		ownIn(ctx).wrote(before, u)
 	}
 	t, err := Typed[T](u)
 	return t, op, err
+}
+
+// report is [Models.Observe] for an object that was read. Also returned by it are the object as it is then, and
+// whether its feedback is another one. More returns more operations, given the status and whether the
+// feedback changes.
+func (m Models[T]) report(ctx context.Context, k *Kind, u *unstructured.Unstructured, change func(*Snapshot, T) error,
+	more func(*Snapshot, bool) ([]operation, error)) (*unstructured.Unstructured, bool, error) {
+	before := u
+	reported := false
+	u, err := m.client.buildAndPatch(ctx, k, u, func(u *unstructured.Unstructured) ([]operation, error) {
+		before, reported = u, false
+		s, err := k.SnapshotOf(u)
+		if err != nil {
+			return nil, err
+		}
+		t, err := Typed[T](u)
+		if err != nil {
+			return nil, err
+		}
+		if err := change(s, t); err != nil {
+			return nil, err
+		}
+		feedback, err := FeedbackIn(u, t)
+		if err != nil {
+			return nil, err
+		}
+		operations := observe(u, s.Status.ObservedRevision, feedback)
+		reported = len(operations) > 0
+		if more != nil {
+			also, err := more(s, reported)
+			if err != nil {
+				return nil, err
+			}
+			operations = append(operations, also...)
+		}
+		if _, ok := u.Object["status"].(map[string]any); !ok && len(operations) > 0 {
+			operations = append([]operation{test("/status", u.Object["status"]), add("/status", map[string]any{})}, operations...)
+		}
+		return operations, nil
+	}, "status")
+	if err == nil && u != before {
+		ownIn(ctx).wrote(before, u)
+	}
+	return u, reported, err
 }
 
 // Own follows what a step writes while it runs, so that the engine knows which version of the step's

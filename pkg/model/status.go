@@ -58,6 +58,12 @@ type Status struct {
 	// How often status.observed, what the steps report of the micro-service, has changed.
 	// +optional
 	ObservedRevision int64 `json:"observedRevision,omitempty"`
+	// The events of the micro-service that the object was made of last: late and repeated ones are known by
+	// them.
+	// +optional
+	// +listType=map
+	// +listMapKey=stream
+	LastEvents []LastEvents `json:"lastEvents,omitempty"`
 }
 
 // Step returns the step's part, nil if the step has never run.

@@ -33,10 +33,10 @@ const eventSource = "/synchronizer/event"
 // or more than one JSON value. If E has a method Validate() error, it is called too; its error names the
 // field and what was expected.
 //
-// An event can come late, and several times. So a handler makes the model as the event says, in the
-// order of [InOrder], and returns [model.Unchanged] if there was nothing to do. After a [Permanent]
-// error, or if the API says that the model is not valid, the event becomes a dead letter: it can never
-// be handled. After any other error it is delivered again.
+// An event can come late, and several times; [OnObject] takes care of that, so use it if an event is about
+// one object. A handler returns [model.Unchanged] if there was nothing to do. After a [Permanent] error,
+// or if the API says that the model is not valid, the event becomes a dead letter: it can never be
+// handled. After any other error it is delivered again.
 type EventHandler[E any] interface {
 	HandleEvent(ctx context.Context, event cloudevents.Event, data E) (EventResult, error)
 }
@@ -57,13 +57,15 @@ type eventHandler struct {
 
 // On registers the handler for events of these types.
 func On[E any](handler EventHandler[E], types ...string) Registration {
-	return Registration{handler: &eventHandler{types, func(ctx context.Context, event cloudevents.Event) (EventResult, error) {
-		data, err := decode[E](event.Data())
-		if err != nil {
-			return EventResult{}, Permanent(err)
-		}
-		return handler.HandleEvent(ctx, event, data)
-	}}}
+	return Registration{handler: func(*model.Client) *eventHandler {
+		return &eventHandler{types, func(ctx context.Context, event cloudevents.Event) (EventResult, error) {
+			data, err := decode[E](event.Data())
+			if err != nil {
+				return EventResult{}, Permanent(err)
+			}
+			return handler.HandleEvent(ctx, event, data)
+		}}
+	}}
 }
 
 // eventEngine runs the event handlers of a function.

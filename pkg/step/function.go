@@ -34,7 +34,7 @@ type Registration struct {
 	runner  runner
 	puller  Puller
 	compare func(*model.Client, clock.PassiveClock) (Puller, error)
-	handler *eventHandler
+	handler func(*model.Client) *eventHandler
 }
 
 // Sync registers the syncer of a kind.
@@ -141,7 +141,7 @@ func (f *Function) register(ctx context.Context, models *model.Client, r Registr
 	case r.runner != nil:
 		return f.engine(r.step, models, options).register(ctx, r.runner)
 	case r.handler != nil:
-		return f.events.register(r.handler)
+		return f.events.register(r.handler(models))
 	case r.puller == nil && r.compare == nil:
 		return errors.New("registration: expected one made by Sync, Policies, Compare, Pull or On, got an empty one")
 	case f.pull == nil:

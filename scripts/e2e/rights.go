@@ -61,8 +61,9 @@ var allowed = map[named]map[string]string{
 		"events.events.k8s.io":                                  writeEvents,
 	},
 	{namespace, "event"}: {
-		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
-		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
+		"customresourcedefinitions.apiextensions.k8s.io":               readDefinitions,
+		"helloworldserviceinstances.helloworld.xos-knative.dev":        "create get list patch",
+		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
 	},
 }
 

@@ -23,6 +23,8 @@ import (
 
 func TestMain(m *testing.M) { steptest.Main(m, "../../../config/helloworld/crds") }
 
+const kind = "HelloWorldServiceInstance"
+
 type spec = v1alpha1.HelloWorldServiceInstanceSpec
 
 // world is the function in a namespace of its own.
@@ -217,9 +219,9 @@ func TestNoInstance(t *testing.T) {
 		want    string // The reason of the refusal.
 	}{
 		"Collision": {"A display name whose object names are both taken", names{"a-b": "a b", model.DistinctName(kind, "a/b"): "x"}, nil, "", "a/b",
-			422, `data.name: "a/b" would become the object ` + model.DistinctName(kind, "a/b") + `, which is there already and is called "x"`},
-		"Ambiguous":     {"A display name that two instances have", names{"a": "E", "b": "E"}, nil, "", "E", 422, `2 are called "E", a and b among them`},
-		"AmbiguousBare": {"A display name that is also the name of an object", names{"e": "", "b": "e"}, nil, "", "e", 422, "2 are called"},
+			422, `spec.name: "a/b" would be the HelloWorldServiceInstance ` + model.DistinctName(kind, "a/b") + `, which is there already and is "x"`},
+		"Ambiguous":     {"A display name that two instances have", names{"a": "E", "b": "E"}, nil, "", "E", 422, `expected one HelloWorldServiceInstance with "E", got 2, a and b among them`},
+		"AmbiguousBare": {"A display name that is also the name of an object", names{"e": "", "b": "e"}, nil, "", "e", 422, "got 2"},
 		"Deleting":      {"An instance that is being deleted", names{"event": ""}, hold, "event", "event", 503, "is being deleted"},
 	}
 	for name, tc := range cases {

@@ -20,12 +20,12 @@ type settings struct {
 }
 
 // steps are the event steps of the XOS tutorial.
-func steps(_ context.Context, models *model.Client) ([]step.Registration, error) {
+func steps(context.Context, *model.Client) ([]step.Registration, error) {
 	env, err := function.Env[settings]()
 	if err != nil {
 		return nil, err
 	}
 	return []step.Registration{
-		step.On(Requested{Models: models, Namespace: env.Namespace}, api.TypeRequested, typeKafka),
+		step.OnObject(env.Namespace, Requested{}, api.TypeRequested, typeKafka),
 	}, nil
 }
