@@ -9,6 +9,7 @@ apis=(
   "./pkg/apis/core/v1alpha1 config/core/crds"
   "./functions/helloworld/api/v1alpha1 config/helloworld/crds"
   "./pkg/testdata/library/api/v1alpha1 pkg/testdata/library/config/crds"
+  "./pkg/testdata/workflow/api/v1alpha1 pkg/testdata/workflow/config/crds"
 )
 
 generated() { find config functions pkg \( -name 'zz_generated.*.go' -o -path '*/crds/*' \) -type f -print0; }

@@ -60,7 +60,8 @@ type ObjectHandler[T model.Object, E any] interface {
 	Key(data E) Key
 	// Apply makes the object as the event says. An object without a UID is to be created; Apply must set
 	// the field of the key. After [ErrIgnore] nothing is written. Apply is called several times for one
-	// event, so it must come to the same result when it gets what it has made itself.
+	// event, so it must come to the same result when it gets what it has made itself. An event that has no
+	// time has that of its arrival here.
 	Apply(ctx context.Context, event cloudevents.Event, data E, obj T) error
 }
 
@@ -92,8 +93,12 @@ func (o *onObject[T, E]) handle(ctx context.Context, event cloudevents.Event) (E
 	if err != nil {
 		return EventResult{}, err
 	}
-	kind := k.GVK.Kind
-	key := o.Key(data)
+	kind, key := k.GVK.Kind, o.Key(data)
+	occurrence := o.occurrence(ctx, event)
+	if event.Time().IsZero() {
+		event = event.Clone()
+		event.SetTime(nowIn(ctx)) // Once, so that all calls of Apply get the same.
+	}
 	name, err := o.find(ctx, kind, key)
 	if err != nil {
 		return EventResult{}, err
@@ -107,7 +112,7 @@ func (o *onObject[T, E]) handle(ctx context.Context, event cloudevents.Event) (E
 	}
 	result := EventResult{Kind: kind, Namespace: o.namespace}
 	for _, result.Name = range names {
-		_, result.Operation, err = o.models.Follow(ctx, o.namespace, result.Name, o.occurrence(ctx, event), func(obj T) error {
+		_, result.Operation, err = o.models.Follow(ctx, o.namespace, result.Name, occurrence, func(obj T) error {
 			switch {
 			case obj.GetUID() == "":
 			case !o.isAbout(obj, key):
@@ -190,14 +195,18 @@ func valueOf(obj model.Object, field string) string {
 // kept to the rule that no two events have the same.
 func (o *onObject[T, E]) occurrence(ctx context.Context, event cloudevents.Event) model.Occurrence {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s", event.Source(), event.ID(), event.Data()))
-	at, now := event.Time(), clock.PassiveClock(clock.RealClock{})
-	if c, ok := ctx.Value(clockKey{}).(clock.PassiveClock); ok {
-		now = c
-	}
-	if at.After(now.Now().Add(maxAhead)) {
+	at := event.Time()
+	if at.After(nowIn(ctx).Add(maxAhead)) {
 		at = time.Time{}
 	}
 	return model.Occurrence{Stream: o.stream, ID: hex.EncodeToString(sum[:8]), Time: at.UTC()}
+}
+
+func nowIn(ctx context.Context) time.Time {
+	if c, ok := ctx.Value(clockKey{}).(clock.PassiveClock); ok {
+		return c.Now()
+	}
+	return time.Now()
 }
 
 // clockKey is the key of the function's clock in the context of a handler.
