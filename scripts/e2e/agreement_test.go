@@ -50,6 +50,7 @@ var (
 	parties = []party{
 		{namespace, helloworldFolders, []string{"functions/helloworld"}},
 		{library, libraryFolders, []string{libraryDir}},
+		{workflow, workflowFolders, []string{workflowDir}},
 	}
 )
 
@@ -192,7 +193,7 @@ func TestDeadLettersStayInTheirNamespace(t *testing.T) {
 			t.Errorf("%s: expected dead letters to go to path %s, got %v", key, want, sink["uri"])
 		}
 	}
-	if want := sets.New(namespace, library); !found.Equal(want) {
+	if want := sets.New(namespace, library, workflow); !found.Equal(want) {
 		t.Errorf("expected dead letter sinks in %v, got %v", sets.List(want), sets.List(found))
 	}
 }

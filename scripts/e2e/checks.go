@@ -44,6 +44,7 @@ func checks(o options) []check {
 		{"What users do to models: replaced, paused, opted out, waiting, owned", (*suite).habits},
 		{"An object that cannot be read holds up no other", (*suite).unreadable},
 		{"A second synchronizer comes, gets new versions, and goes while hello-world works", (*suite).another},
+		{"Devices that are driven by events end in the same state in any order of them", (*suite).driven},
 		{"Function pods are killed while steps run", (*suite).killFunctions},
 		{"Source, broker and greeter restart during a burst", (*suite).restarts},
 		{"A change made while the source is down", (*suite).withoutSource},

@@ -28,6 +28,7 @@ type synchronizer struct{ ns, remove string }
 
 // synchronizers are all of them, the core last.
 var synchronizers = []synchronizer{
+	{workflow, workflowDir},
 	{library, libraryDir},
 	{second, "config/overlays/namespace"},
 	{namespace, "helloworld"},
@@ -71,6 +72,8 @@ func (s *suite) clear(ctx context.Context, there []synchronizer) error {
 	for _, c := range there {
 		var err error
 		switch c.ns {
+		case workflow:
+			err = s.koApply(ctx, workflowDir+"/config", workflowDir+"/eventing")
 		case library:
 			// Without the definitions: the API refuses those of one version when objects have been stored in another.
 			err = s.koApply(ctx, libraryDir+"/config/rights.yaml", libraryDir+"/config/policy.yaml", libraryDir+"/config/sync.yaml", libraryDir+"/eventing")
@@ -325,7 +328,7 @@ func (s *suite) uninstall(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, "nothing is left", func() error {
-		return leftovers(ctx, namespace, system, second, library, "xos-knative.dev", "synchronizer-")
+		return leftovers(ctx, namespace, system, second, library, workflow, "xos-knative.dev", "synchronizer-")
 	})
 }
 

@@ -23,10 +23,15 @@ const (
 	second = "greetings"
 	// library is that of the small synchronizer in [libraryDir].
 	library = "library"
+	// workflow is that of the workflow driver in [workflowDir].
+	workflow = "workflow"
 )
 
-// libraryDir holds the library's config/ and eventing/.
-const libraryDir = "pkg/testdata/library"
+// The synchronizers of the tests, each with a config/ and an eventing/.
+const (
+	libraryDir  = "pkg/testdata/library"
+	workflowDir = "pkg/testdata/workflow"
+)
 
 // patience is how long a check waits for anything: a slow cluster is no failure.
 const patience = 4 * time.Minute

@@ -123,7 +123,7 @@ func atRest(ctx context.Context) error {
 func (s *suite) diagnose(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for _, ns := range []string{system, namespace, second, library} {
+	for _, ns := range []string{system, namespace, second, library, workflow} {
 		if found, err := output(ctx, "", "kubectl", "get", "namespace", ns, "--ignore-not-found", "-o", "name"); found != "" || err != nil {
 			diagnoseNamespace(ctx, ns)
 		}

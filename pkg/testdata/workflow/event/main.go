@@ -19,8 +19,8 @@ func main() { step.Main("event", steps, v1alpha1.AddToScheme) }
 func steps(context.Context, *model.Client) ([]step.Registration, error) {
 	env, err := function.Env[settings]()
 	return []step.Registration{
-		step.OnObject(env.Namespace, announcements{}, "device.announced"),
-		step.OnObject(env.Namespace, authentications{}, "device.authenticated"),
-		step.OnObject(env.Namespace, addresses{}, "device.dhcp"),
+		step.OnObject(env.Namespace, announcements{}, "dev.xos-knative.workflow.device.announced"),
+		step.OnObject(env.Namespace, authentications{}, "dev.xos-knative.workflow.device.authenticated"),
+		step.OnObject(env.Namespace, addresses{}, "dev.xos-knative.workflow.device.dhcp"),
 	}, err
 }

@@ -5,6 +5,7 @@ package stories
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -30,15 +31,15 @@ type happening struct {
 }
 
 func announced(state string, port int) happening {
-	return happening{eventType: "device.announced", state: state, port: port}
+	return happening{eventType: "dev.xos-knative.workflow.device.announced", state: state, port: port}
 }
 
 func authenticated(state string) happening {
-	return happening{eventType: "device.authenticated", state: state}
+	return happening{eventType: "dev.xos-knative.workflow.device.authenticated", state: state}
 }
 
 func dhcp(state, address string) happening {
-	return happening{eventType: "device.dhcp", state: state, address: address}
+	return happening{eventType: "dev.xos-knative.workflow.device.dhcp", state: state, address: address}
 }
 
 var (
@@ -91,11 +92,30 @@ func (s Story) Events(serialNumber string, start time.Time) []cloudevents.Event 
 	return all
 }
 
-// Orders are some in which events can come: as they happened, the other way round, and doubled and mixed. The same
-// seed makes the same orders.
-func Orders(events []cloudevents.Event, seed uint64) map[string][]cloudevents.Event {
-	reversed, mixed := slices.Clone(events), slices.Concat(events, events)
-	slices.Reverse(reversed)
-	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
-	return map[string][]cloudevents.Event{"ordered": events, "reversed": reversed, "mixed": mixed}
+// Device is one to which a story happens.
+type Device struct {
+	SerialNumber string
+	// Events in the order in which they are published.
+	Events []cloudevents.Event
+	Want   v1alpha1.SubscriberSpec
+}
+
+// Devices has for each story one whose events come as they happened, one whose come the other way round, and one whose
+// come doubled and mixed. They are the same each time.
+func Devices(start time.Time) (all []Device) {
+	for _, name := range slices.Sorted(maps.Keys(Stories)) {
+		story := Stories[name]
+		tell := func(order string, arrange func([]cloudevents.Event) []cloudevents.Event) {
+			device := name + "-" + order
+			all = append(all, Device{device, arrange(story.Events(device, start)), story.Want})
+		}
+		tell("ordered", func(events []cloudevents.Event) []cloudevents.Event { return events })
+		tell("reversed", func(events []cloudevents.Event) []cloudevents.Event { slices.Reverse(events); return events })
+		tell("mixed", func(events []cloudevents.Event) []cloudevents.Event {
+			events = slices.Concat(events, events)
+			rand.New(rand.NewPCG(1, 0)).Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+			return events
+		})
+	}
+	return all
 }
