@@ -229,6 +229,9 @@ func (c *checker) unknown(t *Type, name string) string {
 	if p := t.property(snake(name)); p != nil {
 		return fmt.Sprintf("is not known; it is written %s", p.Name)
 	}
+	if slices.ContainsFunc(t.Attributes, func(a PropertyType) bool { return a.Name == snake(name) }) {
+		return "cannot be set: it is what the steps of the model report"
+	}
 	known := []string{PropertyMustExist}
 	for _, p := range t.Properties {
 		known = append(known, p.Name)

@@ -19,6 +19,7 @@ type (
 		Description  string                       `yaml:"description,omitempty"`
 		Capabilities map[string]map[string]string `yaml:"capabilities"`
 		Properties   yaml.Node                    `yaml:"properties"`
+		Attributes   yaml.Node                    `yaml:"attributes,omitempty"`
 		Requirements []map[string]requirementDoc  `yaml:"requirements,omitempty"`
 	}
 	propertyDoc struct {
@@ -28,6 +29,12 @@ type (
 		Description string           `yaml:"description,omitempty"`
 		Entry       *entryDoc        `yaml:"entry_schema,omitempty"`
 		Constraints []map[string]any `yaml:"constraints,omitempty"`
+	}
+	// attributeDoc is of what is reported: it is neither required nor constrained.
+	attributeDoc struct {
+		Type        string    `yaml:"type"`
+		Description string    `yaml:"description,omitempty"`
+		Entry       *entryDoc `yaml:"entry_schema,omitempty"`
 	}
 	entryDoc struct {
 		Type string `yaml:"type"`
@@ -42,20 +49,20 @@ type (
 // YAML is the type as a TOSCA file, as XOS served it below /custom_type.
 func (t *Type) YAML() ([]byte, error) {
 	props := yaml.Node{Kind: yaml.MappingNode}
-	add := func(name string, doc propertyDoc) error {
-		var v yaml.Node
-		if err := v.Encode(doc); err != nil {
-			return fmt.Errorf("cannot write property %s: %w", name, err)
-		}
-		props.Content = append(props.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, &v)
-		return nil
-	}
-	err := add(PropertyMustExist, propertyDoc{Type: "boolean", Default: false, Description: "Only refer to a model that exists already."})
+	err := add(&props, PropertyMustExist, propertyDoc{Type: "boolean", Default: false, Description: "Only refer to a model that exists already."})
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range t.Properties {
-		if err := add(p.Name, propertyOf(p)); err != nil {
+		if err := add(&props, p.Name, propertyOf(p)); err != nil {
+			return nil, err
+		}
+	}
+	var attributes yaml.Node
+	for _, a := range t.Attributes {
+		attributes.Kind = yaml.MappingNode
+		doc := propertyOf(a)
+		if err := add(&attributes, a.Name, attributeDoc{doc.Type, doc.Description, doc.Entry}); err != nil {
 			return nil, err
 		}
 	}
@@ -64,6 +71,7 @@ func (t *Type) YAML() ([]byte, error) {
 		Description:  t.Description,
 		Capabilities: map[string]map[string]string{t.ID: {"type": "tosca.capabilities.xos." + t.GVK.Kind}},
 		Properties:   props,
+		Attributes:   attributes,
 	}
 	for _, l := range t.Links {
 		least := 0
@@ -81,6 +89,16 @@ func (t *Type) YAML() ([]byte, error) {
 		return nil, fmt.Errorf("cannot write type %s: %w", t.Name, err)
 	}
 	return b.Bytes(), nil
+}
+
+// add adds a property or an attribute to a map.
+func add(to *yaml.Node, name string, doc any) error {
+	var v yaml.Node
+	if err := v.Encode(doc); err != nil {
+		return fmt.Errorf("cannot write property %s: %w", name, err)
+	}
+	to.Content = append(to.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, &v)
+	return nil
 }
 
 func propertyOf(p PropertyType) propertyDoc {

@@ -44,6 +44,10 @@ type Type struct {
 	// Properties are sorted by name. must-exist is not among them: every type has it.
 	Properties []PropertyType
 
+	// Attributes are what the steps of the model report (status.observed), sorted by name. A recipe cannot set
+	// them.
+	Attributes []PropertyType
+
 	// Links are what nodes of the type can require.
 	Links []LinkType
 
@@ -168,6 +172,7 @@ func typeFromCRD(crd *apiextensionsv1.CustomResourceDefinition) (*Type, error) {
 		t.Links = append(t.Links, linkType(d, &spec))
 	}
 	t.addProperties(&spec)
+	t.addAttributes(root.Properties["status"].Properties["observed"].Properties)
 	return t, nil
 }
 
@@ -223,6 +228,13 @@ func (t *Type) addProperties(spec *apiextensionsv1.JSONSchemaProps) {
 		properties[name] = p
 	}
 	t.Properties = slices.SortedFunc(maps.Values(properties), func(a, b PropertyType) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (t *Type) addAttributes(observed map[string]apiextensionsv1.JSONSchemaProps) {
+	for _, field := range slices.Sorted(maps.Keys(observed)) {
+		s := observed[field]
+		t.Attributes = append(t.Attributes, PropertyType{Name: snake(field), Path: []string{"status", "observed", field}, Schema: &s})
+	}
 }
 
 // ByID finds a type by its name in paths and imports. It returns nil if there is none.

@@ -100,6 +100,7 @@ func BadRecipes() map[string]Bad {
 		"TypeCase":       {"The kind is spelt as it is", Recipe("a: {type: tosca.nodes.widget}"), []string{"InvalidTypeError: line 4"}},
 		"TypePrefix":     {"The prefix belongs to the name", Recipe("a: {type: Widget}"), []string{"InvalidTypeError: line 4"}},
 		"UnknownProp":    {"Unknown properties list the known ones", Recipe(Widget("a", "    size: 1")), []string{"UnknownFieldError: line 9: node \"a\": property \"size\": is not known; tosca.nodes.Widget has: anything, base_url, "}},
+		"Reported":       {"What steps report cannot be set", Recipe(Widget("a", "    made_by: me")), []string{"UnknownFieldError: line 9: node \"a\": property \"made_by\": cannot be set: it is what the steps of the model report"}},
 		"CamelCase":      {"Who writes the name of the field is told the property", Recipe(Widget("a", "    itemCode: AB")), []string{"UnknownFieldError: line 9: node \"a\": property \"itemCode\": is not known; it is written item_code"}},
 		"LinkAsProp":     {"A link is no property", Recipe(Widget("a", "    parent: b")), []string{"UnknownFieldError: line 9: node \"a\": property \"parent\": is a link and not a property"}},
 		"MissingProps":   {"All that is missing is listed; a default is enough", Recipe("a:\n  type: tosca.nodes.Widget"), []string{"MissingRequiredFieldError: line 4: node \"a\": property \"count\"", "MissingRequiredFieldError: line 4: node \"a\": property \"name\""}},
