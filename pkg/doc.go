@@ -6,7 +6,7 @@
 //  1. model says what a model is: a custom resource whose status is what its steps acknowledge. Read
 //     [github.com/xos-knative/synchronizer/pkg/model.Due] first. It is the whole protocol in one pure
 //     function. The package also has the client by which steps read and write models.
-//  2. step is what an author writes against: four small interfaces, what their errors mean, and Main.
+//  2. step is what an author writes against: one small type for each kind of step, what their errors mean, and Main.
 //     Beside it, steptest runs steps in a test on a real Kubernetes API.
 //
 // Behind them, in the order in which an event passes:

@@ -13,22 +13,25 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// TestReadme checks that the example in the tutorial is the real code of a step.
+// TestReadme checks that the examples in the tutorial are the real code of steps.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, err := os.ReadFile("sync/instance.go")
-	if err != nil {
-		t.Fatal(err)
+	files := []string{"sync/instance.go", "pull/main.go"}
+	examples := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(examples) != len(files) {
+		t.Fatalf("README.md: expected an example of each of %v, found %d", files, len(examples))
 	}
-	example := regexp.MustCompile("(?s)```go\n(.*?)```").FindSubmatch(readme)
-	if example == nil {
-		t.Fatal("README.md: expected an example of a step in Go, found none")
-	}
-	if !strings.Contains(string(code), string(example[1])) {
-		t.Errorf("README.md: the example is not in sync/instance.go:\n%s", example[1])
+	for i, file := range files {
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(code), string(examples[i][1])) {
+			t.Errorf("README.md: the example is not in %s:\n%s", file, examples[i][1])
+		}
 	}
 }
 
@@ -50,6 +53,7 @@ func TestNumbers(t *testing.T) {
 		fmt.Sprintf("| `%s` |", model.AnnotationRequestedAt),
 		fmt.Sprintf("| `%s` |", model.AnnotationPaused),
 		fmt.Sprintf("| `%s`", model.AnnotationNoSync),
+		fmt.Sprintf("| `%s` |", model.AnnotationMirrors),
 	} {
 		if !strings.Contains(readme, want) {
 			t.Errorf("README.md: expected %q", want)

@@ -150,6 +150,7 @@ func (r *comparison[T, I]) mirror(ctx context.Context, e *indexed, id string, it
 		err = r.Adopt(item, obj)
 	}
 	if errors.Is(err, ErrIgnore) {
+		logging.FromContext(ctx).Infow("Ignored: the step does not want it", "item", id)
 		return PullUnchanged, nil
 	} else if err != nil {
 		return "", err

@@ -1,12 +1,12 @@
-// Package step is what the author of a synchronizer writes against: four small interfaces, one for
-// each kind of step, and the engines that run them.
+// Package step is what the author of a synchronizer writes against: a small type for each kind of
+// step, and the engines that run them.
 //
 //   - [Syncer] pushes a model to the micro-service;
 //   - [Policy] reacts to the creation and change of a model;
-//   - [Puller] copies what the micro-service has into the model;
+//   - [Comparison] compares what the micro-service has with the models; a [Puller] pulls in its own way;
 //   - [EventHandler] turns an event of the micro-service into a model.
 //
-// A function registers its steps ([Sync], [Policies], [Pull], [On]), of one kind or of several, and
+// A function registers its steps ([Sync], [Policies], [Compare], [Pull], [On]), of one kind or of several, and
 // its main calls [Main]. A step does its work and returns nil or an error. What happens next depends
 // on the error alone; see errors.go: [Deferred], [Warning], [Permanent], [WaitForOne]. The engines do
 // everything else: what is due, finalizers, deadlines, retries, statuses, conditions, replies. Tests
@@ -30,9 +30,11 @@
 // Kubernetes Event (events.go), which is written in the background (recorder.go). Steps can add their own
 // with [Event].
 //
-// The engine of pull (pull.go) runs one complete round for each tick. The engine of event (event.go)
-// decodes strictly. An event that can never be handled becomes a dead letter, any other failed event is
-// delivered again. function.go calls the engine that an event is for.
+// The engine of pull (pull.go) runs one complete round for each tick, with all pull steps of the function.
+// A round of a comparison (comparison.go) reads the models into an index (index.go), goes over the items,
+// and asks for syncs, stores feedback, makes mirrors, and removes what has lost its model. It reads again
+// whatever it is going to change. The engine of event (event.go) decodes strictly. An event that can never
+// be handled becomes a dead letter, any other failed event is delivered again. function.go calls the engine that an event is for.
 //
 // What the package promises: in one process a step runs once at a time for an object. If a process dies
 // between 3 and 4, the step is called again for an object that it has handled, so it must be

@@ -180,9 +180,9 @@ type dependenciesOf func(context.Context, *model.Snapshot) ([]model.Dependency, 
 // want is what the micro-service must have for an object, as JSON; nil if that is not settled: if the
 // object is not synced as it is now, with what it depends on as that is now, or will be synced again.
 func (r *comparison[T, I]) want(ctx context.Context, obj T, s *model.Snapshot, dependencies dependenciesOf) ([]byte, error) {
-	// Without a sync that has succeeded its dependencies do not matter.
-	if r.Want == nil || s.Status.Sync == nil || s.Status.Sync.State != model.StateOK || s.OptedOut(model.StepSync) {
-		return nil, nil
+	status := s.Status.Sync
+	if r.Want == nil || status == nil || status.State != model.StateOK || status.Generation != s.Generation || s.OptedOut(model.StepSync) {
+		return nil, nil // Its dependencies do not matter.
 	}
 	all, err := dependencies(ctx, s)
 	if err != nil || !model.Settled(s, model.Neighbours{Dependencies: all}, r.clock.Now()) {

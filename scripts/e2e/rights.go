@@ -56,7 +56,7 @@ var allowed = map[named]map[string]string{
 	},
 	{namespace, "pull"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":        readDefinitions,
-		"helloworldservices.helloworld.xos-knative.dev":         "get list",
+		"helloworldservices.helloworld.xos-knative.dev":         "get",
 		"helloworldserviceinstances.helloworld.xos-knative.dev": "create get list patch",
 		"events.events.k8s.io":                                  writeEvents,
 	},
