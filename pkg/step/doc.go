@@ -4,9 +4,9 @@
 //   - [Syncer] pushes a model to the micro-service;
 //   - [Policy] reacts to the creation and change of a model;
 //   - [Comparison] compares what the micro-service has with the models; a [Puller] pulls in its own way;
-//   - [EventHandler] turns an event of the micro-service into a model.
+//   - [ObjectHandler] makes an object as events of the micro-service say; an [EventHandler] does so in its own way.
 //
-// A function registers its steps ([Sync], [Policies], [Compare], [Pull], [On]), of one kind or of several, and
+// A function registers its steps ([Sync], [Policies], [Compare], [Pull], [OnObject], [On]), of one kind or of several, and
 // its main calls [Main]. A step does its work and returns nil or an error. What happens next depends
 // on the error alone; see errors.go: [Deferred], [Warning], [Permanent], [WaitForOne]. The engines do
 // everything else: what is due, finalizers, deadlines, retries, statuses, conditions, replies. Tests

@@ -312,51 +312,123 @@ func TestEventsCannotBeWritten(t *testing.T) {
 	}
 }
 
-// childMode in the environment makes the test binary a function whose sync records many events.
+// childMode in the environment makes the test binary a function of shelves. Its sync calls the backend of
+// this URL.
 const childMode = "STEP_TEST_CHILD"
 
 // many is more than is written while the step runs.
 const many = 150
 
 func child(context.Context, *model.Client) ([]step.Registration, error) {
-	return []step.Registration{step.Sync(recording{})}, nil
+	return []step.Registration{step.Sync(recording{os.Getenv(childMode)})}, nil
 }
 
-type recording struct{}
+// recording calls the backend, and records many events if there is none at the URL.
+type recording struct{ url string }
 
-func (recording) Sync(ctx context.Context, obj *shelf) (string, error) {
-	for i := range many {
+func (r recording) Sync(ctx context.Context, obj *shelf) (string, error) {
+	for i := 0; r.url == noBackend && i < many; i++ {
 		step.Event(ctx, obj, "Counted", "%d", i)
 	}
-	return "", nil
+	if r.url == noBackend {
+		return "", nil
+	}
+	resp, err := http.Post(r.url+"/"+obj.Spec.Label, "", nil)
+	if err == nil {
+		err = resp.Body.Close()
+	}
+	return "", err
 }
 
-// TestEventsSurvive ends a function right after it has answered.
-func TestEventsSurvive(t *testing.T) {
-	f := newFixture(t)
-	kubeapitest.LeadTo(t, kubeapitest.Shared(t))
-	c := exec.CommandContext(t.Context(), os.Args[0])
-	c.Env = append(os.Environ(), childMode+"=true", "LISTEN_ADDRESS=127.0.0.1", "PORT=0")
-	out, err := c.StderrPipe()
+const noBackend = "none"
+
+// pod is a function in a process of its own.
+type pod struct {
+	*exec.Cmd
+	url string
+	out io.Reader
+}
+
+// startPod starts a pod whose sync calls the backend.
+func startPod(t *testing.T, backend string) *pod {
+	t.Helper()
+	p := &pod{Cmd: exec.CommandContext(t.Context(), os.Args[0])}
+	p.Env = append(os.Environ(), childMode+"="+backend, "LISTEN_ADDRESS=127.0.0.1", "PORT=0")
+	out, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Start(); err != nil {
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	var line struct{ Address string }
 	for lines := bufio.NewScanner(out); line.Address == "" && lines.Scan(); {
 		_ = json.Unmarshal(lines.Bytes(), &line) // Lines of other programs have no address.
 	}
-	save(f, f.shelf("fiction"))
-	f.wants(steptest.Post(t, "http://"+line.Address, live(f, f.shelf("fiction")).WakeEvent(model.StepSync, 1, now)), http.StatusOK, typeSynced)
-	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+	p.url, p.out = "http://"+line.Address, out
+	return p
+}
+
+// end tells the pod to end. It returns what it has logged.
+func (p *pod) end(t *testing.T) string {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	log, _ := io.ReadAll(out)
-	if err := c.Wait(); err != nil {
+	log, _ := io.ReadAll(p.out)
+	if err := p.Wait(); err != nil {
 		t.Errorf("want a clean end, got %v\n%s", err, log)
 	}
+	return string(log)
+}
+
+// TestTwoPods has a run in one pod that hangs in the backend while another pod does the same step for a newer
+// object. What the first one then brings there is older; the newest must win.
+func TestTwoPods(t *testing.T) {
+	f := newFixture(t)
+	kubeapitest.LeadTo(t, kubeapitest.Shared(t))
+	began, release := make(chan struct{}), make(chan struct{})
+	labels := make(chan string, 10)
+	backend := steptest.NewBackend(t)
+	backend.Do(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/Fiction" {
+			close(began)
+			<-release
+		}
+		labels <- r.URL.Path
+	})
+	one, two := startPod(t, backend.URL), startPod(t, backend.URL)
+	save(f, f.shelf("fiction"))
+	wake := live(f, f.shelf("fiction")).WakeEvent(model.StepSync, 1, now)
+	answered := make(chan steptest.Answer)
+	go func() { answered <- steptest.Post(t, one.url, wake) }()
+	<-began
+	relabel := steptest.Change(f.World, "fiction", func(s *shelf) { s.Spec.Label = "Novels" })
+	f.wants(steptest.Post(t, two.url, wake), http.StatusOK, typeSynced)
+	close(release)
+	if a := <-answered; a.Code != http.StatusOK {
+		t.Errorf("want 200, got %d: %s", a.Code, a.Body)
+	}
+	for _, want := range []string{"/Novels", "/Fiction", "/Novels"} {
+		if got := <-labels; got != want {
+			t.Errorf("want the backend to get %s, got %s", want, got)
+		}
+	}
+	if s := steptest.Snapshot[*shelf](f.World, "fiction").Status.Sync; s.State != model.StateOK || s.Generation != relabel.Generation {
+		t.Errorf("want generation %d to be synced, got %+v", relabel.Generation, s)
+	}
+	one.end(t)
+	two.end(t)
+}
+
+// TestEventsSurvive ends a function right after it has answered.
+func TestEventsSurvive(t *testing.T) {
+	f := newFixture(t)
+	kubeapitest.LeadTo(t, kubeapitest.Shared(t))
+	p := startPod(t, noBackend)
+	save(f, f.shelf("fiction"))
+	f.wants(steptest.Post(t, p.url, live(f, f.shelf("fiction")).WakeEvent(model.StepSync, 1, now)), http.StatusOK, typeSynced)
+	log := p.end(t)
 	if got := len(f.Events()); got != many {
 		t.Errorf("want %d events after the end of the function, got %d\n%s", many, got, log)
 	}
