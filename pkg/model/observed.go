@@ -212,6 +212,19 @@ func (o *Own) wrote(before, after *unstructured.Unstructured) {
 	o.newest = after
 }
 
+// NewestOwn returns the object u as the step that was called with the context has written it last, and u
+// if it has not written it in the version of u.
+func NewestOwn(ctx context.Context, u *unstructured.Unstructured) *unstructured.Unstructured {
+	own := ownIn(ctx)
+	if own == nil {
+		return u
+	}
+	if _, _, newest, _ := own.Seen(); newest.GroupVersionKind() == u.GroupVersionKind() {
+		return newest
+	}
+	return u
+}
+
 func revisionOf(u *unstructured.Unstructured) int64 {
 	revision, _, _ := unstructured.NestedInt64(u.Object, "status", "observedRevision")
 	return revision

@@ -105,6 +105,34 @@ func TestPolicySavesItsOwnObject(t *testing.T) {
 	}
 }
 
+// TestPolicySeesWhatOthersHaveSaved: nobody would tell a policy of what one before it has saved.
+func TestPolicySeesWhatOthersHaveSaved(t *testing.T) {
+	t.Parallel()
+	var f *fixture
+	saves := func(change func(*book)) func(context.Context, *book) error {
+		return func(ctx context.Context, obj *book) error {
+			f.called(obj.Spec.Title + " at " + obj.Status.Observed.Place)
+			obj.Status.Observed.Place += "+"
+			change(obj)
+			_, _, err := model.For[*book](f.Models).Update(ctx, obj)
+			return err
+		}
+	}
+	one := step.PolicyFuncs[*book]{OnCreate: saves(func(b *book) { b.Spec.Title = "Emma" })}
+	two := step.PolicyFuncs[*book]{OnCreate: saves(func(b *book) { b.Spec.Title += " again" })}
+	three := step.PolicyFuncs[*book]{OnCreate: saves(func(*book) {})}
+	f = newPolicy(t, one, two, three)
+	i := save(f, f.book("a"))
+	f.wants(wake(f, i), 200, typePoliced)
+	f.wantCalls("Dune at , Emma at +, Emma again at ++")
+	got := changed(f, i, func(*book) {})
+	if got.Spec.Title != "Emma again" || got.Generation != 3 || got.Status.Policy.Generation != 3 || got.Status.Observed.Place != "+++" {
+		t.Errorf("got %+v", got)
+	}
+	f.wants(wake(f, i), 200, "")
+	f.wantCalls("")
+}
+
 func TestPolicyDeletesItsOwnObject(t *testing.T) {
 	t.Parallel()
 	var f *fixture

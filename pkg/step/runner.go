@@ -68,7 +68,7 @@ func (r policyRunner[T]) gvk(models *model.Client) (schema.GroupVersionKind, err
 	return model.For[T](models).GVK()
 }
 
-// run calls all policies, also after one has failed. Each sees what the ones before have reported.
+// run calls all policies, also after one has failed. Each sees what the ones before have saved and reported.
 func (r policyRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, s *model.Snapshot) (ret returned, err error) {
 	created := s.Status.Policy == nil || s.Status.Policy.LastSuccess == nil
 	var errs []error
@@ -82,7 +82,7 @@ func (r policyRunner[T]) run(ctx context.Context, u *unstructured.Unstructured, 
 		})
 		errs = append(errs, err)
 		ret.feedback.Add(feedback)
-		u = feedback.Onto(u)
+		u = ret.feedback.Onto(model.NewestOwn(ctx, u))
 	}
 	return ret, errors.Join(errs...)
 }

@@ -27,8 +27,11 @@ type Syncer[T model.Object] interface {
 //
 // A policy can change and delete models, also its own object: what it saves or reports there does not
 // wake it again. It reports by changing Status.Observed of obj. Policies and syncs that wake each other
-// stop when nothing changes any more; after 100 runs at once that all change something, the step fails. A kind can have several policies: all are called, and all are
-// called again if one of them fails.
+// stop when nothing changes any more; after 100 runs at once that all change something, the step fails.
+//
+// A kind can have several policies: all are called, in their order, and all are called again if one of
+// them fails. Each gets the object as the ones before have saved it, with what they have reported. What
+// a later one saves does not wake those before.
 //
 // The Delete of a Policy that is also a [Deleter] is called before a deleted object is gone.
 type Policy[T model.Object] interface {
