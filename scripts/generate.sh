@@ -10,6 +10,8 @@ apis=(
   "./functions/helloworld/api/v1alpha1 config/helloworld/crds"
   "./pkg/testdata/library/api/v1alpha1 pkg/testdata/library/config/crds"
   "./pkg/testdata/workflow/api/v1alpha1 pkg/testdata/workflow/config/crds"
+  "./pkg/testdata/testservice/api/v1alpha1 pkg/testdata/testservice/config/crds"
+  "./pkg/testdata/device/api/v1alpha1 pkg/testdata/device/config/crds"
 )
 
 generated() { find config functions pkg \( -name 'zz_generated.*.go' -o -path '*/crds/*' \) -type f -print0; }
@@ -23,7 +25,8 @@ done < <(generated)
 go tool controller-gen object paths=./pkg/model
 for api in "${apis[@]}"; do
   read -r package definitions <<<"$api"
-  go tool controller-gen object crd:generateEmbeddedObjectMeta=false paths="$package" output:crd:dir="$definitions"
+  # The dangerous types are floats, which models of XOS have.
+  go tool controller-gen object crd:generateEmbeddedObjectMeta=false,allowDangerousTypes=true paths="$package" output:crd:dir="$definitions"
 done
 # What has not changed keeps its time: go test runs tests again that have opened a file with another one.
 changed=

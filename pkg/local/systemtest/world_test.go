@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 	const root = "../../.."
 	localtest.RaceInProgramsOnly(root)
 	localtest.Main(m, root, "./functions/modelsource", "./functions/deadletter", "./functions/tosca",
-		"./pkg/testdata/library/...", "./pkg/testdata/workflow/...", "./pkg/local/testdata/echo", "./scripts/local")
+		"./pkg/testdata/library/...", "./pkg/testdata/workflow/...", "./pkg/testdata/testservice/...", "./pkg/testdata/device/...",
+		"./pkg/local/testdata/echo", "./scripts/local")
 }
 
 // libraryDir is the library, which is no part of the project's config/ and eventing/.
