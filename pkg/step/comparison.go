@@ -77,22 +77,28 @@ func (r *comparison[T, I]) once(e *indexed, already *bool, fn func() (PullResult
 	r.record(e.name, fn)
 }
 
-// compare compares an item with its model.
+// compare compares an item with its model. What the item reports is stored before a sync is asked for, which
+// may use it.
 func (r *comparison[T, I]) compare(ctx context.Context, e *indexed, item I) (PullResult, error) {
 	result := PullUnchanged
-	if e.wants {
-		have, err := encode(r.Have(item))
-		if err == nil && digest(have) != e.want {
-			result, err = r.repair(ctx, e, &item)
-		}
-		if err != nil {
+	if !e.deleting {
+		var err error
+		if result, err = r.report(ctx, e, item, result); err != nil {
 			return "", err
 		}
 	}
-	if e.deleting {
+	if !e.wants {
 		return result, nil
 	}
-	return r.report(ctx, e, item, result)
+	have, err := encode(r.Have(item))
+	if err != nil || digest(have) == e.want {
+		return result, err
+	}
+	repaired, err := r.repair(ctx, e, &item)
+	if err != nil || repaired != PullUnchanged {
+		return repaired, err
+	}
+	return result, nil
 }
 
 // repair asks for a sync of an object whose item is missing or different, if that is still so.

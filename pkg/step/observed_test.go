@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -245,5 +248,33 @@ func (r *reporting) wantReady(status, reason, says string) {
 	c := s.Status.GetCondition(model.ConditionReady)
 	if c == nil || string(c.Status) != status || c.Reason != reason || !strings.Contains(c.Message, says) || s.Status.ObservedGeneration != s.Generation {
 		r.Errorf("want Ready %s, %s: %s; got %+v, generation %d of %d", status, reason, says, c, s.Status.ObservedGeneration, s.Generation)
+	}
+}
+
+// TestReportComesBeforeTheSync: a pull step finds that a book is not as it must be. The sync that it asks for sees what
+// is reported of the book.
+func TestReportComesBeforeTheSync(t *testing.T) {
+	r := newReporting(t)
+	r.start(step.Sync(r.fixture), step.Compare(step.Comparison[*book, string]{
+		Namespace: r.Namespace,
+		Items:     func(context.Context) iter.Seq2[string, error] { return maps.All(map[string]error{"floor": nil}) },
+		Match:     func(string) step.Match { return step.Match{Name: "a"} },
+		Want:      func(context.Context, *book) (any, error) { return "shelf", nil },
+		Have:      func(place string) any { return place },
+		Report:    func(place string, b *book) { b.Status.Observed.Place = place },
+	}))
+	asked := false
+	r.Intercept(func(req *http.Request) error {
+		if req.Method != http.MethodPatch || !strings.HasSuffix(req.URL.Path, "/books/a") {
+			return nil
+		}
+		asked = true
+		if b, _ := steptest.Get[*book](r.World, "a"); b.Status.Observed.Place != "floor" {
+			t.Errorf("the report is there when a sync is asked for: got %+v", b.Status.Observed)
+		}
+		return nil
+	})
+	if counts, a := r.Tick(); a.Code != http.StatusOK || counts.Drifted != 1 || counts.Reported != 0 || !asked {
+		t.Errorf("expected one that has drifted, got %d %+v, asked %t", a.Code, counts, asked)
 	}
 }
