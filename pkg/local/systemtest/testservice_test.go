@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/utils/ptr"
 
-	"github.com/xos-knative/synchronizer/pkg/local"
 	"github.com/xos-knative/synchronizer/pkg/local/localtest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/testdata/testservice/api/v1alpha1"
@@ -24,10 +23,6 @@ import (
 
 // testService is the namespace of the test service.
 const testService = "testservice"
-
-func testdata(name string) string {
-	return filepath.Join(localtest.Root(), "pkg", "testdata", name)
-}
 
 type instance = v1alpha1.TestServiceInstance
 
@@ -47,21 +42,20 @@ type history struct {
 	versions map[string][]*instance
 }
 
-func startSwitched(t *testing.T) switched {
-	t.Helper()
-	w := localtest.Start(t, local.Options{Only: []string{"core"}, Add: []string{testdata(testService)}})
+func newSwitched(w *localtest.World) switched {
+	w.Helper()
 	models, err := model.NewClient(w.System.Config(), v1alpha1.AddToScheme)
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
 	s := switched{w, model.For[*instance](models), model.For[*v1alpha1.TestServiceDuplicate](models), &history{versions: map[string][]*instance{}}}
 	objects, err := dynamic.NewForConfig(w.System.Config())
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
-	watch, err := objects.Resource(v1alpha1.GroupVersion.WithResource("testserviceinstances")).Namespace(testService).Watch(t.Context(), metav1.ListOptions{})
+	watch, err := objects.Resource(v1alpha1.GroupVersion.WithResource("testserviceinstances")).Namespace(testService).Watch(w.Context(), metav1.ListOptions{})
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
 	go func() {
 		for event := range watch.ResultChan() {
@@ -113,6 +107,12 @@ func (w switched) run(recipe string) {
 	}
 }
 
+// untilIdle waits until the steps do not run, because no request has come for a while.
+func (w switched) untilIdle() {
+	w.Helper()
+	w.Until("the steps do not run", func() bool { return !w.System.Program(testService, "steps").Running() })
+}
+
 // handled waits until each step has run on the newest version of an instance, and nothing is due later, and
 // returns that version.
 func (w switched) handled(name string) (i *instance) {
@@ -128,10 +128,10 @@ func (w switched) handled(name string) (i *instance) {
 	return i
 }
 
-// TestSwitches uploads a recipe for each switch of the test service, and waits for the ends that XOS's scripts wait for:
+// testSwitches uploads a recipe for each switch of the test service, and waits for the ends that XOS's scripts wait for:
 // each step has run on the newest version, and what a step adds one to is exactly one higher.
-func TestSwitches(t *testing.T) {
-	w := startSwitched(t)
+func testSwitches(world *localtest.World) {
+	w := newSwitched(world)
 	w.run("service")
 	for recipe := range switches {
 		w.run(recipe)
@@ -139,16 +139,16 @@ func TestSwitches(t *testing.T) {
 	for recipe, tt := range switches {
 		w.settles(recipe, tt)
 	}
-	before := w.Requests()
-	w.UntilIdle()
-	if after := w.Requests(); after != before {
-		t.Errorf("%d requests reached functions although nothing had changed", after-before)
+	before := w.System.Program(testService, "steps").Requests
+	w.untilIdle()
+	if after := w.System.Program(testService, "steps").Requests; after != before {
+		w.Errorf("%d requests reached the steps although nothing had changed", after-before)
 	}
 	w.Run("Duplicate", func(t *testing.T) { w.with(t).duplicated() })
 	w.Run("Refused", func(t *testing.T) { w.with(t).refused() })
-	// All of that took longer than any wait.
+	w.untilIdle()
 	for recipe, tt := range switches {
-		w.settles(recipe, tt)
+		w.settles(recipe, tt) // And stay so.
 	}
 }
 

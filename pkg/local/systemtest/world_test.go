@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // libraryDir is the library, which is no part of the project's config/ and eventing/.
-func libraryDir() string { return filepath.Join(localtest.Root(), "pkg", "testdata", "library") }
+func libraryDir() string { return testdata(library) }
 
 // world is a running project and what users of the library have.
 type world struct {
