@@ -123,7 +123,8 @@ func (w switched) handled(name string) (i *instance) {
 	w.Until("the steps of "+name+" have run on its newest version", func() (ok bool) {
 		var err error
 		i, err = w.instances.Get(w.Context(), testService, name)
-		return err == nil && done(i.Status.Sync) && done(i.Status.Policy) && i.Status.GetCondition(model.ConditionReady).IsTrue()
+		return err == nil && done(i.Status.Sync) && done(i.Status.Policy) &&
+			i.Status.Policy.ObservedRevision == i.Status.ObservedRevision && i.Status.GetCondition(model.ConditionReady).IsTrue()
 	})
 	return i
 }
@@ -189,9 +190,8 @@ func (w switched) settles(recipe string, tt switchTest) {
 	if tt.waits == "" {
 		return
 	}
-	w.Until("the history of "+name+" is complete", func() bool {
-		versions := w.history.of(name)
-		return len(versions) > 0 && versions[len(versions)-1].ResourceVersion == i.ResourceVersion
+	w.Until("the history of "+name+" has its newest version", func() bool {
+		return slices.ContainsFunc(w.history.of(name), func(v *instance) bool { return v.ResourceVersion == i.ResourceVersion })
 	})
 	if got := w.history.seenBy(tt.waits, name); got != tt.sees {
 		w.Errorf("%s: %s: the other step was %q when the %s succeeded, expected %q", recipe, tt.reason, got, tt.waits, tt.sees)
