@@ -2,6 +2,7 @@ package step_test
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -223,6 +224,38 @@ func TestStepsOfTwoVersions(t *testing.T) {
 	steptest.Delete[*book](v.World, "a")
 	v.Settle()
 	v.wantCalls("a deletion", "delete v1beta1 Emma", "delete v1alpha1 Emma")
+}
+
+// TestCompareInTwoVersions: a comparison reads models, and what they depend on, in the versions that its Go
+// types have. What is settled is decided in the oldest one.
+func TestCompareInTwoVersions(t *testing.T) {
+	namespace, says := steptest.Namespace(t), "Dune on Fiction"
+	v := newVersioned(t, func(v *versioned, _ *model.Client) []step.Registration {
+		return []step.Registration{step.Sync(shelving[*shelf]{}), step.Sync(reader[*book, *shelf]{v}), step.Policies(reader[*book, *shelf]{v}),
+			step.Compare(step.Comparison[*bookBeta, string]{
+				Namespace: namespace,
+				Items: func(context.Context) iter.Seq2[string, error] {
+					return func(yield func(string, error) bool) { yield(says, nil) }
+				},
+				Match: func(string) step.Match { return step.Match{Name: "a"} },
+				Want: func(ctx context.Context, b *bookBeta) (any, error) {
+					s, err := step.Dependency[*shelfBeta](ctx)
+					return b.Spec.Heading + " on " + s.Spec.Caption, err
+				},
+				Have: func(item string) any { return item },
+			})}
+	}, librarytest.V1alpha1, librarytest.V1beta1)
+	for _, want := range []step.PullCounts{{Unchanged: 1}, {Drifted: 1}} {
+		got, a := v.Tick()
+		if want.Seconds = got.Seconds; got != want {
+			t.Errorf("%s: want %+v, got %+v, %d %s", says, want, got, a.Code, a.Body)
+		}
+		says = "Emma on Fiction"
+	}
+	b, _ := steptest.Get[*book](v.World, "a")
+	if got, want := b.Annotations[model.AnnotationRequestReason], `pull: it is "Emma on Fiction", expected "Dune on Fiction"`; got != want {
+		t.Errorf("want reason %q, got %q", want, got)
+	}
 }
 
 // TestVersionIsNoLongerServed: a function that knows only v1alpha1 says so, and goes on when it is served again.
