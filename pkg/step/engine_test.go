@@ -833,11 +833,6 @@ func TestNew(t *testing.T) {
 			steps:  []step.Registration{step.Sync(nothing{})},
 			says:   []string{"not in the scheme"},
 		},
-		"TwoPulls": {
-			reason: "Two pull steps are a mistake: both would get each tick.",
-			steps:  []step.Registration{step.Pull(pullFunc(nil)), step.Pull(pullFunc(nil))},
-			says:   []string{"pull", "expected one"},
-		},
 		"NoType": {
 			reason: "A handler without a type is never called.",
 			steps:  []step.Registration{step.On(orders(nil))},
