@@ -46,13 +46,21 @@ type party struct {
 
 var (
 	core = party{system, coreFolders, []string{"functions/deadletter", "functions/modelsource", "functions/tosca"}}
-	// parties are the synchronizers of the project.
+	// parties are the synchronizers of the project, and those of the tests.
 	parties = []party{
 		{namespace, helloworldFolders, []string{"functions/helloworld"}},
-		{library, libraryFolders, []string{libraryDir}},
-		{workflow, workflowFolders, []string{workflowDir}},
+		ofTests(library),
+		ofTests(workflow),
+		ofTests("testservice"),
+		ofTests("device"),
 	}
 )
+
+// ofTests is a synchronizer of the tests.
+func ofTests(name string) party {
+	dir := "pkg/testdata/" + name
+	return party{name, []string{dir + "/config", dir + "/eventing"}, []string{dir}}
+}
 
 // models is the name of the core's Broker.
 const models = "models"
