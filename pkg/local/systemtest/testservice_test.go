@@ -146,6 +146,7 @@ func testSwitches(world *localtest.World) {
 		w.Errorf("%d requests reached the steps although nothing had changed", after-before)
 	}
 	w.Run("Duplicate", func(t *testing.T) { w.with(t).duplicated() })
+	w.Run("Alone", func(t *testing.T) { w.with(t).alone() })
 	w.Run("Refused", func(t *testing.T) { w.with(t).refused() })
 	w.untilIdle()
 	for recipe, tt := range switches {
@@ -228,6 +229,9 @@ func (w switched) duplicated() {
 	w.Until("the duplicate is gone", func() bool { return w.duplicate(name) == nil })
 	w.run(recipe)
 	w.Until("there is a duplicate again", func() bool { return w.duplicate(name) != nil })
+	if i := w.handled(name); i.Spec.PolicyUpdates != 3 {
+		w.Errorf("the policy has saved each of three versions once, got %d", i.Spec.PolicyUpdates)
+	}
 	if code, answer := w.upload("/delete", recipe); code != http.StatusOK {
 		w.Fatalf("expected 200, got %d %s", code, answer)
 	}
@@ -263,6 +267,23 @@ func (w switched) copies(name string, want v1alpha1.Values) {
 	}
 	if diff := cmp.Diff(v1alpha1.TestServiceDuplicateSpec{Values: want, Original: v1alpha1.Reference{Name: name}}, d.Spec); diff != "" {
 		w.Errorf("the duplicate: -want +got:\n%s", diff)
+	}
+}
+
+// alone: no step waits for one that the instance has opted out of.
+func (w switched) alone() {
+	for recipe, runs := range map[string]model.Step{"sync-after-no-policy": model.StepSync, "policy-after-no-sync": model.StepPolicy} {
+		w.run(recipe)
+		w.Until("the "+string(runs)+" has run without the other step", func() bool {
+			i, err := w.instances.Get(w.Context(), testService, "test-"+recipe)
+			if err != nil || i.Status.Step(runs) == nil {
+				return false
+			}
+			if state := i.Status.Step(runs).State; state != model.StateOK {
+				w.Fatalf("%s: expected the %s to succeed at once, got %s", recipe, runs, state)
+			}
+			return i.Status.GetCondition(model.ConditionReady).IsTrue()
+		})
 	}
 }
 
