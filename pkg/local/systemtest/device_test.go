@@ -48,12 +48,13 @@ func (c *controller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if c.device != nil && c.device.Generation == d.Generation && c.device.State != "FAILED" {
+		if c.device != nil && c.device.Generation == d.Generation && c.device.State != v1alpha1.Failed {
 			return // It is under way or done.
 		}
-		d.State = "ACTIVATING"
+		d.State = v1alpha1.Activating
 		c.device = &d
 		c.activated++
+		w.WriteHeader(http.StatusAccepted)
 	case http.MethodDelete:
 		if c.device == nil {
 			http.NotFound(w, r)
@@ -69,6 +70,13 @@ func (c *controller) becomes(state, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.device.State, c.device.Reason = state, reason
+}
+
+// forgets loses the device.
+func (c *controller) forgets() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.device = nil
 }
 
 func (c *controller) counts() (activated, deactivated int) {
@@ -126,18 +134,24 @@ func (w deviceWorld) deferredAgain() {
 	})
 }
 
+// reported checks what the model says of the device.
+func (w deviceWorld) reported(what, state, reason string) {
+	w.Helper()
+	if got := w.get().Status.Observed; got.State != state || got.Reason != reason {
+		w.Errorf("%s: expected %s %q, got %+v", what, state, reason, got)
+	}
+}
+
 // active polls, and waits until the device is Ready.
 func (w deviceWorld) active() {
 	w.Helper()
 	w.poll()
-	if got := w.get().Status.Observed.State; got != v1alpha1.Active {
-		w.Errorf("the poll reports that it is active: got %q", got)
-	}
+	w.reported("the poll reports that it is active", v1alpha1.Active, "")
 	w.Until("the device is Ready", func() bool { return w.get().Status.GetCondition(model.ConditionReady).IsTrue() })
 }
 
 // testDevice follows a device with a life of its own: the sync activates it and is deferred until the poll reports that it is
-// active; the poll reports a failure, the model says so and is synced again.
+// active; the poll reports a failure, or misses the device; the model says so and is synced again.
 func testDevice(world *localtest.World, c *controller) {
 	models, err := model.NewClient(world.System.Config(), v1alpha1.AddToScheme)
 	if err != nil {
@@ -153,19 +167,22 @@ func testDevice(world *localtest.World, c *controller) {
 	}
 	w.activating(1)
 	w.poll()
-	if got := w.get().Status.Observed.State; got != "ACTIVATING" {
-		w.Errorf("the poll reports how it is: got %q", got)
-	}
+	w.reported("the poll reports how it is", v1alpha1.Activating, "")
 	c.becomes(v1alpha1.Active, "")
 	w.deferredAgain() // Nobody knows before the poll.
 	w.active()
 
-	c.becomes("FAILED", "no light")
+	c.becomes(v1alpha1.Failed, "no light")
 	w.poll()
-	if got := w.get().Status.Observed; got.State != "FAILED" || got.Reason != "no light" {
-		w.Errorf("the poll reports the failure: got %+v", got)
-	}
+	w.reported("the poll reports the failure", v1alpha1.Failed, "no light")
 	w.activating(2)
+	c.becomes(v1alpha1.Active, "")
+	w.active()
+
+	c.forgets()
+	w.poll()
+	w.activating(3)
+	w.reported("what was reported before is not true any more", v1alpha1.Activating, "")
 	c.becomes(v1alpha1.Active, "")
 	w.active()
 
@@ -178,7 +195,7 @@ func testDevice(world *localtest.World, c *controller) {
 		w.Fatal(err)
 	}
 	w.Until("the device is gone", func() bool { return w.get() == nil })
-	if activated, deactivated := c.counts(); activated != 2 || deactivated != 1 {
-		w.Errorf("expected 2 activations and 1 deactivation, got %d and %d", activated, deactivated)
+	if activated, deactivated := c.counts(); activated != 3 || deactivated != 1 {
+		w.Errorf("expected 3 activations and 1 deactivation, got %d and %d", activated, deactivated)
 	}
 }

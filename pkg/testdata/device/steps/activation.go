@@ -13,11 +13,15 @@ type activation struct{ controller controller }
 // Sync activates the device, whatever was reported before, and is deferred until the poll has reported that it
 // is active. It is called again after a while.
 func (a activation) Sync(ctx context.Context, d *v1alpha1.Device) (string, error) {
-	id := string(d.UID)
-	if err := a.controller.activate(ctx, item{ID: id, SerialNumber: d.Spec.SerialNumber, Generation: d.Generation}); err != nil {
+	id, seen := string(d.UID), &d.Status.Observed
+	begun, err := a.controller.activate(ctx, item{ID: id, SerialNumber: d.Spec.SerialNumber, Generation: d.Generation})
+	if err != nil {
 		return "", err
 	}
-	if seen := d.Status.Observed; seen.State != v1alpha1.Active || seen.Generation != d.Generation {
+	if begun && seen.State == v1alpha1.Active {
+		seen.State = v1alpha1.Activating // The controller has forgotten it since the last poll.
+	}
+	if seen.State != v1alpha1.Active || seen.Generation != d.Generation {
 		return id, step.Deferred("the device is being activated")
 	}
 	return id, nil

@@ -12,7 +12,7 @@ import (
 
 // controller is the address of the micro-service:
 //
-//	POST   /devices/{id}  activates a device, or does nothing if that is under way or done
+//	POST   /devices/{id}  activates a device: 202; or does nothing if that is under way or done: 200
 //	DELETE /devices/{id}  deactivates it; 404 if it is not known
 //	GET    /devices       lists all
 type controller string
@@ -26,9 +26,10 @@ type item struct {
 	Reason       string `json:"reason,omitempty"`
 }
 
-func (c controller) activate(ctx context.Context, i item) error {
-	_, err := c.call(ctx, http.MethodPost, i.ID, i, nil)
-	return err
+// activate reports whether the activation has begun just now.
+func (c controller) activate(ctx context.Context, i item) (begun bool, err error) {
+	code, err := c.call(ctx, http.MethodPost, i.ID, i, nil)
+	return code == http.StatusAccepted, err
 }
 
 func (c controller) deactivate(ctx context.Context, id string) error {

@@ -44,8 +44,15 @@ type DeviceStatus struct {
 	Observed DeviceObserved `json:"observed,omitempty"`
 }
 
-// Active is the state of a device that works.
-const Active = "ACTIVE"
+// States of a device.
+const (
+	// Activating: the activation has begun.
+	Activating = "ACTIVATING"
+	// Active: the device works.
+	Active = "ACTIVE"
+	// Failed: the device does not work.
+	Failed = "FAILED"
+)
 
 // DeviceObserved is how the device is, as the last poll has found it.
 type DeviceObserved struct {
