@@ -95,12 +95,10 @@ func applied(t *testing.T, folders ...string) objects {
 var (
 	coreFolders       = []string{"config/core", "eventing/core"}
 	helloworldFolders = []string{"config/helloworld", "eventing/helloworld"}
-	libraryFolders    = []string{libraryDir + "/config", libraryDir + "/eventing"}
-	workflowFolders   = []string{workflowDir + "/config", workflowDir + "/eventing"}
 )
 
 func TestKustomizationsHoldWhatIsApplied(t *testing.T) {
-	for _, folder := range slices.Concat(coreFolders, helloworldFolders, libraryFolders, workflowFolders) {
+	for _, folder := range slices.Concat(coreFolders, helloworldFolders, ofTests(library).resources, ofTests(workflow).resources) {
 		// The overlays must know all that an installation makes.
 		if diff := gocmp.Diff(applied(t, folder), build(t, folder)); diff != "" {
 			t.Errorf("%s: ko apply -R (-) and the kustomization (+) differ:\n%s", folder, diff)
