@@ -27,5 +27,5 @@
 //     event handling. No function links it.
 //
 // Imports point one way: functions to step, step to function and model, model to nothing of these.
-// Nothing here knows a synchronizer. The tests use a small one of their own, testdata/library.
+// Nothing here knows a synchronizer. The tests use small ones of their own, in testdata.
 package pkg

@@ -317,6 +317,36 @@ func TestDependsOnChanged(t *testing.T) {
 	r.quiet("done")
 }
 
+// TestFeedbackWakes reports about objects. That wakes their policies, and the syncs of those whose kind says that
+// they use it.
+func TestFeedbackWakes(t *testing.T) {
+	r := newOwnRig(t, owners, items, things)
+	r.start(Options{})
+	r.create("Owner", "o", nil)
+	r.work(r.expect("new", "created Owner/o sync #1")...)
+	r.create("Item", "a", fields{"spec.owner": "o"})
+	r.work(r.expect("new", "created Item/a sync #1")...)
+	r.create("Thing", "t", nil)
+	r.work(r.expect("new", "created Thing/t policy #1", "created Thing/t sync #1")...)
+	r.quiet("all is done")
+
+	report := func(kind, name string, revision int64) {
+		r.update(kind, name, fields{"status.observed": map[string]any{"at": revision}, "status.observedRevision": revision})
+	}
+	report("Thing", "t", 1)
+	r.work(r.expect("its policy, and not its sync", "updated Thing/t policy #2")...)
+	report("Owner", "o", 1)
+	r.quiet("a kind that does not use it is not woken")
+
+	using := items
+	using.usesObserved = "spec.owner"
+	r.define(using)
+	r.work(r.expect("it uses now what it has not seen", "updated Item/a sync #2")...)
+	report("Owner", "o", 2)
+	r.work(r.expect("its dependent, and not itself", "updated Item/a sync #3")...)
+	r.quiet("each once")
+}
+
 // TestInFlightWhileRedefined checks that a change of the definition neither
 // makes the step run twice at once nor loses the place of what is gone.
 func TestInFlightWhileRedefined(t *testing.T) {

@@ -57,6 +57,8 @@ type definition struct {
 	kind, steps, dependsOn string
 	// labelled: "true" makes it a model.
 	labelled string
+	// usesObserved is a path of dependsOn.
+	usesObserved string
 }
 
 var (
@@ -75,7 +77,7 @@ kind: CustomResourceDefinition
 metadata:
   name: %[3]s.%[1]s
   labels: {%[4]s: %[5]q, %[11]s: %[1]s}
-  annotations: {%[6]s: %[7]q, %[8]s: %[9]q}
+  annotations: {%[6]s: %[7]q, %[8]s: %[9]q, %[12]s: %[13]q}
 spec:
   group: %[1]s
   scope: Namespaced
@@ -88,7 +90,7 @@ spec:
     schema:
       openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
 `, group, d.kind, d.plural(), model.LabelModel, d.labelled, model.AnnotationSteps, d.steps,
-		model.AnnotationDependsOn, d.dependsOn, strings.ToLower(d.kind), rigLabel)
+		model.AnnotationDependsOn, d.dependsOn, strings.ToLower(d.kind), rigLabel, model.AnnotationUsesObserved, d.usesObserved)
 }
 
 // rig is a source between a real API and a sink that records, with objects of the test's own, a
@@ -622,10 +624,13 @@ func (r *rig) work(events ...cloudevents.Event) {
 				}
 			}
 			outcome := &model.StepStatus{State: model.StateOK}
+			if step == model.StepPolicy {
+				outcome.ObservedRevision = o.Status.ObservedRevision
+			}
 			for _, d := range n.Dependencies {
 				if d.Object != nil {
 					outcome.Dependencies = append(outcome.Dependencies, model.DependencyStatus{
-						Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation})
+						Kind: d.GroupKind.Kind, Name: d.Name, UID: string(d.Object.UID), Generation: d.Object.Generation, ObservedRevision: d.Object.Status.ObservedRevision})
 				}
 			}
 			r.settle(e, outcome)
