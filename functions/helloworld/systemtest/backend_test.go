@@ -112,7 +112,9 @@ func TestPulled(t *testing.T) {
 		t.Errorf("expected %+v, got %+v", want, got)
 	}
 	w.greets("The greeter is saying hello to Dude", message("Jhon Snow", "Arya Stark"))
-	w.Until("the status says why", func() bool { return w.sync("arya").Message == "OK, requested: pull: the micro-service does not have it" })
+	w.Until("the status says why", func() bool {
+		return w.sync("arya").Message == "OK, requested: pull: the micro-service does not have it"
+	})
 
 	if _, err := w.greeter.Put(t.Context(), "orphan", api.PutRequest{Name: "x", HelloFrom: "x", HelloTo: "x", Generation: 1,
 		Model: &api.ModelRef{Namespace: namespace, Name: "gone", UID: "orphan"}}); err != nil {
