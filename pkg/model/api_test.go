@@ -129,7 +129,20 @@ var boxVersion = schema.GroupVersion{Group: "test.xos-knative.dev", Version: "v1
 type Box struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              BoxSpec `json:"spec"`
+	Spec              BoxSpec   `json:"spec"`
+	Status            BoxStatus `json:"status,omitzero"`
+}
+
+// BoxStatus has what is reported of a box. The definition has no default for it.
+type BoxStatus struct {
+	model.Status `json:",inline"`
+	Observed     BoxObserved `json:"observed,omitzero"`
+}
+
+// BoxObserved is what is reported of a box.
+type BoxObserved struct {
+	Place string            `json:"place,omitempty"`
+	Marks map[string]string `json:"marks,omitempty"`
 }
 
 // BoxSpec is the part of a box's spec that Go knows.
