@@ -23,6 +23,9 @@ const (
 	StateWaiting State = "Waiting"
 )
 
+// MessageSeparator stands between the last two different errors of a step.
+const MessageSeparator = " // "
+
 // Code is XOS's number for a state (backend_code, policy_code).
 type Code int32
 

@@ -196,8 +196,6 @@ func after(now time.Time, d time.Duration) *metav1.Time {
 	return &metav1.Time{Time: now.Add(d + time.Second - 1).Truncate(time.Second)}
 }
 
-const separator = " // "
-
 // joinErrors keeps the last two different errors, like XOS's backend_status.
 func joinErrors(before model.StepStatus, message string) string {
 	message = truncate(message)
@@ -206,18 +204,18 @@ func joinErrors(before model.StepStatus, message string) string {
 	}
 	previous := before.Message
 	// The whole message is compared first, because an error can contain the separator.
-	if previous == message || strings.HasSuffix(previous, separator+message) {
+	if previous == message || strings.HasSuffix(previous, model.MessageSeparator+message) {
 		return previous
 	}
-	if i := strings.LastIndex(previous, separator); i >= 0 {
-		previous = previous[i+len(separator):]
+	if i := strings.LastIndex(previous, model.MessageSeparator); i >= 0 {
+		previous = previous[i+len(model.MessageSeparator):]
 	}
 	// The newest error must be complete, so the previous one is cut.
-	room := MaxMessage - len(separator) - len(message)
+	room := MaxMessage - len(model.MessageSeparator) - len(message)
 	if previous = cut(previous, max(0, room)); previous == "" {
 		return message
 	}
-	return previous + separator + message
+	return previous + model.MessageSeparator + message
 }
 
 func truncate(message string) string { return cut(strings.ToValidUTF8(message, "\uFFFD"), MaxMessage) }
