@@ -1,6 +1,7 @@
 package steptest
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,25 @@ type Backend struct {
 	mu     sync.Mutex
 	answer http.HandlerFunc
 	calls  []string
+	faults func() fault
+}
+
+// fault of a backend.
+type fault int
+
+const (
+	none fault = iota
+	// failsBefore: it does nothing, and says so.
+	failsBefore
+	// failsAfter: it does what it was asked for, and says that it has failed.
+	failsAfter
+)
+
+// setFaults has each request fail as faults says; nil for none.
+func (b *Backend) setFaults(faults func() fault) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.faults = faults
 }
 
 // NewBackend starts a backend. It runs until the test ends.
@@ -41,9 +61,21 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	b.mu.Lock()
 	b.calls = append(b.calls, call)
-	answer := b.answer
+	answer, faults := b.answer, b.faults
 	b.mu.Unlock()
-	answer(w, r)
+	fault := none
+	if faults != nil {
+		fault = faults()
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	switch fault {
+	case none:
+		answer(w, r)
+		return
+	case failsAfter:
+		answer(httptest.NewRecorder(), r)
+	}
+	http.Error(w, "the backend has failed", http.StatusServiceUnavailable)
 }
 
 // Answer sets the status and the body that answer all further requests.
