@@ -57,7 +57,7 @@ func testFailed(err error) bool {
 
 // buildAndPatch sends the JSON patch that build makes for the object. If a test in it fails, it builds
 // the patch again for the newest object. It returns the patched object, or the object as it is if build
-// makes no operations.
+// makes no operations. After some times the error is a Conflict.
 func (c *Client) buildAndPatch(ctx context.Context, k *Kind, u *unstructured.Unstructured, build func(*unstructured.Unstructured) ([]operation, error), subresources ...string) (*unstructured.Unstructured, error) {
 	err := retry(ctx, func() (bool, error) {
 		operations, err := build(u)
@@ -80,7 +80,8 @@ func (c *Client) buildAndPatch(ctx context.Context, k *Kind, u *unstructured.Uns
 			return false, gone
 		}
 		u = now
-		return true, err
+		// Not the 422 of the API: that is also what a status gets that is not valid.
+		return true, apierrors.NewConflict(k.GVR().GroupResource(), u.GetName(), errors.New("others have changed it each time that it was read again"))
 	})
 	return u, err
 }
