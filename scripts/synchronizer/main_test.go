@@ -153,6 +153,9 @@ func TestWhyManyAreNotReady(t *testing.T) {
 	l.shelf("poetry")
 	l.Settle()
 	l.says("why", "All models are Ready.")
+	if out, err := l.run("why", "-o", "json"); err != nil || out != "[]\n" {
+		t.Errorf("none is an empty list, got %q, %v", out, err)
+	}
 }
 
 func TestAgain(t *testing.T) {

@@ -41,7 +41,7 @@ Without a name it explains the models that are not Ready, grouped by what they s
 			if len(args) == 0 {
 				args = []string{category}
 			}
-			var all []*answer
+			all := []*answer{} // As JSON it is a list, also without any.
 			err := s.each(cmd.Context(), args, func(client *model.Client, o selected) error {
 				a, err := explain(cmd.Context(), client, o, now())
 				if err == nil && (names || a.Ready != "True") {
