@@ -35,6 +35,8 @@
 //     steps;
 //   - event.go: the events of the model source;
 //   - observed.go: what steps report in status.observed ([Feedback]), and what they write themselves ([Own]);
+//   - follow.go: in which order the events about an object count; mirror.go: objects that only show what the
+//     micro-service has;
 //   - client.go and typed.go: [Client] and [Models], its view on one Go type; modify.go: how they
 //     write specs; steppatch.go: how engines write finalizers and status.
 package model

@@ -87,12 +87,12 @@ func (m Models[T]) Follow(ctx context.Context, namespace, name string, e Occurre
 			return t, op, err
 		}
 		_, reported, err := m.report(ctx, k, u, func(s *Snapshot, t T) error {
-			if !e.counts(s.Status.LastEvents, stored) {
+			if counts = e.counts(s.Status.LastEvents, stored); !counts {
 				return nil
 			}
 			return change(t)
 		}, func(s *Snapshot, reported bool) ([]operation, error) {
-			if !e.counts(s.Status.LastEvents, stored) {
+			if !counts {
 				return nil, nil
 			}
 			return e.remember(s.Status.LastEvents, reported || op != Unchanged)

@@ -102,7 +102,7 @@ func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
 	s, err := w.SnapshotOf(u)
 	if err == nil {
 		// What Due never looks at need not be kept for every object.
-		s.Status.Conditions, s.Status.Annotations = nil, nil
+		s.Status.Conditions, s.Status.Annotations, s.Status.LastEvents = nil, nil, nil
 		s.Labels, s.OwnerReferences = nil, nil
 		return s
 	}

@@ -33,8 +33,11 @@
 // The engine of pull (pull.go) runs one complete round for each tick, with all pull steps of the function.
 // A round of a comparison (comparison.go) reads the models into an index (index.go), goes over the items,
 // and asks for syncs, stores feedback, makes mirrors, and removes what has lost its model. It reads again
-// whatever it is going to change. The engine of event (event.go) decodes strictly. An event that can never
-// be handled becomes a dead letter, any other failed event is delivered again. function.go calls the engine that an event is for.
+// whatever it is going to change.
+//
+// The engine of event (event.go) decodes strictly; onobject.go finds the object that an event is about, and
+// keeps the order of events. An event that can never be handled becomes a dead letter, any other failed
+// event is delivered again. function.go calls the engine that an event is for.
 //
 // What the package promises: in one process a step runs once at a time for an object. If a process dies
 // between 3 and 4, the step is called again for an object that it has handled, so it must be

@@ -28,7 +28,7 @@ import (
 // counts the event as lost.
 const Deadline = 25 * time.Second
 
-// Registration is a step of a function. [Sync], [Policies], [Compare], [Pull] and [On] make one.
+// Registration is a step of a function. [Sync], [Policies], [Compare], [Pull], [OnObject] and [On] make one.
 type Registration struct {
 	step    model.Step // Of the runner.
 	runner  runner
@@ -143,7 +143,7 @@ func (f *Function) register(ctx context.Context, models *model.Client, r Registr
 	case r.handler != nil:
 		return f.events.register(r.handler(models))
 	case r.puller == nil && r.compare == nil:
-		return errors.New("registration: expected one made by Sync, Policies, Compare, Pull or On, got an empty one")
+		return errors.New("registration: expected one made by Sync, Policies, Compare, Pull, OnObject or On, got an empty one")
 	case f.pull == nil:
 		f.pull = &pullEngine{settings: newSettings(PullDeadline, options)}
 	}

@@ -69,7 +69,7 @@ type ObjectHandler[T model.Object, E any] interface {
 func OnObject[T model.Object, E any](namespace string, handler ObjectHandler[T, E], types ...string) Registration {
 	return Registration{handler: func(models *model.Client) *eventHandler {
 		o := &onObject[T, E]{handler, model.For[T](models), namespace, strings.Join(types[:min(1, len(types))], "")}
-		return &eventHandler{types, o.handle}
+		return On(o, types...).handler(models)
 	}}
 }
 
@@ -84,11 +84,8 @@ type onObject[T model.Object, E any] struct {
 // errTaken says that there is an object of the name, which the event is not about.
 var errTaken = errors.New("which is there already")
 
-func (o *onObject[T, E]) handle(ctx context.Context, event cloudevents.Event) (EventResult, error) {
-	data, err := decode[E](event.Data())
-	if err != nil {
-		return EventResult{}, Permanent(err)
-	}
+// HandleEvent implements [EventHandler].
+func (o *onObject[T, E]) HandleEvent(ctx context.Context, event cloudevents.Event, data E) (EventResult, error) {
 	k, err := o.models.Kind(ctx)
 	if err != nil {
 		return EventResult{}, err

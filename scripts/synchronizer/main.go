@@ -4,7 +4,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -15,15 +14,10 @@ import (
 	"knative.dev/pkg/signals"
 )
 
-// errSaid ends the command with status 1; what is wrong was printed.
-var errSaid = errors.New("not all is well")
-
 func main() {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	if err := newCommand(streams, time.Now).ExecuteContext(signals.NewContext()); err != nil {
-		if !errors.Is(err, errSaid) {
-			fmt.Fprintln(os.Stderr, "Error:", err)
-		}
+		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}
 }

@@ -59,18 +59,19 @@ func (s *selection) each(ctx context.Context, args []string, fn func(*model.Clie
 	infos, err := resource.NewBuilder(s.flags).Unstructured().
 		NamespaceParam(namespace).DefaultNamespace().AllNamespaces(s.allNamespaces).
 		LabelSelectorParam(s.selector).ResourceTypeOrNameArgs(true, args...).
-		ContinueOnError().Latest().Flatten().Do().Infos()
+		ContinueOnError().Flatten().Do().Infos()
 	var errs []error
 	if err != nil {
 		errs = append(errs, fmt.Errorf("%s in namespace %s: %w", strings.Join(args, " "), namespace, err))
 	}
 	for _, info := range infos {
 		kind, err := client.Kind(ctx, info.Mapping.GroupVersionKind.GroupKind())
+		live, ok := info.Object.(*unstructured.Unstructured)
+		if err == nil && (!ok || live.GroupVersionKind() != kind.GVK) {
+			live, err = client.Live(ctx, kind, info.Namespace, info.Name) // In the version that the steps are asked about.
+		}
 		if err == nil {
-			var live *unstructured.Unstructured
-			if live, err = client.Live(ctx, kind, info.Namespace, info.Name); err == nil {
-				err = fn(client, selected{kind, live})
-			}
+			err = fn(client, selected{kind, live})
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s/%s: %w", info.Mapping.Resource.GroupResource(), info.Name, err))

@@ -115,25 +115,23 @@ func explain(ctx context.Context, client *model.Client, o selected, now time.Tim
 	if c := s.Status.GetCondition(model.ConditionReady); c != nil {
 		a.Ready, a.Message = string(c.Status), c.Message
 	}
-	for _, step := range s.Kind.Steps {
-		n, err := client.Neighbours(ctx, step, s)
-		if err != nil {
-			return nil, err
-		}
-		a.Steps = append(a.Steps, verdictOn(step, s, n, now))
-	}
-	dependencies, err := client.Dependencies(ctx, s)
-	if err != nil {
+	var n model.Neighbours
+	if n.Dependencies, err = client.Dependencies(ctx, s); err != nil {
 		return nil, err
 	}
-	for _, d := range dependencies {
+	if n.Dependents, err = client.Dependents(ctx, s); err != nil {
+		return nil, err
+	}
+	for _, step := range s.Kind.Steps {
+		a.Steps = append(a.Steps, verdictOn(step, s, n, now))
+	}
+	for _, d := range n.Dependencies {
 		a.DependsOn = append(a.DependsOn, strings.TrimSpace(d.GroupKind.Kind+" "+d.Name)+": "+how(d))
 	}
-	dependents, err := client.Dependents(ctx, s)
-	for _, d := range dependents {
+	for _, d := range n.Dependents {
 		a.Dependents = append(a.Dependents, d.Kind+" "+d.Name)
 	}
-	return a, err
+	return a, nil
 }
 
 func how(d model.Dependency) string {

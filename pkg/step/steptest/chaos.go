@@ -2,7 +2,6 @@ package steptest
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,9 +12,9 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 
-	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
@@ -154,7 +153,7 @@ func (c *chaos) converge(what string, is func(*model.Snapshot) bool) {
 	for range calm {
 		c.Settle()
 		left = nil
-		for _, s := range c.objects() {
+		for _, s := range c.declared() {
 			if !is(s) {
 				left = append(left, fmt.Sprintf("%s %s: %s", s.Kind.GVK.Kind, s.Name, s.Status.GetCondition(model.ConditionReady).GetMessage()))
 			}
@@ -174,36 +173,23 @@ func (c *chaos) check(when string) {
 	}
 }
 
-// objects are those of the kinds that the function handles.
-func (c *chaos) objects() (all []*model.Snapshot) {
+// declared are all objects of the kinds that the function handles.
+func (c *chaos) declared() (all []*model.Snapshot) {
 	c.Helper()
-	seen := map[string]bool{}
+	kinds := sets.New[schema.GroupKind]()
 	for _, work := range c.Function.Work() {
-		if work.GroupKind.Empty() || seen[work.GroupKind.String()] {
-			continue
-		}
-		seen[work.GroupKind.String()] = true
-		k, err := c.Models.Kind(c.Context(), work.GroupKind)
-		if err != nil {
-			c.Fatal(err)
-		}
-		objects, err := c.Models.Snapshots(c.Context(), k, c.Namespace)
-		if err != nil {
-			c.Fatal(err)
-		}
-		all = append(all, objects...)
+		kinds.Insert(work.GroupKind)
+	}
+	for gk := range kinds.Delete(schema.GroupKind{}) {
+		all = append(all, c.snapshots(c.Context(), gk)...)
 	}
 	return all
 }
 
 func (c *chaos) deleteAll() {
 	c.Helper()
-	client, err := dynamic.NewForConfig(kubeapitest.Shared(c.TB).Config())
-	if err != nil {
-		c.Fatal(err)
-	}
-	for _, s := range c.objects() {
-		err := client.Resource(s.Kind.GVR()).Namespace(s.Namespace).Delete(context.WithoutCancel(c.Context()), s.Name, metav1.DeleteOptions{})
+	for _, s := range c.declared() {
+		err := c.objects.Resource(s.Kind.GVR()).Namespace(s.Namespace).Delete(c.Context(), s.Name, metav1.DeleteOptions{})
 		if err != nil && !model.IsGone(err) {
 			c.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -46,8 +47,8 @@ type World struct {
 	// URL that the function is served at.
 	URL string
 
-	api    *requests
-	events dynamic.NamespaceableResourceInterface
+	api     *requests
+	objects dynamic.Interface
 }
 
 // Start is the time at which every world starts.
@@ -74,7 +75,7 @@ func NewWith(t testing.TB, options []step.Option, steps step.Steps, addToScheme 
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.events = all.Resource(eventsv1.SchemeGroupVersion.WithResource("events"))
+	w.objects = all
 	models := client(t, w.api.observe, addToScheme)
 	registrations, err := steps(t.Context(), models)
 	if err != nil {
@@ -180,7 +181,7 @@ func (w *World) Events() []string {
 	w.Helper()
 	w.Function.Drain(w.Context())
 	var events eventsv1.EventList
-	u, err := w.events.Namespace(w.Namespace).List(w.Context(), metav1.ListOptions{})
+	u, err := w.objects.Resource(eventsv1.SchemeGroupVersion.WithResource("events")).Namespace(w.Namespace).List(w.Context(), metav1.ListOptions{})
 	if err == nil {
 		err = runtime.DefaultUnstructuredConverter.FromUnstructured(u.UnstructuredContent(), &events)
 	}
@@ -312,6 +313,20 @@ type dueStep struct {
 	step   model.Step
 }
 
+// snapshots are those of all objects of a kind.
+func (w *World) snapshots(ctx context.Context, gk schema.GroupKind) []*model.Snapshot {
+	w.Helper()
+	k, err := w.Models.Kind(ctx, gk)
+	if err != nil {
+		w.Fatal(err)
+	}
+	objects, err := w.Models.Snapshots(ctx, k, w.Namespace)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return objects
+}
+
 // due lists what is due now.
 func (w *World) due() (due []dueStep) {
 	w.Helper()
@@ -320,15 +335,7 @@ func (w *World) due() (due []dueStep) {
 		if work.GroupKind.Empty() {
 			continue
 		}
-		k, err := w.Models.Kind(ctx, work.GroupKind)
-		if err != nil {
-			w.Fatal(err)
-		}
-		objects, err := w.Models.Snapshots(ctx, k, w.Namespace)
-		if err != nil {
-			w.Fatal(err)
-		}
-		for _, obj := range objects {
+		for _, obj := range w.snapshots(ctx, work.GroupKind) {
 			n, err := w.Models.Neighbours(ctx, model.Step(work.Step), obj)
 			if err != nil {
 				w.Fatal(err)
