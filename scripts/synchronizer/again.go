@@ -88,7 +88,8 @@ func anyStep(s *model.Snapshot, is func(*model.StepStatus) bool) bool {
 // await returns when each step has run for the request.
 func (a *again) await(ctx context.Context, client *model.Client, o selected, requestedAt string) error {
 	var waits model.Step
-	err := wait.PollUntilContextTimeout(ctx, pollInterval, a.timeout, true, func(ctx context.Context) (bool, error) {
+	// The requests do not end with the time to wait: one that is cut off would be another error than that.
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, a.timeout, true, func(context.Context) (bool, error) {
 		u, err := client.Live(ctx, o.kind, o.live.GetNamespace(), o.live.GetName())
 		if err != nil {
 			return false, err
