@@ -1,10 +1,12 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 
 	"k8s.io/utils/clock"
 
@@ -30,7 +32,7 @@ import (
 // Items and Match are required; each of the others gives the step one more ability. They are called with
 // several items at once.
 type Comparison[T model.Object, I any] struct {
-	// Namespace of the models.
+	// Namespace of the models. Default: $NAMESPACE, where the function is.
 	Namespace string
 
 	// Items lists all that the micro-service has. After an error the round is incomplete.
@@ -79,16 +81,25 @@ var ErrIgnore = errors.New("the item is ignored")
 
 // Compare registers a comparison as a pull step.
 func Compare[T model.Object, I any](c Comparison[T, I]) Registration {
-	return Registration{compare: func(client *model.Client, now clock.PassiveClock) (Puller, error) {
+	verbs, statusVerbs := []string{"get", "list", "patch"}, []string(nil)
+	if c.Adopt != nil {
+		verbs = append(verbs, "create")
+	}
+	if c.Report != nil {
+		statusVerbs = []string{"patch"}
+	}
+	return Registration{about: aboutKind[T](statusVerbs, verbs...), compare: func(client *model.Client, now clock.PassiveClock) (Puller, error) {
 		gvk, err := model.For[T](client).GVK()
 		if err != nil {
 			return nil, err
 		}
+		c := c
+		c.Namespace = cmp.Or(c.Namespace, os.Getenv(envNamespace))
 		for _, f := range []struct {
 			field string
 			unset bool
 		}{
-			{"Namespace", c.Namespace == ""}, {"Items", c.Items == nil}, {"Match", c.Match == nil},
+			{"Namespace (or $NAMESPACE)", c.Namespace == ""}, {"Items", c.Items == nil}, {"Match", c.Match == nil},
 			{"Want", c.Want == nil && c.Have != nil}, {"Have", c.Have == nil && c.Want != nil},
 		} {
 			if f.unset {

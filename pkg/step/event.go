@@ -52,13 +52,14 @@ type EventResult struct {
 // eventHandler is an [EventHandler] of any data.
 type eventHandler struct {
 	types  []string
+	err    error // Says why it cannot be registered.
 	handle func(ctx context.Context, event cloudevents.Event) (EventResult, error)
 }
 
 // On registers the handler for events of these types.
 func On[E any](handler EventHandler[E], types ...string) Registration {
 	return Registration{handler: func(*model.Client) *eventHandler {
-		return &eventHandler{types, func(ctx context.Context, event cloudevents.Event) (EventResult, error) {
+		return &eventHandler{types: types, handle: func(ctx context.Context, event cloudevents.Event) (EventResult, error) {
 			data, err := decode[E](event.Data())
 			if err != nil {
 				return EventResult{}, Permanent(err)
@@ -75,6 +76,9 @@ type eventEngine struct {
 }
 
 func (e *eventEngine) register(handler *eventHandler) error {
+	if handler.err != nil {
+		return handler.err
+	}
 	if len(handler.types) == 0 {
 		return errors.New("event step: expected at least one type of event, got none")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ const Deadline = 25 * time.Second
 
 // Registration is a step of a function. [Sync], [Policies], [Compare], [Pull], [OnObject] and [On] make one.
 type Registration struct {
+	about   about
 	step    model.Step // Of the runner.
 	runner  runner
 	puller  Puller
@@ -39,12 +41,12 @@ type Registration struct {
 
 // Sync registers the syncer of a kind.
 func Sync[T model.Object](syncer Syncer[T]) Registration {
-	return Registration{step: model.StepSync, runner: syncRunner[T]{syncer}}
+	return Registration{about: aboutKind[T]([]string{"patch"}, "get", "patch"), step: model.StepSync, runner: syncRunner[T]{syncer}}
 }
 
 // Policies registers all policies of a kind. They are called in this order.
 func Policies[T model.Object](policies ...Policy[T]) Registration {
-	return Registration{step: model.StepPolicy, runner: policyRunner[T]{policies}}
+	return Registration{about: aboutKind[T]([]string{"patch"}, "get", "patch"), step: model.StepPolicy, runner: policyRunner[T]{policies}}
 }
 
 // Pull registers a pull step that does its work by itself; see [Compare] for one that
@@ -55,11 +57,25 @@ func Pull(puller Puller) Registration { return Registration{puller: puller} }
 // steps' settings ([function.Env]) and makes their clients.
 type Steps func(ctx context.Context, models *model.Client) ([]Registration, error)
 
+// Of makes steps of registrations that need neither settings nor clients. They get at models with [Models].
+func Of(registrations ...Registration) Steps {
+	return func(context.Context, *model.Client) ([]Registration, error) { return registrations, nil }
+}
+
 // Main runs a function until the process is told to stop. It is all that a program's main calls. The
 // functions addToScheme register the Go types of the models that the steps use.
 //
 //	func main() { step.Main("sync", steps, v1alpha1.AddToScheme) }
+//
+// With [EnvDescribe] in the environment it says what the function consists of, and ends.
 func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) {
+	if file := os.Getenv(EnvDescribe); file != "" {
+		if err := describe(context.Background(), file, name, steps, addToScheme); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			os.Exit(1)
+		}
+		return
+	}
 	function.Main(name, func(ctx context.Context, _ struct{}) (http.Handler, error) {
 		config, err := function.KubeConfig()
 		if err != nil {
@@ -108,6 +124,7 @@ func newSettings(deadline time.Duration, options []Option) settings {
 
 // Function calls for each event the step that the event is for.
 type Function struct {
+	models   *model.Client
 	engines  map[model.Step]*engine
 	events   eventEngine
 	pull     *pullEngine
@@ -121,6 +138,7 @@ func New(ctx context.Context, models *model.Client, registrations []Registration
 	recorder := newRecorder(ctx, models)
 	options = append(slices.Clone(options), func(s *settings) { s.events = recorder })
 	f := &Function{
+		models:   models,
 		recorder: recorder,
 		engines:  map[model.Step]*engine{},
 		events:   eventEngine{settings: newSettings(Deadline, options), handlers: map[string]*eventHandler{}},
@@ -187,6 +205,7 @@ func (e *engine) register(ctx context.Context, r runner) error {
 
 // Handle handles one event, of any of the function's steps.
 func (f *Function) Handle(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
+	ctx = context.WithValue(ctx, modelsKey{}, f.models)
 	if handler, ok := f.events.handlers[event.Type()]; ok {
 		return f.events.handle(ctx, event, handler)
 	}

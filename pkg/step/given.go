@@ -17,7 +17,19 @@ type given struct {
 	dependencies []model.Dependency
 }
 
-type givenKey struct{}
+type (
+	givenKey  struct{}
+	modelsKey struct{}
+)
+
+// Models gives a step the models of type T. It panics if the context is not one that a step was called with.
+func Models[T model.Object](ctx context.Context) model.Models[T] {
+	models, ok := ctx.Value(modelsKey{}).(*model.Client)
+	if !ok {
+		panic("step.Models: expected the context that a step was called with")
+	}
+	return model.For[T](models)
+}
 
 // Dependency returns the object of type T that the step's object depends on, as the engine has read it.
 // A sync step is called only when it is there and synced. If the object depends on several of type T,

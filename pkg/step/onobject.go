@@ -1,11 +1,13 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -65,11 +67,20 @@ type ObjectHandler[T model.Object, E any] interface {
 	Apply(ctx context.Context, event cloudevents.Event, data E, obj T) error
 }
 
-// OnObject registers the handler for events of these types, about objects in a namespace.
+// envNamespace is the setting that has the namespace of a function and of its models.
+const envNamespace = "NAMESPACE"
+
+// OnObject registers the handler for events of these types, about objects in a namespace. If that is empty it
+// is $NAMESPACE, where the function is.
 func OnObject[T model.Object, E any](namespace string, handler ObjectHandler[T, E], types ...string) Registration {
-	return Registration{handler: func(models *model.Client) *eventHandler {
+	return Registration{about: aboutKind[T]([]string{"patch"}, "get", "list", "create", "patch"), handler: func(models *model.Client) *eventHandler {
+		namespace := cmp.Or(namespace, os.Getenv(envNamespace))
 		o := &onObject[T, E]{handler, model.For[T](models), namespace, strings.Join(types[:min(1, len(types))], "")}
-		return On(o, types...).handler(models)
+		h := On(o, types...).handler(models)
+		if namespace == "" {
+			h.err = errors.New("event step: namespace (or $NAMESPACE): expected it to be set")
+		}
+		return h
 	}}
 }
 
