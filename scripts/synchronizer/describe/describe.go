@@ -1,0 +1,208 @@
+// Package describe asks the functions of a synchronizer what they consist of, on a machine that has their sources.
+package describe
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/xos-knative/synchronizer/pkg/step"
+)
+
+const (
+	// stepPackage has the Main that describes a function.
+	stepPackage = "github.com/xos-knative/synchronizer/pkg/step"
+	// patience is how long a program may take to describe itself. It sends no requests.
+	patience = 30 * time.Second
+)
+
+// Failures is the error of programs that were built but do not describe themselves: what each of them says, by its
+// package. With the same settings it would not start on a cluster either.
+type Failures map[string]error
+
+// Error implements error.
+func (f Failures) Error() string {
+	var lines []string
+	for _, pkg := range slices.Sorted(maps.Keys(f)) {
+		lines = append(lines, fmt.Sprintf("program %s does not say which steps it has: %v", pkg, f[pkg]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Programs builds programs and lets each write its description. They are the packages of ko:// images, each with the
+// environment variables that it has on a cluster; it gets no others. dir is in the module that needs them. A program
+// whose main does not call step.Main has no description. With the error [Failures] the descriptions of the others
+// are returned, too.
+func Programs(ctx context.Context, dir string, programs map[string]map[string]string) (map[string]step.Description, error) {
+	found := map[string]step.Description{}
+	packages, err := describing(ctx, dir, slices.Sorted(maps.Keys(programs)))
+	if err != nil || len(packages) == 0 {
+		return found, err
+	}
+	bin, err := os.MkdirTemp("", "synchronizer-describe-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a directory for the programs: %w", err)
+	}
+	defer os.RemoveAll(bin)
+	executables, err := build(ctx, dir, bin, packages)
+	if err != nil {
+		return nil, err
+	}
+	failures := Failures{}
+	for pkg, executable := range executables {
+		d, err := run(ctx, executable, programs[pkg])
+		if err != nil {
+			failures[pkg] = err
+			continue
+		}
+		found[pkg] = d
+	}
+	if len(failures) > 0 {
+		return found, failures
+	}
+	return found, nil
+}
+
+// source is what "go list" says of a package.
+type source struct {
+	Dir, ImportPath, Name string
+	GoFiles               []string
+}
+
+// describing lists those of some packages that are programs which call step.Main.
+func describing(ctx context.Context, dir string, packages []string) ([]string, error) {
+	if len(packages) == 0 {
+		return nil, nil
+	}
+	out, err := goCommand(ctx, dir, append([]string{"list", "-json=Dir,ImportPath,Name,GoFiles"}, packages...)...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the programs: %w", err)
+	}
+	var found []string
+	for documents := json.NewDecoder(strings.NewReader(out)); ; {
+		var s source
+		if err := documents.Decode(&s); errors.Is(err, io.EOF) {
+			return found, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("cannot read what go list says: %w", err)
+		}
+		if s.Name != "main" {
+			return nil, fmt.Errorf("package %s: expected a program, got package %s", s.ImportPath, s.Name)
+		}
+		calls, err := s.callsMain()
+		if err != nil {
+			return nil, err
+		}
+		if calls {
+			found = append(found, s.ImportPath)
+		}
+	}
+}
+
+// callsMain reports whether the program calls step.Main. Another one would not end when it is asked to describe itself.
+func (s source) callsMain() (calls bool, err error) {
+	for _, name := range s.GoFiles {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(s.Dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			return false, err
+		}
+		qualifier := qualifier(file)
+		ast.Inspect(file, func(n ast.Node) bool {
+			selector, ok := n.(*ast.SelectorExpr)
+			if ok && qualifier != "" && selector.Sel.Name == "Main" {
+				x, ok := selector.X.(*ast.Ident)
+				calls = calls || ok && x.Name == qualifier
+			}
+			return true
+		})
+	}
+	return calls, nil
+}
+
+// qualifier is what a file calls package step, empty if it does not import it.
+func qualifier(file *ast.File) string {
+	for _, i := range file.Imports {
+		if p, err := strconv.Unquote(i.Path.Value); err != nil || p != stepPackage {
+			continue
+		}
+		if i.Name == nil {
+			return path.Base(stepPackage)
+		}
+		return i.Name.Name
+	}
+	return ""
+}
+
+// build compiles packages into files below bin. Programs of several folders may have one name, and "go build" puts
+// what it makes into one directory: so there is one call for each folder.
+func build(ctx context.Context, dir, bin string, packages []string) (map[string]string, error) {
+	folders := map[string][]string{}
+	for _, pkg := range packages {
+		folders[path.Dir(pkg)] = append(folders[path.Dir(pkg)], pkg)
+	}
+	executables := map[string]string{}
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		into := filepath.Join(bin, strconv.Itoa(len(executables)))
+		args := append([]string{"build", "-o", into + string(filepath.Separator)}, folders[folder]...)
+		if _, err := goCommand(ctx, dir, args...); err != nil {
+			return nil, fmt.Errorf("cannot build the programs: %w", err)
+		}
+		for _, pkg := range folders[folder] {
+			executables[pkg] = filepath.Join(into, path.Base(pkg))
+		}
+	}
+	return executables, nil
+}
+
+// run lets a program describe itself.
+func run(ctx context.Context, executable string, env map[string]string) (step.Description, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it has not ended within %s", patience))
+	defer cancel()
+	file := executable + ".json"
+	said := &strings.Builder{}
+	cmd := exec.CommandContext(ctx, executable)
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = filepath.Dir(executable), said, said, time.Second
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Env = append(cmd.Env, step.EnvDescribe+"="+file)
+	if err := cmd.Run(); err != nil {
+		return step.Description{}, errors.New(cmp.Or(strings.TrimSpace(said.String()), cmp.Or(context.Cause(ctx), err).Error()))
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return step.Description{}, fmt.Errorf("it has written no description: %w", err)
+	}
+	var d step.Description
+	if err := json.Unmarshal(content, &d); err != nil {
+		return step.Description{}, fmt.Errorf("its description: %w", err)
+	}
+	return d, nil
+}
+
+// goCommand runs the go command in dir and returns what it prints. The error has what it complains about.
+func goCommand(ctx context.Context, dir string, args ...string) (string, error) {
+	var complaints strings.Builder
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir, cmd.Stderr = dir, &complaints
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", args[0], err, strings.TrimSpace(complaints.String()))
+	}
+	return string(out), nil
+}
