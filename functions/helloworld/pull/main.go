@@ -18,7 +18,7 @@ func main() { step.Main("pull", steps, v1alpha1.AddToScheme) }
 
 type instance = v1alpha1.HelloWorldServiceInstance
 
-// settings are the environment variables of this function, in config/helloworld/pull.yaml.
+// settings are the environment variables of this function.
 type settings struct {
 	Greeter client.Settings
 	// Namespace of the models.
@@ -26,6 +26,9 @@ type settings struct {
 }
 
 // steps are the pull steps of the XOS tutorial.
+//
+// +synchronizer:env:name=GREETER_URL,value="http://greeter.helloworld.svc.cluster.local"
+// +synchronizer:schedule="*/5 * * * *"
 func steps(context.Context, *model.Client) ([]step.Registration, error) {
 	env, err := function.Env[settings]()
 	if err != nil {

@@ -9,12 +9,14 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// settings are the environment variables of this function, in config/helloworld/sync.yaml.
+// settings are the environment variables of this function.
 type settings struct {
 	Greeter client.Settings
 }
 
 // steps are the sync steps of the XOS tutorial.
+//
+// +synchronizer:env:name=GREETER_URL,value="http://greeter.helloworld.svc.cluster.local"
 func steps(_ context.Context, models *model.Client) ([]step.Registration, error) {
 	env, err := function.Env[settings]()
 	if err != nil {

@@ -78,6 +78,15 @@ func Programs(ctx context.Context, dir string, programs map[string]map[string]st
 	return found, nil
 }
 
+// List lists the programs in and below a directory that call step.Main, by their import paths.
+func List(ctx context.Context, dir string) ([]string, error) {
+	out, err := goCommand(ctx, dir, "list", "-f", `{{if eq .Name "main"}}{{.ImportPath}}{{end}}`, "./...")
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the programs: %w", err)
+	}
+	return describing(ctx, dir, strings.Fields(out))
+}
+
 // source is what "go list" says of a package.
 type source struct {
 	Dir, ImportPath, Name string

@@ -48,15 +48,6 @@ type HelloWorldServiceSpec struct {
 	HelloFrom string `json:"helloFrom"`
 }
 
-// HelloWorldServiceList is a list of services.
-//
-// +kubebuilder:object:root=true
-type HelloWorldServiceList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-	Items           []HelloWorldService `json:"items"`
-}
-
 // HelloWorldServiceInstance greets somebody in the name of its service.
 //
 // +kubebuilder:object:root=true
@@ -115,15 +106,6 @@ type OwnerReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Name string `json:"name"`
-}
-
-// HelloWorldServiceInstanceList is a list of instances.
-//
-// +kubebuilder:object:root=true
-type HelloWorldServiceInstanceList struct {
-	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
-	Items           []HelloWorldServiceInstance `json:"items"`
 }
 
 // DisplayName is the name for humans: spec.name, or the name of the object.

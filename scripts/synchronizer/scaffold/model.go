@@ -1,0 +1,157 @@
+package scaffold
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+)
+
+// Author is where an author's files are.
+type Author struct {
+	dir, module string
+}
+
+// In finds the project in a directory.
+func In(dir string) (*Author, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return nil, fmt.Errorf("expected the root of a Go module, as \"synchronizer init\" makes it: %w", err)
+	}
+	return &Author{dir, modfile.ModulePath(content)}, nil
+}
+
+// Steps that can be added.
+var Steps = []string{"sync", "policy", "pull", "event"}
+
+// api is the folder of the models.
+const api = "api/v1alpha1"
+
+// dependency is what a model depends on.
+type dependency struct {
+	Kind, Path string
+	// Field and JSON are the field of the spec that names it: Zone, zone.
+	Field, JSON string
+}
+
+// AddModel makes a Go type. A dependency is Kind=spec.FIELD.name.
+func (a *Author) AddModel(kind string, steps, dependsOn []string) (string, error) {
+	if !isName(kind) || strings.HasSuffix(kind, "List") {
+		return "", fmt.Errorf("KIND: expected a name like AccessDevice, which is not that of a list, got %q", kind)
+	}
+	for _, s := range steps {
+		if s != "sync" && s != "policy" {
+			return "", fmt.Errorf("--steps: expected sync, policy or sync,policy, got %q: pull and event steps are added by \"synchronizer add step\"", s)
+		}
+	}
+	var dependencies []dependency
+	for _, d := range dependsOn {
+		one, err := parseDependency(d)
+		if err != nil {
+			return "", err
+		}
+		dependencies = append(dependencies, one)
+	}
+	path := filepath.Join(api, strings.ToLower(kind)+".go")
+	data := struct {
+		Kind, Steps, DependsOn, Framework string
+		Dependencies                      []dependency
+		Sync, Policy                      bool
+	}{kind, strings.Join(steps, ","), strings.Join(dependsOn, ","), Framework, dependencies, slices.Contains(steps, "sync"), slices.Contains(steps, "policy")}
+	return path, create(filepath.Join(a.dir, path), "model.go.tmpl", data)
+}
+
+// step is what the templates of steps see.
+type step struct {
+	Module, Framework string
+	Step, Kind, Var   string
+	EventType         string
+	Registration      string
+	// Chain is what a test has to create: what the model depends on before itself.
+	Chain []needed
+}
+
+// needed is a model, and those that it depends on.
+type needed struct {
+	Kind      string
+	DependsOn []dependency
+}
+
+// annotation finds what a model depends on, in the marker that says so.
+var annotation = regexp.MustCompile(`(?m)^// \+kubebuilder:metadata:annotations=.*/depends-on=([^"]+)"`)
+
+// chain lists a model and all that it depends on, in the order in which they are created.
+func (a *Author) chain(kind string, before []needed) []needed {
+	if slices.ContainsFunc(before, func(n needed) bool { return n.Kind == kind }) {
+		return before
+	}
+	content, err := os.ReadFile(filepath.Join(a.dir, api, strings.ToLower(kind)+".go"))
+	if err != nil {
+		return before // Somebody else's, or not there yet.
+	}
+	own := needed{Kind: kind}
+	if found := annotation.FindSubmatch(content); found != nil {
+		for _, d := range strings.Split(string(found[1]), ",") {
+			if one, err := parseDependency(d); err == nil && one.Kind != kind {
+				before = a.chain(one.Kind, before)
+				own.DependsOn = append(own.DependsOn, one)
+			}
+		}
+	}
+	return append(before, own)
+}
+
+func parseDependency(text string) (dependency, error) {
+	on, path, _ := strings.Cut(text, "=")
+	parts := strings.Split(path, ".")
+	if len(parts) != 3 || parts[0] != "spec" || parts[1] == "" || parts[2] != "name" || !isName(on) {
+		return dependency{}, fmt.Errorf("--depends-on: expected Kind=spec.FIELD.name, such as Zone=spec.zone.name, got %q", text)
+	}
+	return dependency{Kind: on, Path: path, JSON: parts[1], Field: strings.ToUpper(parts[1][:1]) + parts[1][1:]}, nil
+}
+
+// AddStep makes the file of a step and its test, in a function that is made if it is not there. It returns their paths.
+func (a *Author) AddStep(name, kind, eventType string) ([]string, error) {
+	if !slices.Contains(Steps, name) {
+		return nil, fmt.Errorf("STEP: expected %s, got %q", strings.Join(Steps, ", "), name)
+	}
+	if !isName(kind) || !exists(filepath.Join(a.dir, api, strings.ToLower(kind)+".go")) {
+		return nil, fmt.Errorf("KIND: expected a model in %s, got %q; \"synchronizer add model\" makes one", api, kind)
+	}
+	if (name == "event") != (eventType != "") {
+		return nil, errors.New("--type: expected the type of the events, such as com.example.dns.changed, for an event step, and for no other")
+	}
+	s := step{Module: a.module, Framework: Framework, Step: name, Kind: kind, Var: lowerFirst(kind), EventType: eventType, Chain: a.chain(kind, nil)}
+	// With the types: those of a package's variables cannot be inferred from methods in other files.
+	s.Registration = map[string]string{
+		"sync":   fmt.Sprintf("step.Sync[*v1alpha1.%[1]s](%[1]s{})", kind),
+		"policy": fmt.Sprintf("step.Policies[*v1alpha1.%[1]s](%[1]s{})", kind),
+		"pull":   fmt.Sprintf("step.Compare(%s)", lowerFirst(kind)+"s"),
+		"event":  fmt.Sprintf("step.OnObject[*v1alpha1.%[1]s, %[2]sEvent](\"\", %[1]s{}, %[3]q)", kind, lowerFirst(kind), eventType),
+	}[name]
+	file, test := filepath.Join(name, strings.ToLower(kind)+".go"), filepath.Join(name, strings.ToLower(kind)+"_test.go")
+	if err := create(filepath.Join(a.dir, file), name+".go.tmpl", s); err != nil {
+		return nil, err
+	}
+	if err := create(filepath.Join(a.dir, test), name+"_test.go.tmpl", s); err != nil {
+		return nil, err
+	}
+	made := []string{file, test}
+	main := filepath.Join(name, "main.go")
+	if exists(filepath.Join(a.dir, main)) {
+		return append(made, main), register(filepath.Join(a.dir, name), s.Registration)
+	}
+	setup := filepath.Join(name, "main_test.go")
+	return append(made, main, setup), errors.Join(
+		create(filepath.Join(a.dir, main), "main.go.tmpl", s),
+		create(filepath.Join(a.dir, setup), "main_test.go.tmpl", s))
+}
