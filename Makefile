@@ -17,7 +17,7 @@ help: ## List the targets
 
 .PHONY: run
 run: ## Run everything on this machine until Ctrl-C; ARGS='-h' lists the flags
-	go run ./scripts/local $(ARGS)
+	go run ./scripts/synchronizer run $(ARGS)
 
 .PHONY: demo
 demo: ## Run the hello-world example from beginning to end and check it

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes the deep copies and the CustomResourceDefinitions from the Go types. With
-# --check it fails if that changes anything: they were out of date.
+# Makes what comes from Go types and steps: all of hello-world's resources, and of the
+# other models deep copies and CustomResourceDefinitions. With --check it fails if that
+# changes anything: they were out of date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # One line for each API package, and where its definitions go.
 apis=(
   "./pkg/apis/core/v1alpha1 config/core/crds"
-  "./functions/helloworld/api/v1alpha1 config/helloworld/crds"
   "./pkg/testdata/library/api/v1alpha1 pkg/testdata/library/config/crds"
   "./pkg/testdata/workflow/api/v1alpha1 pkg/testdata/workflow/config/crds"
   "./pkg/testdata/testservice/api/v1alpha1 pkg/testdata/testservice/config/crds"
@@ -15,6 +15,8 @@ apis=(
 )
 
 generated() { find config functions pkg \( -name 'zz_generated.*.go' -o -path '*/crds/*' \) -type f -print0; }
+
+go run ./scripts/synchronizer generate functions/helloworld ${1+"$1"}
 
 before=$(mktemp -d)
 trap 'rm -r "$before"' EXIT

@@ -173,7 +173,7 @@ func (s *System) scratch(program types.NamespacedName) string {
 func (s *System) howToAdd() string {
 	names, err := s.o.project()
 	if err != nil || len(names) == 0 {
-		return "to add one: go run ./scripts/local add DIRECTORY"
+		return "to add one: synchronizer run add DIRECTORY"
 	}
-	return fmt.Sprintf("to add one: go run ./scripts/local add NAME|DIRECTORY (the project has %s)", strings.Join(names, ", "))
+	return fmt.Sprintf("to add one: synchronizer run add NAME|DIRECTORY (the project has %s)", strings.Join(names, ", "))
 }

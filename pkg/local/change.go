@@ -37,6 +37,7 @@ func (s *System) change(ctx context.Context, f func(ctx context.Context) error) 
 type plan struct {
 	parts []*part // all of them, the core first
 	added []*part
+	kept  map[types.NamespacedName]bool // programs of those that run already
 	running
 }
 
@@ -77,7 +78,7 @@ func (s *System) addPrograms(next *plan) error {
 	seen := map[types.NamespacedName]bool{}
 	once := func(p manifest.Program) error {
 		if seen[p.Key()] {
-			return fmt.Errorf("two resources run a program %s: the local runner distinguishes processes by namespace and name; rename one, or leave one out with -without", p.Key())
+			return fmt.Errorf("two resources run a program %s: the local runner distinguishes processes by namespace and name; rename one, or leave one out with --without", p.Key())
 		}
 		seen[p.Key()] = true
 		return nil
@@ -160,11 +161,12 @@ func (s *System) run(ctx context.Context, next *plan) error {
 	waiting, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	started := next.daemonsOf(next.added)
+	maps.DeleteFunc(started, func(key types.NamespacedName, _ *daemon) bool { return next.kept[key] })
 	for _, d := range started {
 		d.start()
 	}
-	for _, f := range next.functionsOf(next.added) {
-		if f.spec.AlwaysOn {
+	for key, f := range next.functionsOf(next.added) {
+		if f.spec.AlwaysOn && !next.kept[key] {
 			f.activator.Warm()
 		}
 	}

@@ -89,7 +89,7 @@ func Connect(o Options) (*Remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	none := fmt.Errorf("no local runner works on %s: start one with go run ./scripts/local, or say with -dir where its data is", o.Dir)
+	none := fmt.Errorf("no local runner works on %s: start one with synchronizer run, or say with --dir where its data is", o.Dir)
 	// Somebody else may listen on the address of a runner that has ended, and must not be sent the token.
 	if !locked(o.Dir) {
 		return nil, none

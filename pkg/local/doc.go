@@ -1,6 +1,6 @@
 // Package local runs a project's Knative resources on one machine without a cluster: the files of config/ and eventing/
 // as they are applied to a cluster, on a real Kubernetes API for custom resources and Knative's own event handling code.
-// Start brings a System up. The program scripts/local is a thin layer over it, and tests use it directly (package
+// Start brings a System up. The command synchronizer run is a thin layer over it, and tests use it directly (package
 // localtest).
 //
 // The core always runs. Synchronizers run beside it, and are added and removed while it runs (add.go), also from another

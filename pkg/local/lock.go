@@ -23,7 +23,7 @@ func lock(dir string) (*os.File, error) {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		owner, _ := os.ReadFile(f.Name())
 		_ = f.Close()
-		return nil, fmt.Errorf("another runner (process %s) works on %s: stop it, choose another directory with -dir, or change what it runs with \"add\" and \"remove\"", strings.TrimSpace(string(owner)), dir)
+		return nil, fmt.Errorf("another runner (process %s) works on %s: stop it, choose another directory with --dir, or change what it runs with \"add\" and \"remove\"", strings.TrimSpace(string(owner)), dir)
 	}
 	if err == nil {
 		if err = f.Truncate(0); err == nil {

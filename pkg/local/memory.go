@@ -47,7 +47,7 @@ func (m *memory) apply(parts []*part, find func(source string) (*part, error), r
 	parts = slices.DeleteFunc(parts, func(p *part) bool {
 		removed := slices.Contains(m.Removed, p.name)
 		if removed {
-			report(p.name, "not started: it was removed from an earlier run; go run ./scripts/local add brings it back")
+			report(p.name, "not started: it was removed from an earlier run; synchronizer run add brings it back")
 		}
 		return removed
 	})

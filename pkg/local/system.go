@@ -200,7 +200,7 @@ func (s *System) serve() error {
 func listen(port int) (net.Listener, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("port %d is taken by another program: stop that, or choose another port with -port (0 = any free one)", port)
+		return nil, fmt.Errorf("port %d is taken by another program: stop that, or choose another port with --port (0 = any free one)", port)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the address: %w", err)

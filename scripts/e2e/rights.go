@@ -50,7 +50,7 @@ var allowed = map[named]map[string]string{
 	{namespace, "policy"}: {
 		"customresourcedefinitions.apiextensions.k8s.io":               readDefinitions,
 		"helloworldservices.helloworld.xos-knative.dev":                "get list",
-		"helloworldserviceinstances.helloworld.xos-knative.dev":        "delete get list patch",
+		"helloworldserviceinstances.helloworld.xos-knative.dev":        "delete get patch",
 		"helloworldserviceinstances.helloworld.xos-knative.dev/status": writeStatus,
 		"events.events.k8s.io":                                         writeEvents,
 	},

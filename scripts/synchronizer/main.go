@@ -35,6 +35,6 @@ func newCommand(streams genericiooptions.IOStreams, now func() time.Time) *cobra
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(c.PersistentFlags())
 	s := &selection{flags: flags}
-	c.AddCommand(initCommand(streams), addCommand(streams), generateCommand(streams), whyCommand(s, streams, now), againCommand(s, streams, now), pauseCommand(s, streams), resumeCommand(s, streams))
+	c.AddCommand(initCommand(streams), addCommand(streams), generateCommand(streams), runCommand(streams), whyCommand(s, streams, now), againCommand(s, streams, now), pauseCommand(s, streams), resumeCommand(s, streams))
 	return c
 }

@@ -65,7 +65,7 @@ func TestKillRunner(t *testing.T) {
 	dir := t.TempDir()
 	port := freePort(t)
 	run := func() *exec.Cmd {
-		cmd := exec.Command(filepath.Join(localtest.Bin(), "scripts", "local"), "-root", localtest.Root(), "-dir", dir, "-port", port, "-bin", localtest.Bin())
+		cmd := exec.Command(filepath.Join(localtest.Bin(), "scripts", "synchronizer"), "run", "--root", localtest.Root(), "--dir", dir, "--port", port, "--bin", localtest.Bin())
 		cmd.Stdout, cmd.Stderr = localtest.Console(t, dir), os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

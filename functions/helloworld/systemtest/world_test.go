@@ -25,7 +25,7 @@ const (
 func TestMain(m *testing.M) {
 	const root = "../../.."
 	localtest.RaceInProgramsOnly(root)
-	localtest.Main(m, root, "./functions/...", "./scripts/local")
+	localtest.Main(m, root, "./functions/...", "./scripts/synchronizer")
 }
 
 // world is a running project and what the users of hello-world have.

@@ -14,7 +14,7 @@ func TestCoreAlone(t *testing.T) {
 		w.expectPrograms()
 		_, page := w.Do(http.MethodGet, w.System.URL()+"/", "", nil)
 		for where, text := range map[string]string{"the overview": w.System.Overview(), "the address": page} {
-			if !strings.Contains(text, "no synchronizer") || !strings.Contains(text, "go run ./scripts/local add NAME|DIRECTORY") {
+			if !strings.Contains(text, "no synchronizer") || !strings.Contains(text, "synchronizer run add NAME|DIRECTORY") {
 				t.Errorf("%s must say that there is no synchronizer, and how to add one, got:\n%s", where, text)
 			}
 		}

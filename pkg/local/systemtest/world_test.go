@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	localtest.RaceInProgramsOnly(root)
 	localtest.Main(m, root, "./functions/modelsource", "./functions/deadletter", "./functions/tosca",
 		"./pkg/testdata/library/...", "./pkg/testdata/workflow/...", "./pkg/testdata/testservice/...", "./pkg/testdata/device/...",
-		"./pkg/local/testdata/echo", "./scripts/local")
+		"./pkg/local/testdata/echo", "./scripts/synchronizer")
 }
 
 // libraryDir is the library, which is no part of the project's config/ and eventing/.
@@ -73,11 +73,11 @@ func (w *world) with(t *testing.T) *world {
 	return &other
 }
 
-// command runs scripts/local with the data directory of the System, and returns what it prints.
+// command runs synchronizer run with the data directory of the System, and returns what it prints.
 func (w *world) command(args ...string) (string, error) {
 	w.Helper()
-	args = append([]string{"-root", localtest.Root(), "-dir", w.dir}, args...)
-	out, err := exec.CommandContext(w.Context(), filepath.Join(localtest.Bin(), "scripts", "local"), args...).CombinedOutput()
+	args = append([]string{"run", "--root", localtest.Root(), "--dir", w.dir}, args...)
+	out, err := exec.CommandContext(w.Context(), filepath.Join(localtest.Bin(), "scripts", "synchronizer"), args...).CombinedOutput()
 	return string(out), err
 }
 

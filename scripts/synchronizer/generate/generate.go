@@ -15,6 +15,9 @@ import (
 	"github.com/xos-knative/synchronizer/scripts/synchronizer/describe"
 )
 
+// kustomization lists what is there in the end, so it is made last.
+const kustomization = "kustomization.yml"
+
 // mark begins each YAML file that is made here.
 const mark = "# Made by synchronizer generate"
 
@@ -124,7 +127,7 @@ func (g *generator) sweep() error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err != nil || d.IsDir() || g.made[path] {
+			if err != nil || d.IsDir() || g.made[path] || d.Name() == kustomization {
 				return err
 			}
 			content, err := os.ReadFile(path)
@@ -139,6 +142,12 @@ func (g *generator) sweep() error {
 		}
 	}
 	return nil
+}
+
+// Made reports whether a file is one that Run makes.
+func Made(path string) (bool, error) {
+	content, err := os.ReadFile(path)
+	return err == nil && wasMade(path, content), err
 }
 
 // wasMade reports whether a file was made here, or by controller-gen.

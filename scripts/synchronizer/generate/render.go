@@ -107,7 +107,7 @@ func (g *generator) resources(kinds []*model.Kind, functions []*function) error 
 
 // headed puts the mark before a file.
 func (g *generator) headed(content []byte) []byte {
-	return append([]byte(mark+"; what is to be different goes into a patch in the project's folder patches.\n#\n"), content...)
+	return append([]byte(mark+": what is to be different goes into the project's folder patches.\n#\n"), content...)
 }
 
 // kustomizations lists all resources, also the author's own.
@@ -146,7 +146,7 @@ func (g *generator) kustomizations() error {
 		if err != nil {
 			return err
 		}
-		if _, err := g.write(filepath.Join(dir, "kustomization.yml"), g.headed(content)); err != nil {
+		if _, err := g.write(filepath.Join(dir, kustomization), g.headed(content)); err != nil {
 			return err
 		}
 	}

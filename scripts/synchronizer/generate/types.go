@@ -8,6 +8,7 @@ import (
 	"go/format"
 	"io"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -155,7 +156,8 @@ func (g *generator) definitions(made map[string]*bytes.Buffer) (kinds []*model.K
 			}
 			kinds = append(kinds, kind)
 		}
-		patched, err := g.patches.apply(content.Bytes())
+		// The library does not know its version if it is built into this program.
+		patched, err := g.patches.apply(bytes.Replace(content.Bytes(), []byte("io/version: (devel)"), []byte("io/version: "+controllerTools()), 1))
 		if err != nil {
 			return nil, err
 		}
@@ -165,6 +167,18 @@ func (g *generator) definitions(made map[string]*bytes.Buffer) (kinds []*model.K
 	}
 	slices.SortFunc(kinds, func(a, b *model.Kind) int { return cmp.Compare(a.GVK.String(), b.GVK.String()) })
 	return kinds, nil
+}
+
+// controllerTools is the version of controller-gen.
+func controllerTools() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "sigs.k8s.io/controller-tools" {
+				return m.Version
+			}
+		}
+	}
+	return "(devel)"
 }
 
 // artifacts is what controller-gen makes, in memory.
