@@ -40,7 +40,7 @@ images: ## Build all images with ko, for amd64 and arm64, and print their sizes
 	go run ./scripts/images $(ARGS)
 
 .PHONY: generate
-generate: ## Make deep copies and CRDs from the Go types
+generate: ## Make what comes from Go types and steps: deep copies, CRDs, the resources of hello-world
 	scripts/generate.sh
 
 .PHONY: lint

@@ -104,7 +104,7 @@ func directory(pkg *loader.Package) string {
 // registration is the Go code that registers the models of a package, with their lists.
 func (g *generator) registration(collector *markers.Collector, pkg *loader.Package) ([]byte, error) {
 	ofPackage, err := markers.PackageMarkers(collector, pkg)
-	if err != nil {
+	if err := errors.Join(err, problemsOf([]*loader.Package{pkg})); err != nil {
 		return nil, err
 	}
 	group, _ := ofPackage.Get(markerGroup).(string)
