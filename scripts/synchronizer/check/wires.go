@@ -251,7 +251,7 @@ func (c *checker) unreached() {
 			if k.definition.Core || has || c.anyTrigger(k, s) || c.flawedFor(k, s) {
 				continue
 			}
-			c.report(k.definition.Resource, Finding{Field: "metadata.annotations[" + model.AnnotationSteps + "]", Expected: fmt.Sprintf("steps that a function has and that a Trigger of Broker %s sends events for", modelsBroker), Found: fmt.Sprintf("%s, which no function has and no Trigger leads to", s),
+			c.report(k.definition.Resource, Finding{Field: "metadata.annotations[" + model.AnnotationSteps + "]", Expected: fmt.Sprintf("steps that a Trigger of Broker %s sends events for", modelsBroker), Found: fmt.Sprintf("%s, which no Trigger leads to", s),
 				Fix: "add the step to a function and a Trigger for it, or take it out of the annotation: its objects never become Ready"})
 		}
 	}
