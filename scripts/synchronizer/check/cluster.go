@@ -122,6 +122,12 @@ func (in *Input) mark(namespace string) {
 				spaces.Insert(subscriberNamespace(t.obj))
 			}
 		}
+		if c.unread("triggers.eventing.knative.dev", "") {
+			// Which of them are functions of synchronizers is not known.
+			for _, f := range c.programs {
+				spaces.Insert(f.obj.Namespace)
+			}
+		}
 		spaces.Delete(System)
 	}
 	for i, r := range in.Resources {
