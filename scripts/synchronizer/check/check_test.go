@@ -172,30 +172,6 @@ func TestNothingIsFoundInHelloWorld(t *testing.T) {
 	}
 }
 
-// parties are the synchronizers of the tests, and what is found in them: each finding has the text.
-var parties = map[string][]string{
-	"library": {"error: " + root + "/pkg/testdata/library/eventing/trigger-lost.yaml: Trigger library/lost: spec.subscriber: expected a function with event steps, found sync, which has none"},
-	"device":  {"warning: " + root + "/pkg/testdata/device/config/crds/device.xos-knative.dev_devices.yaml: CustomResourceDefinition devices.device.xos-knative.dev: spec.versions[name=v1alpha1].schema: expected a field spec.name of type string, found none"},
-	// A policy of kinds without steps of their own, and no status there.
-	"testservice": nil,
-	"workflow":    {"accessdevices", "subscribers", "whitelistentries"},
-}
-
-func TestWhatIsFoundInTheSynchronizersOfTheTests(t *testing.T) {
-	for name, want := range parties {
-		findings := check.Check(load(t, root+"/pkg/testdata/"+name))
-		if len(findings) != len(want) {
-			t.Errorf("%s: want %d findings, got:\n%s", name, len(want), lines(findings))
-			continue
-		}
-		for i, f := range findings {
-			if !strings.Contains(f.String(), want[i]) {
-				t.Errorf("%s: want %q, got %q", name, want[i], f)
-			}
-		}
-	}
-}
-
 func TestWhatIsNotKnownIsNotChecked(t *testing.T) {
 	w := newWorld(t)
 	w.Functions = nil

@@ -122,7 +122,7 @@ func (c *checker) modelTrigger(t trigger, f function, known bool) {
 	case len(wrong) > 0:
 		c.report(t.Resource, Finding{Field: "spec.filters", Expected: "events of steps that function " + f.obj.Name + " has", Found: list(sets.List(wrong)),
 			Fix: "take them out of the filters, or add the steps to the function"})
-	case everywhere && known && !f.Core && !c.mayEverywhere(f):
+	case everywhere && known && f.obj.Namespace != System && !c.mayEverywhere(f):
 		c.report(t.Resource, Finding{Field: "spec.filters", Expected: "a filter on attribute namespace", Found: "events about models of all namespaces, where the account of function " + f.obj.Name + " has no rights",
 			Fix: fmt.Sprintf("add `exact: {namespace: %s}`, or give the account its rights in all namespaces", f.obj.Namespace)})
 	}
