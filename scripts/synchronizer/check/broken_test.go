@@ -217,6 +217,13 @@ var triggers = map[string]breakage{
 		w.Resources = append(w.Resources, check.Resource{Object: other, File: "added.yaml"})
 	},
 		"Trigger synchronizer-system/helloworld-policy: spec.filters: expected one Trigger for each step of a kind in a namespace, found Trigger policy-again, which sends events for policy of HelloWorldServiceInstance too"},
+	"two Triggers for one type": {func(w *world) {
+		var other trigger
+		edit(w, "event", func(t trigger) { other = t.DeepCopy() })
+		other.Name, other.Spec.Filters = "event-again", []eventingv1.SubscriptionsAPIFilter{exact("type", "dev.knative.kafka.event")}
+		w.Resources = append(w.Resources, check.Resource{Object: other, File: "added.yaml"})
+	},
+		"Trigger helloworld/event-again: spec.filters: expected one Trigger for each type of event, found Trigger event, which sends events of type dev.knative.kafka.event to function event too"},
 	"a type that the function does not handle": {func(w *world) {
 		edit(w, "event", func(t trigger) {
 			t.Spec.Filters[0].Any[0] = exact("type", "dev.xos-knative.helloworld.greeting.request")

@@ -238,9 +238,11 @@ func ImageOf(s *servingv1.Service) string {
 	return containerOf(s).Image
 }
 
+// containerOf is the container that gets the requests: the only one, or the one with a port.
 func containerOf(s *servingv1.Service) corev1.Container {
-	for _, c := range s.Spec.Template.Spec.Containers {
-		return c
+	containers := s.Spec.Template.Spec.Containers
+	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return len(containers) == 1 || len(c.Ports) > 0 }); i >= 0 {
+		return containers[i]
 	}
 	return corev1.Container{}
 }
@@ -303,7 +305,8 @@ func (c *checker) functionsKnown() {
 		image := ImageOf(f.obj)
 		switch err := c.Undescribed[image]; {
 		case err != nil:
-			c.report(f.Resource, Finding{Field: fieldImage, Expected: "a program that starts with the environment of this Service", Found: err.Error(),
+			first, _, _ := strings.Cut(err.Error(), "\n") // The rest of a panic is its stack.
+			c.report(f.Resource, Finding{Field: fieldImage, Expected: "a program that starts with the environment of this Service", Found: first,
 				Fix: "set in env what the program needs"})
 		case f.Description == nil && !c.Silent.Has(image) && c.isReached(f):
 			c.report(f.Resource, Finding{Severity: Unchecked, Field: fieldImage, Found: fmt.Sprintf("which steps the program of %s has is not known, so Triggers and rights are compared with the definitions only", image)})

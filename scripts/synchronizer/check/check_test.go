@@ -9,11 +9,15 @@ import (
 	"sync"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
+	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/xos-knative/synchronizer/pkg/step"
@@ -200,5 +204,58 @@ func TestWhatIsNotKnownIsNotChecked(t *testing.T) {
 	}
 	if findings = check.Check(w.Input); len(findings) != 5 {
 		t.Errorf("want two more that are not checked, and nothing said about Triggers and rights, got:\n%s", lines(findings))
+	}
+}
+
+// TestAnotherSourceMayWakeAnEventStep checks that nothing is said of event types if a source that is not looked at
+// leads to the function.
+func TestAnotherSourceMayWakeAnEventStep(t *testing.T) {
+	w := newWorld(t)
+	drop[trigger](&w, "event")
+	if findings := check.Check(w.Input); len(findings) != 1 {
+		t.Errorf("want the Trigger that is missing, got:\n%s", lines(findings))
+	}
+	ref := map[string]any{"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "event"}
+	w.Resources = append(w.Resources, check.Resource{Object: &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "sources.knative.dev/v1", "kind": "KafkaSource", "metadata": map[string]any{"name": "kafka", "namespace": "helloworld"},
+		"spec": map[string]any{"sink": map[string]any{"ref": ref}},
+	}}})
+	if findings := check.Check(w.Input); len(findings) > 0 {
+		t.Errorf("want nothing, got:\n%s", lines(findings))
+	}
+}
+
+// TestWhatMayNotBeReadIsNotMissing checks that nothing is said to be wrong because somebody may not read a resource.
+func TestWhatMayNotBeReadIsNotMissing(t *testing.T) {
+	for resource, unread := range map[string]metav1.Object{
+		"customresourcedefinitions.apiextensions.k8s.io": (definition)(nil),
+		"namespaces":                                    (*corev1.Namespace)(nil),
+		"clusterroles.rbac.authorization.k8s.io":        (clusterRole)(nil),
+		"clusterrolebindings.rbac.authorization.k8s.io": (*rbacv1.ClusterRoleBinding)(nil),
+		"roles.rbac.authorization.k8s.io":               (role)(nil),
+		"rolebindings.rbac.authorization.k8s.io":        (*rbacv1.RoleBinding)(nil),
+		"serviceaccounts":                               (*corev1.ServiceAccount)(nil),
+		"services":                                      (*corev1.Service)(nil),
+		"deployments.apps":                              (*appsv1.Deployment)(nil),
+		"services.serving.knative.dev":                  (service)(nil),
+		"brokers.eventing.knative.dev":                  (brokerObj)(nil),
+		"triggers.eventing.knative.dev":                 (trigger)(nil),
+		"pingsources.sources.knative.dev":               (*sourcesv1.PingSource)(nil),
+		"containersources.sources.knative.dev":          (*sourcesv1.ContainerSource)(nil),
+		"sinkbindings.sources.knative.dev":              (*sourcesv1.SinkBinding)(nil),
+	} {
+		for _, described := range []bool{true, false} {
+			w := newWorld(t)
+			w.Resources = slices.DeleteFunc(w.Resources, func(r check.Resource) bool { return reflect.TypeOf(r.Object) == reflect.TypeOf(unread) })
+			w.Unread = []check.Unread{{Resource: resource, Why: "cannot list " + resource}}
+			if !described {
+				w.Functions = nil
+			}
+			for _, f := range check.Check(w.Input) {
+				if f.Severity != check.Unchecked {
+					t.Errorf("without %s: want nothing but what is not checked, got %s", resource, f)
+				}
+			}
+		}
 	}
 }

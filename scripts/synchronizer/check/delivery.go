@@ -65,7 +65,7 @@ func (c *checker) deadLetterSink(r Resource, d *eventingduckv1.DeliverySpec, nam
 	}
 	const field = "spec.delivery.deadLetterSink"
 	if problem := c.missing(*sink, namespace); problem != "" {
-		c.report(r, Finding{Field: field, Expected: "a function that is there", Found: problem, Fix: "correct namespace and name"})
+		c.report(r, Finding{Field: field, Expected: "a function that is there", Found: problem, Fix: fixMissing})
 		return
 	}
 	f, ok := c.functionAt(System, deadletter)

@@ -56,7 +56,7 @@ func (c *checker) rights() {
 // account checks that the account of a function is there: otherwise it gets no pods.
 func (c *checker) account(f function) {
 	name := f.obj.Spec.Template.Spec.ServiceAccountName
-	if _, ok := lookup[*corev1.ServiceAccount](c, f.obj.Namespace, name); ok || name == "" || c.unread("serviceaccounts", f.obj.Namespace) {
+	if _, ok := lookup[*corev1.ServiceAccount](c, f.obj.Namespace, name); ok || name == "" || name == "default" || c.unread("serviceaccounts", f.obj.Namespace) {
 		return
 	}
 	c.report(f.Resource, Finding{Field: "spec.template.spec.serviceAccountName", Expected: "a ServiceAccount in namespace " + f.obj.Namespace, Found: name + ", which is not there", Fix: "add it: the function gets no pod without"})

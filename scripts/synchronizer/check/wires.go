@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
@@ -26,6 +28,9 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
+
+// fixMissing is for what refers to an object that is not there.
+const fixMissing = "correct namespace and name, or check the directory that has it together with this one"
 
 type trigger = of[*eventingv1.Trigger]
 
@@ -68,7 +73,7 @@ func (c *checker) trigger(t trigger) {
 		return
 	}
 	if problem := c.missing(t.obj.Spec.Subscriber, t.obj.Namespace); problem != "" {
-		c.report(t.Resource, Finding{Field: "spec.subscriber", Expected: "a function that is there", Found: problem, Fix: "correct namespace and name"})
+		c.report(t.Resource, Finding{Field: "spec.subscriber", Expected: "a function that is there", Found: problem, Fix: fixMissing})
 		return
 	}
 	f, known := c.subscriber(t)
@@ -147,7 +152,7 @@ func (c *checker) eventTrigger(t trigger, f function) {
 	case found != "":
 		c.report(t.Resource, Finding{Field: field, Expected: "a type that function " + f.obj.Name + " has an event step for (" + list(handled) + ")", Found: found,
 			Fix: "correct it, or add the step to the function"})
-	case passes(t, c.published(t, otherType)):
+	case passes(t, published(t, otherType)):
 		c.report(t.Resource, Finding{Field: "spec.filters", Expected: "a filter on attribute type", Found: "filters that events of any type pass, also the function's own replies",
 			Fix: "name what function " + f.obj.Name + " handles: " + list(handled)})
 	}
@@ -228,16 +233,55 @@ func (c *checker) reachedByTypes(f function, d step.Described) {
 	if c.unread("triggers.eventing.knative.dev", f.obj.Namespace) || c.hasFlawed(f) {
 		return
 	}
+	if slices.ContainsFunc(all[*unstructured.Unstructured](c), func(o of[*unstructured.Unstructured]) bool { return c.sourceLeadsTo(o.obj, f) }) {
+		return // Which types it sends is not known.
+	}
+	c.doublesOf(f, d)
 	missing := slices.DeleteFunc(slices.Clone(d.EventTypes), func(typ string) bool {
 		return slices.ContainsFunc(all[*eventingv1.Trigger](c), func(t trigger) bool {
 			// One with a finding may lead to another function by mistake.
-			return !onModels(t) && (c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f) || c.flawed.Has(t.obj)) && c.mayPass(t, typ)
+			return !onModels(t) && (c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f) || c.flawed.Has(t.obj)) && mayPass(t, typ)
 		})
 	})
 	if len(missing) > 0 {
 		c.report(f.Resource, Finding{Field: fieldImage, Expected: "a Trigger that lets events of type " + list(missing) + " through to the program's event step", Found: "none",
 			Fix: "add the type to the filters of its Trigger, or add a Trigger"})
 	}
+}
+
+// doublesOf finds types that two Triggers of one Broker send to an event step.
+func (c *checker) doublesOf(f function, d step.Described) {
+	triggers := slices.DeleteFunc(all[*eventingv1.Trigger](c), func(t trigger) bool {
+		return onModels(t) || !c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f)
+	})
+	for i, t := range triggers {
+		for _, other := range triggers[:i] {
+			for _, typ := range d.EventTypes {
+				event := published(t, typ)
+				if t.obj.Namespace != other.obj.Namespace || t.obj.Spec.Broker != other.obj.Spec.Broker || !passes(t, event) || !passes(other, event) {
+					continue
+				}
+				c.report(t.Resource, Finding{Field: "spec.filters", Expected: "one Trigger for each type of event", Found: fmt.Sprintf("Trigger %s, which sends events of type %s to function %s too", other.obj.Name, typ, f.obj.Name),
+					Fix: "take one of them away, or tell them apart by their filters: the step would run twice"})
+				break
+			}
+		}
+	}
+}
+
+// sourceLeadsTo reports whether a source or a subscription of a kind that is not looked at leads to a function.
+func (c *checker) sourceLeadsTo(u *unstructured.Unstructured, f function) bool {
+	for _, field := range []string{"sink", "subscriber"} {
+		var d duckv1.Destination
+		content, ok, err := unstructured.NestedMap(u.Object, "spec", field)
+		if err != nil || !ok || runtime.DefaultUnstructuredConverter.FromUnstructured(content, &d) != nil {
+			continue
+		}
+		if c.leadsTo(d, u.GetNamespace(), f) {
+			return true
+		}
+	}
+	return false
 }
 
 // unreached finds steps of kinds that no function has and no Trigger leads to.
@@ -313,7 +357,7 @@ func (c *checker) sources() {
 // sink checks that what a source sends to is there.
 func (c *checker) sink(r Resource, d duckv1.Destination) {
 	if problem := c.missing(d, r.Object.GetNamespace()); problem != "" {
-		c.report(r, Finding{Field: "spec.sink", Expected: "a Broker or a function that is there", Found: problem, Fix: "correct namespace and name"})
+		c.report(r, Finding{Field: "spec.sink", Expected: "a Broker or a function that is there", Found: problem, Fix: fixMissing})
 	}
 }
 
@@ -353,7 +397,7 @@ func wake(k kind, s model.Step, namespace string) cloudevents.Event {
 }
 
 // published is an event of a type that a Trigger's other filters let through, as far as they say what they want.
-func (c *checker) published(t trigger, typ string) cloudevents.Event {
+func published(t trigger, typ string) cloudevents.Event {
 	event := cloudevents.NewEvent()
 	event.SetID("id")
 	event.SetSource("/source")
@@ -373,8 +417,8 @@ func (c *checker) published(t trigger, typ string) cloudevents.Event {
 }
 
 // mayPass reports whether events of a type pass a Trigger. What an expression makes of it is not known.
-func (c *checker) mayPass(t trigger, typ string) bool {
-	return passes(t, c.published(t, typ)) || hasExpression(t.obj.Spec.Filters)
+func mayPass(t trigger, typ string) bool {
+	return passes(t, published(t, typ)) || hasExpression(t.obj.Spec.Filters)
 }
 
 func hasExpression(filters []eventingv1.SubscriptionsAPIFilter) bool {
