@@ -84,7 +84,9 @@ var definitions = map[string]breakage{
 		"CustomResourceDefinition helloworldserviceinstances.helloworld.xos-knative.dev: metadata.annotations[synchronizer.xos-knative.dev/depends-on]: expected the path of a field in version v1alpha1, the oldest one that is served, found spec.owner.name, which is not in its schema"},
 	"a circle": {func(w *world) {
 		edit(w, services, func(d definition) { annotate(d, model.AnnotationDependsOn, "HelloWorldServiceInstance=spec.helloFrom") })
-		edit(w, "sync", func(r role) { r.Rules[1].Resources = append(r.Rules[1].Resources, "helloworldservices") })
+		edit(w, "sync", func(r role) {
+			r.Rules = append(r.Rules, rbacv1.PolicyRule{APIGroups: []string{"helloworld.xos-knative.dev"}, Resources: []string{"helloworldservices"}, Verbs: []string{"delete"}})
+		})
 	},
 		"CustomResourceDefinition helloworldserviceinstances.helloworld.xos-knative.dev: metadata.annotations[synchronizer.xos-knative.dev/depends-on]: expected no circle, found HelloWorldServiceInstance depends on HelloWorldService depends on HelloWorldServiceInstance"},
 	"a report that is used and not there": {func(w *world) {
@@ -326,7 +328,9 @@ var rights = map[string]breakage{
 	},
 		"CustomResourceDefinition helloworldserviceinstances.helloworld.xos-knative.dev: spec.names.plural: expected a kind that the model source may read in all namespaces, found account modelsource, which may not get, list, watch helloworldserviceinstances.helloworld.xos-knative.dev"},
 	"functions may not list definitions": {func(w *world) {
-		edit(w, "helloworld-model-definitions", func(b *rbacv1.ClusterRoleBinding) { b.Subjects = b.Subjects[:3] })
+		edit(w, "helloworld-model-definitions", func(b *rbacv1.ClusterRoleBinding) {
+			b.Subjects = slices.DeleteFunc(b.Subjects, func(s rbacv1.Subject) bool { return s.Name == "event" })
+		})
 	},
 		"Service helloworld/event: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found event, which may not list customresourcedefinitions.apiextensions.k8s.io"},
 	"a role that nobody is bound to": {func(w *world) { drop[*rbacv1.RoleBinding](w, "pull") },
@@ -336,7 +340,10 @@ var rights = map[string]breakage{
 	},
 		"Service helloworld/event: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found event, which may not create, get, list, patch helloworldserviceinstances.helloworld.xos-knative.dev; patch helloworldserviceinstances.helloworld.xos-knative.dev/status"},
 	"a right for one name only": {func(w *world) {
-		edit(w, "pull", func(r role) { r.Rules[0].ResourceNames = []string{"one"} })
+		edit(w, "pull", func(r role) {
+			r.Rules = without(r.Rules, "helloworldservices", "get")
+			r.Rules = append(r.Rules, rbacv1.PolicyRule{APIGroups: []string{"helloworld.xos-knative.dev"}, Resources: []string{"helloworldservices"}, Verbs: []string{"get"}, ResourceNames: []string{"one"}})
+		})
 	},
 		"Service helloworld/pull: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found pull, which may not get helloworldservices.helloworld.xos-knative.dev"},
 	"dead letters may not be kept": {func(w *world) { drop[*rbacv1.RoleBinding](w, "deadletter") },
