@@ -14,8 +14,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -110,15 +110,15 @@ func newDecoder() runtime.Decoder {
 // Load reads all files, and defaults and validates each object by itself. The error lists everything that is wrong, not
 // only the first of it. What objects say about each other is checked by Join.
 func Load(o Options) (*Set, error) {
-	files, err := find(o.Dirs)
-	if err != nil {
-		return nil, err
-	}
 	s := &Set{files: map[metav1.Object]string{}}
 	var errs []error
-	for _, file := range files {
-		if err := s.loadFile(file, o.Without); err != nil {
-			errs = append(errs, err)
+	documents, err := Read(o.Dirs...)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, d := range documents {
+		if err := s.take(d, o.Without); err != nil {
+			errs = append(errs, d.Errorf("%w", err))
 		}
 	}
 	if len(errs) == 0 {
@@ -161,27 +161,69 @@ func find(dirs []string) ([]string, error) {
 	return files, nil
 }
 
-func (s *Set) loadFile(file string, without *Exclusions) error {
+// Object is what every resource is.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Document is a resource as it stands in a file.
+type Document struct {
+	File string
+	// Number in the file, counted from 1.
+	Number int
+	// Raw is its text.
+	Raw []byte
+	// Object is of the Go type of its kind, decoded strictly, or an Unstructured if there is none here.
+	Object Object
+}
+
+// Errorf puts the file and the number of the document before a message.
+func (d Document) Errorf(format string, args ...any) error {
+	return fmt.Errorf("%s: document %d: %w", d.File, d.Number, fmt.Errorf(format, args...))
+}
+
+// Read reads the YAML files in directories as [Options].Dirs says, in lexical order. It takes resources of any kind, and
+// looks at each by itself only. What names no namespace is in "default". The error lists everything that is wrong.
+func Read(dirs ...string) ([]Document, error) {
+	files, err := find(dirs)
+	if err != nil {
+		return nil, err
+	}
+	var documents []Document
+	var errs []error
+	for _, file := range files {
+		found, err := readFile(file)
+		documents, errs = append(documents, found...), append(errs, err)
+	}
+	return documents, errors.Join(errs...)
+}
+
+func readFile(file string) (documents []Document, _ error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var errs []error
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
 	for n := 1; ; n++ {
-		doc, err := reader.Read()
+		d := Document{File: file, Number: n}
+		raw, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			return errors.Join(errs...)
+			return documents, errors.Join(errs...)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: document %d: %w", file, n, err)
+			return nil, d.Errorf("%w", err)
 		}
-		if blank(doc) {
+		if blank(raw) {
 			continue
 		}
-		if err := s.loadDocument(file, bytes.Clone(doc), without); err != nil {
-			errs = append(errs, fmt.Errorf("%s: document %d: %w", file, n, err))
+		d.Raw = bytes.Clone(raw)
+		if d.Object, err = decode(d.Raw); err != nil {
+			errs = append(errs, d.Errorf("%w", err))
+			continue
 		}
+		documents = append(documents, d)
 	}
 }
 
@@ -191,38 +233,37 @@ func blank(doc []byte) bool {
 	return yaml.Unmarshal(doc, &v) == nil && v == nil
 }
 
-func (s *Set) loadDocument(file string, doc []byte, without *Exclusions) error {
+func decode(doc []byte) (Object, error) {
 	obj, gvk, err := decoder.Decode(doc, nil, nil)
 	if runtime.IsNotRegisteredError(err) {
-		meta := &metav1.TypeMeta{}
-		if err := yaml.Unmarshal(doc, meta); err != nil {
-			return err
-		}
-		return refusedKind(ptr.To(meta.GroupVersionKind()))
+		u := &unstructured.Unstructured{}
+		err = yaml.Unmarshal(doc, &u.Object)
+		obj, gvk = u, ptr.To(u.GroupVersionKind())
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m, err := meta.Accessor(obj)
-	if err != nil {
-		return refusedKind(gvk)
+	o, ok := obj.(Object)
+	if !ok {
+		return nil, refusedKind(*gvk)
 	}
-	if m.GetNamespace() == "" && !clusterKinds.Has(gvk.Kind) {
-		m.SetNamespace(defaultNamespace)
+	if o.GetNamespace() == "" && !clusterKinds.Has(gvk.Kind) {
+		o.SetNamespace(defaultNamespace)
 	}
-	if without.matches(gvk.Kind, m) {
-		return nil
-	}
-	s.objects = append(s.objects, m)
-	s.files[m] = file
-	return s.take(obj, gvk, m, doc)
+	return o, nil
 }
 
 // take puts an object to those of its kind.
-func (s *Set) take(obj runtime.Object, gvk *schema.GroupVersionKind, m metav1.Object, doc []byte) error {
-	switch o := obj.(type) {
+func (s *Set) take(d Document, without *Exclusions) error {
+	gvk := d.Object.GetObjectKind().GroupVersionKind()
+	if without.matches(gvk.Kind, d.Object) {
+		return nil
+	}
+	s.objects = append(s.objects, d.Object)
+	s.files[d.Object] = d.File
+	switch o := d.Object.(type) {
 	case *apiextensionsv1.CustomResourceDefinition:
-		s.CRDs = append(s.CRDs, CRD{Definition: o, Document: doc})
+		s.CRDs = append(s.CRDs, CRD{Definition: o, Document: d.Raw})
 	case *servingv1.Service:
 		s.Services = append(s.Services, o)
 	case *appsv1.Deployment:
@@ -247,16 +288,16 @@ func (s *Set) take(obj runtime.Object, gvk *schema.GroupVersionKind, m metav1.Ob
 		if !inertKinds.Has(gvk.Kind) {
 			return refusedKind(gvk)
 		}
-		s.Inert = append(s.Inert, gvk.Kind+" "+name(m))
+		s.Inert = append(s.Inert, gvk.Kind+" "+name(o))
 		if gvk.Kind == "Namespace" {
-			s.Namespaces = append(s.Namespaces, m.GetName())
+			s.Namespaces = append(s.Namespaces, o.GetName())
 		}
 	}
 	return nil
 }
 
 // refusedKind is the answer to a resource that would do nothing here but something on a cluster.
-func refusedKind(gvk *schema.GroupVersionKind) error {
+func refusedKind(gvk schema.GroupVersionKind) error {
 	return fmt.Errorf("%s of %s: the local runner has nothing that acts on this kind", gvk.Kind, gvk.GroupVersion())
 }
 
