@@ -19,7 +19,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -27,8 +29,8 @@ import (
 const (
 	// stepPackage has the Main that describes a function.
 	stepPackage = "github.com/xos-knative/synchronizer/pkg/step"
-	// patience is how long a program may take to describe itself. It sends no requests.
-	patience = 30 * time.Second
+	// atOnce is how many programs are built and asked at a time.
+	atOnce = 2
 )
 
 // Failures is the error of programs that were built but do not describe themselves: what each of them says, by its
@@ -54,23 +56,36 @@ func Programs(ctx context.Context, dir string, programs map[string]map[string]st
 	if err != nil || len(packages) == 0 {
 		return found, err
 	}
-	bin, err := os.MkdirTemp("", "synchronizer-describe-")
+	work, err := os.MkdirTemp("", "synchronizer-describe-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a directory for the programs: %w", err)
 	}
-	defer os.RemoveAll(bin)
-	executables, err := build(ctx, dir, bin, packages)
-	if err != nil {
-		return nil, err
-	}
+	defer os.RemoveAll(work)
 	failures := Failures{}
-	for pkg, executable := range executables {
-		d, err := run(ctx, executable, programs[pkg])
-		if err != nil {
-			failures[pkg] = err
-			continue
-		}
-		found[pkg] = d
+	var (
+		mu     sync.Mutex // protects found and failures
+		asking errgroup.Group
+	)
+	asking.SetLimit(atOnce)
+	for i, pkg := range packages {
+		asking.Go(func() error {
+			d, err := ask(ctx, dir, filepath.Join(work, strconv.Itoa(i)), pkg, programs[pkg])
+			mu.Lock()
+			defer mu.Unlock()
+			var failure *failure
+			switch {
+			case errors.As(err, &failure):
+				failures[pkg] = failure.error
+			case err == nil:
+				found[pkg] = d
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	if err := asking.Wait(); err != nil {
+		return nil, err
 	}
 	if len(failures) > 0 {
 		return found, failures
@@ -157,51 +172,45 @@ func qualifier(file *ast.File) string {
 	return ""
 }
 
-// build compiles packages into files below bin. Programs of several folders may have one name, and "go build" puts
-// what it makes into one directory: so there is one call for each folder.
-func build(ctx context.Context, dir, bin string, packages []string) (map[string]string, error) {
-	folders := map[string][]string{}
-	for _, pkg := range packages {
-		folders[path.Dir(pkg)] = append(folders[path.Dir(pkg)], pkg)
-	}
-	executables := map[string]string{}
-	for _, folder := range slices.Sorted(maps.Keys(folders)) {
-		into := filepath.Join(bin, strconv.Itoa(len(executables)))
-		args := append([]string{"build", "-o", into + string(filepath.Separator)}, folders[folder]...)
-		if _, err := goCommand(ctx, dir, args...); err != nil {
-			return nil, fmt.Errorf("cannot build the programs: %w", err)
-		}
-		for _, pkg := range folders[folder] {
-			executables[pkg] = filepath.Join(into, path.Base(pkg))
-		}
-	}
-	return executables, nil
-}
+// failure is what a program says that was built, but does not describe itself.
+type failure struct{ error }
 
-// run lets a program describe itself.
-func run(ctx context.Context, executable string, env map[string]string) (step.Description, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it has not ended within %s", patience))
-	defer cancel()
-	file := executable + ".json"
-	said := &strings.Builder{}
-	cmd := exec.CommandContext(ctx, executable)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = filepath.Dir(executable), said, said, time.Second
-	for name, value := range env {
-		cmd.Env = append(cmd.Env, name+"="+value)
+// ask lets a program describe itself. "go run" keeps what it has built: asked again, an unchanged program answers at once.
+func ask(ctx context.Context, dir, work, pkg string, env map[string]string) (d step.Description, err error) {
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return d, err
 	}
-	cmd.Env = append(cmd.Env, step.EnvDescribe+"="+file)
-	if err := cmd.Run(); err != nil {
-		return step.Description{}, errors.New(cmp.Or(strings.TrimSpace(said.String()), cmp.Or(context.Cause(ctx), err).Error()))
+	file, started, script := filepath.Join(work, "description"), filepath.Join(work, "started"), filepath.Join(work, "start")
+	if err := os.WriteFile(script, []byte(startScript(work, started, file, env)), 0o700); err != nil {
+		return d, err
+	}
+	_, err = goCommand(ctx, dir, "run", "-exec", script, pkg)
+	if _, notBuilt := os.Stat(started); notBuilt != nil {
+		return d, fmt.Errorf("cannot build the programs: %w", err)
+	}
+	if err != nil {
+		said, _ := os.ReadFile(started)
+		return d, &failure{errors.New(cmp.Or(strings.TrimSpace(string(said)), err.Error()))}
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return step.Description{}, fmt.Errorf("it has written no description: %w", err)
+		return d, &failure{fmt.Errorf("it has written no description: %w", err)}
 	}
-	var d step.Description
 	if err := json.Unmarshal(content, &d); err != nil {
-		return step.Description{}, fmt.Errorf("its description: %w", err)
+		return d, &failure{fmt.Errorf("its description: %w", err)}
 	}
 	return d, nil
+}
+
+// startScript starts a program with the environment that it has on a cluster, and no other. What it says goes to the file
+// started.
+func startScript(work, started, file string, env map[string]string) string {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	variables := []string{quote(step.EnvDescribe + "=" + file)}
+	for name, value := range env {
+		variables = append(variables, quote(name+"="+value))
+	}
+	return fmt.Sprintf("#!/bin/sh\ncd %s\nexec env -i %s \"$@\" >%s 2>&1\n", quote(work), strings.Join(variables, " "), quote(started))
 }
 
 // goCommand runs the go command in dir and returns what it prints. The error has what it complains about.

@@ -78,7 +78,7 @@ func TestWhatCannotBeBuiltIsAnError(t *testing.T) {
 		}
 	}
 	for pkg, want := range map[string]string{
-		"example.com/dns/sync": "cannot build the programs: go build",
+		"example.com/dns/sync": "cannot build the programs: go run",
 		"example.com/dns/api":  "example.com/dns/api: expected a program, got package api",
 		"example.com/dns/none": "cannot find the programs: go list",
 	} {

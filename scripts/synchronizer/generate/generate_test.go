@@ -107,7 +107,7 @@ spec:
   template:
     spec:
       containers:
-      - name: sync
+      - name: user-container
         resources: {limits: {memory: 1Gi}}
 `)
 	if err := os.RemoveAll(filepath.Join(p.dir, "pull")); err != nil {
@@ -162,7 +162,7 @@ import (
 
 func steps(context.Context, *model.Client) ([]step.Registration, error) {
 	_, err := function.Env[struct {
-		URL string `+"`envconfig:\"DNS_URL\" required:\"true\"`"+`
+		URL string ` + "`envconfig:\"DNS_URL\" required:\"true\"`" + `
 	}]()
 	return []step.Registration{step.Sync(Zone{})}, err
 }
