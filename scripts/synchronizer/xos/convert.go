@@ -1,6 +1,7 @@
 package xos
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func Convert(in []*xproto.File, o Options) (*Result, error) {
 		return nil, errors.New("expected at least one file of xproto")
 	}
 	c := &converter{o: o, label: labelOf(in[0]), group: o.Group, messages: map[string]*message{}, policies: map[string]*xproto.Policy{}, enums: map[string]*xproto.Enum{},
-		validated: map[*message]bool{}, called: map[string]bool{}}
+		flat: map[*message][]inherited{}, called: map[string]bool{}}
 	if c.group == "" {
 		if c.group, err = c.groupOf(in[0]); err != nil {
 			return nil, err
@@ -81,6 +82,7 @@ func Convert(in []*xproto.File, o Options) (*Result, error) {
 			c.kinds = append(c.kinds, c.kind(m))
 		}
 	}
+	c.collisions()
 	if len(c.kinds) == 0 && len(c.errs) == 0 {
 		return nil, fmt.Errorf("%s: expected at least one message that is a model, got none", in[0].Name)
 	}
@@ -105,8 +107,9 @@ type converter struct {
 	policies     map[string]*xproto.Policy
 	enums        map[string]*xproto.Enum
 	// called are the policies that a message names.
-	called    map[string]bool
-	validated map[*message]bool
+	called map[string]bool
+	// flat are the fields of the messages that have been flattened.
+	flat map[*message][]inherited
 	// service are the files that belong to the service.
 	service []*xproto.File
 	kinds   []*kind
@@ -253,6 +256,20 @@ func (c *converter) python(options []xproto.Option, of string) {
 	}
 }
 
+// collisions fails if two kinds would share a name, in Go or in the API.
+func (c *converter) collisions() {
+	taken := map[string]string{"groupversion": "", "addtoscheme": ""}
+	for _, k := range c.kinds {
+		for _, suffix := range []string{"", "spec", "status", "observed", "list"} {
+			name := strings.ToLower(k.Name) + suffix
+			if other, twice := taken[name]; twice {
+				c.fail(k.Pos, "expected another name than %s, whose Go type %s is there already %s", k.Name, name, other)
+			}
+			taken[name] = "for " + k.Name
+		}
+	}
+}
+
 // inherited is a field with the message that has it.
 type inherited struct {
 	*xproto.Field
@@ -265,10 +282,10 @@ func (c *converter) flatten(m *message, within []string) []inherited {
 		c.fail(m.Pos, "%s is a base of itself: %s", m.Name, strings.Join(append(within, m.Name), ", "))
 		return nil
 	}
-	if !c.validated[m] {
-		c.validated[m] = true
-		c.errs = append(c.errs, xproto.Validate(m.Message)...)
+	if all, done := c.flat[m]; done {
+		return all
 	}
+	c.errs = append(c.errs, xproto.Validate(m.Message)...)
 	var all []inherited
 	merge := func(f inherited) {
 		all = append(slices.DeleteFunc(all, func(other inherited) bool { return other.Name == f.Name }), f)
@@ -286,6 +303,7 @@ func (c *converter) flatten(m *message, within []string) []inherited {
 	for _, f := range m.Fields {
 		merge(inherited{f, m})
 	}
+	c.flat[m] = all
 	return all
 }
 
@@ -338,13 +356,7 @@ func (c *converter) sortedNotes(files []*xproto.File) []Note {
 		return slices.IndexFunc(files, func(f *xproto.File) bool { return f.Name == n.Pos.File })
 	}
 	slices.SortStableFunc(c.notes, func(a, b Note) int {
-		if d := rank(a) - rank(b); d != 0 {
-			return d
-		}
-		if d := a.Pos.Line - b.Pos.Line; d != 0 {
-			return d
-		}
-		return a.Pos.Column - b.Pos.Column
+		return cmp.Or(rank(a)-rank(b), strings.Compare(a.Pos.File, b.Pos.File), a.Pos.Line-b.Pos.Line, a.Pos.Column-b.Pos.Column)
 	})
 	return c.notes
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,6 +115,10 @@ func (c *converter) names(k *kind, f *field) (json, goName string) {
 			goName += strings.ToUpper(part[:1]) + part[1:]
 		}
 	}
+	if goName == "DeepCopy" || goName == "DeepCopyInto" {
+		// The type has methods of these names.
+		goName += "Field"
+	}
 	if goName == "" || !unicode.IsLetter(rune(goName[0])) {
 		c.fail(f.Pos, "%s.%s: expected a name that begins with a letter", k.Name, f.Name)
 		return f.Name, "X" + goName
@@ -222,6 +227,9 @@ func (f *field) hasDefault() bool {
 	return ok && !o.Value.None() && o.Value.Text != ""
 }
 
+// word is what a marker takes without quotes.
+var word = regexp.MustCompile(`^[A-Za-z]\w*$`)
+
 // oneOf allows only these values.
 func (c *converter) oneOf(k *kind, f *field, values []string) {
 	if len(values) == 0 {
@@ -229,7 +237,7 @@ func (c *converter) oneOf(k *kind, f *field, values []string) {
 	}
 	var quoted []string
 	for _, v := range values {
-		if !kindName.MatchString(strings.ToUpper(v)) || v == "true" || v == "false" {
+		if !word.MatchString(v) || v == "true" || v == "false" {
 			v = strconv.Quote(v)
 		}
 		quoted = append(quoted, v)

@@ -140,6 +140,45 @@ func TestServices(t *testing.T) {
 			recipe(t, api.Config(), filepath.Join("testdata", s.name, "recipe.yaml"))
 		})
 	}
+	t.Run("rules", func(t *testing.T) { rules(t, api.Config()) })
+}
+
+// rules checks that the API refuses what XOS refused.
+func rules(t *testing.T, config *rest.Config) {
+	src, err := os.ReadFile("testdata/everything/recipe.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const another = "another: {type: tosca.nodes.Account, properties: {user: another}}\n    slice:"
+	for want, changes := range map[string][]string{
+		"Slice a b has blanks, and must not": {"name: slice-1", "name: a b"},
+		"Slice name is too long":             {"name: slice-1", "name: slice-1-of-a-long-name"},
+		// With one account only, that would be the creator.
+		"Slice at here has no creator":       {"- creator: someone", "", "slice:", another},
+		"{obj.cores} cores are not 3":        {"cores: 3", "cores: 4"},
+		"less than or equal to 64":           {"cores: 3", "cores: 65"},
+		"among":                              {"{name: here}", "{name: there}"},
+		"must be an IP address":              {"address: 10.0.0.1", "address: here"},
+		"must not begin or end with a blank": {"name: Here", `name: "Here "`},
+		"uri":                                {"http://www.example.com/", "www example com"},
+		"VERY_SLOW":                          {"mode: VERY_SLOW", "mode: SLOW"},
+		"greater than or equal to 0":         {"object_id: 4294967295", "object_id: -1"},
+		"5":                                  {"tags: [a, b]", "tags: [toolong]"},
+		"here":                               {"[{name: here}]", "[{name: here}, {name: here}]"},
+	} {
+		changed := strings.NewReplacer(changes...).Replace(string(src))
+		if changed == string(src) {
+			t.Errorf("the recipe has no %q", changes[0])
+		}
+		u, nodes := check(t, config, []byte(changed))
+		_, errs, err := u.Plan(t.Context(), nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errs.OrNil(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: want an error with %q, got %v", changes, want, err)
+		}
+	}
 }
 
 // kinds are the models that the API has, with what they depend on.
@@ -175,18 +214,14 @@ func kinds(t *testing.T, config *rest.Config) map[string]string {
 	return got
 }
 
-// recipe uploads a recipe, twice: then there is nothing to do.
-func recipe(t *testing.T, config *rest.Config, file string) {
+// check parses a recipe and holds it against the types that the API has.
+func check(t *testing.T, config *rest.Config, src []byte) (*upload.Uploader, []*tosca.Node) {
 	t.Helper()
 	u, err := upload.New(config, "token")
 	if err != nil {
 		t.Fatal(err)
 	}
 	types, err := u.Types(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	src, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,8 +233,18 @@ func recipe(t *testing.T, config *rest.Config, file string) {
 	if err := errs.OrNil(); err != nil {
 		t.Fatal(err)
 	}
-	u = u.In(kubeapitest.Namespace(t))
-	for _, want := range []int{len(parsed.Nodes), 0} {
+	return u.In(kubeapitest.Namespace(t)), nodes
+}
+
+// recipe uploads a recipe, twice: then there is nothing to do.
+func recipe(t *testing.T, config *rest.Config, file string) {
+	t.Helper()
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, nodes := check(t, config, src)
+	for _, want := range []int{len(nodes), 0} {
 		plan, errs, err := u.Plan(t.Context(), nodes)
 		if err == nil {
 			err = errs.OrNil()

@@ -87,7 +87,7 @@ func ParseConfig(file string, data []byte) (*Config, error) {
 			}
 		case isElsewhere:
 			c.notes = append(c.notes, Note{at(key), key.Value + " is not carried over: " + instead})
-		case !slices.Contains([]string{"core_version", "models_dir", "sys_dir", "desired_state", "wait_for_event", "blueprint"}, key.Value):
+		case !slices.Contains([]string{"core_version", "models_dir", "sys_dir"}, key.Value):
 			c.notes = append(c.notes, Note{at(key), key.Value + " has no counterpart"})
 		}
 	}

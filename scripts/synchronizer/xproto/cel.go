@@ -29,6 +29,9 @@ func (o Operand) path() string {
 	return "self." + name
 }
 
+// maxRule is how long a rule can be. It bounds what policies that call each other can become.
+const maxRule = 10_000
+
 // Rules translates policies into rules of CEL about the spec of one model.
 type Rules struct {
 	// Field finds a field of the model by its name in xproto.
@@ -50,6 +53,9 @@ func (r *Rules) CEL(e *Expr) (string, error) {
 		b, err := r.CEL(e.Args[1])
 		if err != nil {
 			return "", err
+		}
+		if len(a)+len(b) > maxRule {
+			return "", e.Pos.Errorf("the policy is too long for a rule")
 		}
 		form := map[string]string{"->": "!(%s) || (%s)", "|": "(%s) || (%s)", "&": "(%s) && (%s)"}[e.Op]
 		return fmt.Sprintf(form, a, b), nil
@@ -257,12 +263,14 @@ func (r *Rules) Message(pos Pos, s string) (string, error) {
 	for at := inText.FindStringSubmatchIndex(s); at != nil; at = inText.FindStringSubmatchIndex(s) {
 		symbol := s[at[2]:at[3]]
 		o, err := r.operand(&Expr{Pos: pos, Op: "symbol", Text: symbol})
-		if err != nil {
+		// A number can be made text, too, but the API takes that for too expensive.
+		shown := err == nil && !o.Many && (o.Class == ClassString || o.Class == ClassNamed)
+		if !shown {
 			// The name of a link is in the model, all else of the other object is not.
 			o, err = r.operand(&Expr{Pos: pos, Op: "symbol", Text: strings.TrimSuffix(symbol, ".name")})
+			shown = err == nil && !o.Many && o.Class == ClassLink
 		}
-		// A number can be made text, too, but the API takes that for too expensive.
-		if err != nil || o.Many || o.Class != ClassLink && o.Class != ClassString && o.Class != ClassNamed {
+		if !shown {
 			return "", pos.Errorf("{%s} is no text of the spec, and no link", symbol)
 		}
 		if at[0] > 0 {

@@ -90,7 +90,7 @@ func (l *literal) string() (string, error) {
 		case '\\':
 			i++
 		case l.rest[0]:
-			s := unescape(l.rest[1:i])
+			s := strings.ReplaceAll(unescape(l.rest[1:i]), `\'`, "'")
 			l.rest = l.rest[i+1:]
 			return s, nil
 		}

@@ -209,6 +209,7 @@ func quoted(s string) (kind, int) {
 	return bad, len(s)
 }
 
+// unescape leaves what it does not know: choices are Python in a string, which has escapes of its own.
 func unescape(s string) string {
-	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\'`, `'`, `\n`, "\n", `\t`, "\t").Replace(s)
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\n`, "\n", `\t`, "\t").Replace(s)
 }

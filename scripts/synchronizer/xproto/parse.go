@@ -175,7 +175,8 @@ func (p *parser) option() Option {
 }
 
 func (p *parser) assignment(what string) Option {
-	o := Option{Pos: p.tok.pos, Name: p.take(name, what)}
+	o := Option{Pos: p.tok.pos}
+	o.Name = p.take(name, what)
 	p.expect("=")
 	switch {
 	case p.is("true"), p.is("false"), p.tok.kind == number, p.tok.kind == text:
@@ -247,7 +248,8 @@ func (p *parser) item(m *Message) {
 }
 
 func (p *parser) field() *Field {
-	f := &Field{Pos: p.tok.pos, Modifier: p.oneOf(modifiers)}
+	f := &Field{Pos: p.tok.pos}
+	f.Modifier = p.oneOf(modifiers)
 	switch {
 	case slices.Contains(links, p.tok.text) && p.tok.kind == name:
 		f.Link = &Link{Kind: p.oneOf(links)}
@@ -300,7 +302,8 @@ func (p *parser) enum() *Enum {
 			e.Options = append(e.Options, p.option())
 			continue
 		}
-		v := EnumValue{Pos: p.tok.pos, Name: p.fieldName("a name")}
+		v := EnumValue{Pos: p.tok.pos}
+		v.Name = p.fieldName("a name")
 		p.expect("=")
 		v.Number = p.take(number, "a number")
 		p.expect(";")

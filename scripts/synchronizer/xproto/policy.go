@@ -87,7 +87,9 @@ func (p *parser) term() *Expr {
 	case p.accept("*"):
 		e.Op, e.Text = "*", p.take(name, "the name of a policy")
 		p.expect("(")
-		e.Args = []*Expr{{Pos: p.tok.pos, Op: "symbol", Text: p.take(name, "a field")}}
+		about := &Expr{Pos: p.tok.pos, Op: "symbol"}
+		about.Text = p.take(name, "a field")
+		e.Args = []*Expr{about}
 		p.expect(")")
 	case p.is("not"), p.is("exists"), p.is("forall"), p.is("in"):
 		p.expected("a term")

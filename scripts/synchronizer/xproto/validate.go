@@ -95,7 +95,7 @@ func (v *validator) option(o Option) {
 			v.message.Name, v.field.Name, o.Name, v.class, words(known...)))
 	case slices.Contains(booleans, o.Name) && !isBool:
 		v.expected(o, "True or False")
-	case o.Name == "null" && v.class == ClassBool && v.field.True("null"):
+	case o.Name == "null" && v.class == ClassBool && v.field.Modifier == "optional" && v.field.True("null"):
 		v.expected(o, "False")
 	case o.Name == "max_length" && !within(o.Value.Text, 1, 1<<31-1):
 		v.expected(o, "a number from 1 on")
@@ -110,7 +110,7 @@ func (v *validator) option(o Option) {
 			v.expected(o, "pairs as Python has them, such as (('a', 'A'), (None, 'None')): "+err.Error())
 		}
 	case o.Name == "default" && !o.Value.None() && o.Value.Text != "" && !v.fits(o.Value):
-		v.expected(o, map[string]string{ClassBool: "True or False", ClassInt: "a whole number that a " + v.field.Type + " can hold", ClassFloat: "a number"}[v.class])
+		v.expected(o, map[string]string{ClassBool: "True or False", ClassInt: "a whole number that " + v.field.Type + " can hold", ClassFloat: "a number"}[v.class])
 	}
 }
 
