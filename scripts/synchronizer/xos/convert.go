@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/xos-knative/synchronizer/scripts/synchronizer/xproto"
 )
 
@@ -72,6 +74,9 @@ func Convert(in []*xproto.File, o Options) (*Result, error) {
 		if c.group, err = c.groupOf(in[0]); err != nil {
 			return nil, err
 		}
+	}
+	if problems := validation.IsDNS1123Subdomain(c.group); len(problems) > 0 || !strings.Contains(c.group, ".") {
+		return nil, fmt.Errorf("expected an API group such as volt.example.com, got %q", c.group)
 	}
 	c.add(core, true)
 	for _, f := range in {

@@ -1,6 +1,9 @@
 package xos_test
 
 import (
+	"math/rand/v2"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -314,6 +317,38 @@ func TestSteps(t *testing.T) {
 				t.Errorf("%s: notes: -want +got:\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// Whatever can be parsed is either refused where it is, or becomes Go: here it is a good file in which words have changed
+// places.
+func TestShuffled(t *testing.T) {
+	src, err := os.ReadFile("testdata/everything/everything.xproto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := regexp.MustCompile(`"(\\.|[^"])*"|<[^>]*>|\w+|\s+|.`).FindAllString(string(src), -1)
+	core, converted := parse(t, "everything", "core"), 0
+	for seed := range uint64(3000) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		changed := slices.Clone(tokens)
+		for range 1 + random.IntN(3) {
+			i := random.IntN(len(changed))
+			changed[i] = tokens[random.IntN(len(tokens))]
+		}
+		f, err := xproto.Parse("a.xproto", []byte(strings.Join(changed, "")))
+		if err != nil {
+			continue
+		}
+		switch _, err := xos.Convert(append([]*xproto.File{f}, core...), xos.Options{Domain: "example.com"}); {
+		case err == nil:
+			converted++
+		case !strings.Contains(err.Error(), ".xproto:"):
+			t.Fatalf("seed %d: want the place of what is refused, got %v", seed, err)
+		}
+	}
+	if converted < 100 {
+		t.Errorf("want some of the files to be converted, got %d", converted)
 	}
 }
 
