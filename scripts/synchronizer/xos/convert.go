@@ -253,6 +253,10 @@ var (
 func (c *converter) python(options []xproto.Option, of string) {
 	for _, o := range options {
 		switch value, isBool := o.Value.Bool(); {
+		case o.Name == "bases":
+			c.fail(o.Pos, "option bases is the spelling of plain protobuf: write message %s (%s)", of, o.Value.Text)
+		case strings.HasPrefix(o.Value.Text, "policy:<"):
+			c.fail(o.Pos, "option %s is the spelling of plain protobuf: write policy %[1]s %s", o.Name, strings.TrimPrefix(o.Value.Text, "policy:"))
 		case slices.Contains(pythonOptions, o.Name) && !(isBool && !value):
 			c.note(o.Pos, "option %s: XOS has Python for %s; move what its save() and delete() do to a policy step", o.Name, of)
 		case !slices.Contains(pythonOptions, o.Name) && !slices.Contains(knownOptions, o.Name):

@@ -189,6 +189,7 @@ func TestRefused(t *testing.T) {
 		`message M () { required string a = 1 [default = "x", content_type = "url"]; }`:                      `1:39: M.a: default: expected a URL, got "x"`,
 		`message M () { required int32 a = 1 [default = 3, max_value = 2]; }`:                                "1:38: M.a: default: expected a number from -2147483648 to 2, got 3",
 		`message M () { required string a = 1 [min_value = 1, db_index = 3]; required string a = 2; }`:       "1:39: M.a: option min_value is not allowed",
+		`option p = "policy:<a>"; message M () { option bases = "A,B"; optional string a = 1; }`:             "1:8: option p is the spelling of plain protobuf: write policy p <a>\n1:48: option bases is the spelling of plain protobuf: write message M (A,B)",
 		`message M () { option abstract = True; }`:                                                           "expected at least one message that is a model, got none",
 		`message M () { optional string a = 1; } message N () { required manytoone m->M = 1 [blank=True]; }`: `1:85: N.m: option blank: expected False, because the field is required, got "True"`,
 	} {
@@ -284,6 +285,8 @@ func TestSteps(t *testing.T) {
 			[]string{" pull all"}, []string{`pull_steps\pull_all.py:1:1: the name of the pull step does not say which model it is about`,
 				"steps/sync_cow.py:1:1: it is named after no model: if it is a step, say of which model in the annotation steps", "steps/sync_veg.yaml:1:1: it is no Python: what it does, such as a playbook of Ansible, is written in the step"}},
 		"Options": {"options win", strings.Replace(models, "message Tin (XOSBase) {", "message Tin (XOSBase) { option sync_implemented = True; option policy_implemented = False;", 1), "steps_dir: x\n", []string{"model_policies/model_policy_tin.py"}, []string{"Tin sync"}, nil},
+		"Inherited": {"the options of the file are those of its messages, unless they have their own", "option sync_implemented = True; " + strings.Replace(models, "message Tin (XOSBase) {", "message Tin (XOSBase) { option sync_implemented = False;", 1), "", nil,
+			[]string{"VegService sync", "VegServiceInstance sync" + depends}, nil},
 		"Config": {"only the configuration says", models, "name: it\nsteps_dir: x\nevent_steps_dir: y\nrequired_models: [Tin, Cow]\naccessor: {password: secret}\nfoo: 1\n", nil,
 			[]string{"VegServiceInstance sync" + depends, " event"},
 			[]string{"c.yaml:2:1: VegServiceInstance is taken to have a sync step, because it is a ServiceInstance and nothing else says which models have one",

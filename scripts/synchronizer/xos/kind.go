@@ -118,7 +118,7 @@ func (c *converter) options(k *kind) {
 			c.fail(o.Pos, "option %s: expected at most 63 letters and digits, got %q", name, o.Value.Text)
 		}
 	}
-	if o, ok := xproto.Find(k.Options, "kind"); ok {
+	if o, ok := k.option("kind"); ok {
 		if labelled.MatchString(o.Value.Text) {
 			k.labels = append(k.labels, labelKind+"="+o.Value.Text)
 		} else {

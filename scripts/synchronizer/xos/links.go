@@ -81,7 +81,7 @@ func through(f *field) string {
 
 // owner is what the link owner of an instance leads to: what option owner_class_name says, otherwise the only service.
 func (c *converter) owner(k *kind, f *field, peer string) (string, xproto.Pos) {
-	if o, ok := xproto.Find(k.Options, "owner_class_name"); ok {
+	if o, ok := k.option("owner_class_name"); ok {
 		return last(o.Value.Text), o.Pos
 	}
 	if m := c.messages[peer]; m == nil || !m.core {

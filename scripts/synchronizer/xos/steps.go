@@ -107,7 +107,7 @@ func (c *converter) steps() {
 	said := false
 	for _, k := range c.kinds {
 		for _, step := range []string{stepSync, stepPolicy} {
-			implemented, says := xproto.Find(k.Options, step+"_implemented")
+			implemented, says := k.option(step + "_implemented")
 			has, _ := implemented.Value.Bool()
 			said = said || says
 			if f := findFile(files, step, k); f != nil {

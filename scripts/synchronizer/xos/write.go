@@ -174,7 +174,7 @@ func tag(json string) string { return "`json:\"" + json + "\"`" }
 // root writes what is above the type of the kind.
 func (c *converter) root(w *writer, k *kind) {
 	about := k.Name + " is a model of " + c.group + "."
-	if o, ok := xproto.Find(k.Options, "description"); ok && o.Value.Text != "" {
+	if o, ok := k.option("description"); ok && o.Value.Text != "" {
 		about = k.Name + ": " + sentence(o.Value.Text)
 	}
 	w.comment(about)
