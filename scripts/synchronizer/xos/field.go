@@ -34,8 +34,13 @@ type field struct {
 	target string
 }
 
+// operand is the field as policies see it: an enum is text.
 func (f *field) operand() xproto.Operand {
-	return xproto.Operand{Name: f.json, Class: f.class, Many: f.many, Optional: !f.required && f.def == ""}
+	class := f.class
+	if class == xproto.ClassNamed {
+		class = xproto.ClassString
+	}
+	return xproto.Operand{Name: f.json, Class: class, Many: f.many, Optional: !f.required && f.def == ""}
 }
 
 // path leads to what is selected and depended on: the name of a link, or the field.

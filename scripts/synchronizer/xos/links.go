@@ -50,8 +50,8 @@ func (c *converter) target(k *kind, f *field) string {
 	}
 	m := c.messages[peer]
 	switch {
-	case f.observed:
-		return ""
+	case f.from.core && f.Name != "owner":
+		// The core's other links lead to objects of any kind.
 	case f.many:
 		c.note(pos, "%s.%s: a list of links is no dependency, and recipes set it as a property: the step has to look at the objects of kind %s that it names, at most %d%s", k.Name, f.Name, peer, maxLinks, through(f))
 	case peer == k.Name:

@@ -1,8 +1,10 @@
 package xos
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -190,13 +192,8 @@ func (c *converter) woken(files []*stepFile) {
 	}
 }
 
-// affixes of the files' names, by what they say of the step. The longer ones come first.
-var affixes = []struct{ step, prefix, suffix string }{
-	{stepSync, "sync_step_", ""}, {stepSync, "sync_", ""}, {stepSync, "", "_sync_step"}, {stepSync, "", "_sync"},
-	{stepPolicy, "model_policy_", ""}, {stepPolicy, "policy_", ""}, {stepPolicy, "", "_model_policy"}, {stepPolicy, "", "_policy"},
-	{stepPull, "pull_step_", ""}, {stepPull, "pull_", ""}, {stepPull, "", "_pull_step"}, {stepPull, "", "_pull"},
-	{stepEvent, "event_step_", ""}, {stepEvent, "event_", ""}, {stepEvent, "", "_event_step"}, {stepEvent, "", "_event"},
-}
+// stepName is the name of a step's file: sync_step_x, model_policy_x, x_policy, pull_x, x_event...
+var stepName = regexp.MustCompile(`^(?:(sync|model_policy|policy|pull|event)_(?:step_)?)?(.+?)(?:_(sync|model_policy|policy|pull|event)(?:_step)?)?$`)
 
 // stepFiles reads what the paths of the steps say.
 func (c *converter) stepFiles() []*stepFile {
@@ -212,11 +209,9 @@ func (c *converter) stepFiles() []*stepFile {
 			continue
 		}
 		f := &stepFile{path: p, step: directories[path.Base(path.Dir(slashed))+"_dir"], name: base}
-		for _, a := range affixes {
-			if (f.step == "" || f.step == a.step) && strings.HasPrefix(base, a.prefix) && strings.HasSuffix(base, a.suffix) {
-				f.step, f.name = a.step, strings.TrimSuffix(strings.TrimPrefix(base, a.prefix), a.suffix)
-				break
-			}
+		if m := stepName.FindStringSubmatch(base); m != nil {
+			f.name = m[2]
+			f.step = cmp.Or(f.step, strings.TrimPrefix(cmp.Or(m[1], m[3]), "model_"))
 		}
 		files = append(files, f)
 	}

@@ -160,7 +160,7 @@ func (r *Rules) truth(e *Expr) (string, error) {
 		return "", err
 	}
 	switch {
-	case o.Many:
+	case o.Many, o.Class == ClassBytes:
 		return o.optional(o.path() + ".size() > 0"), nil
 	case o.Class == ClassLink || o.Class == ClassDate:
 		if o.Optional {
@@ -264,7 +264,7 @@ func (r *Rules) Message(pos Pos, s string) (string, error) {
 		symbol := s[at[2]:at[3]]
 		o, err := r.operand(&Expr{Pos: pos, Op: "symbol", Text: symbol})
 		// A number can be made text, too, but the API takes that for too expensive.
-		shown := err == nil && !o.Many && (o.Class == ClassString || o.Class == ClassNamed)
+		shown := err == nil && !o.Many && o.Class == ClassString
 		if !shown {
 			// The name of a link is in the model, all else of the other object is not.
 			o, err = r.operand(&Expr{Pos: pos, Op: "symbol", Text: strings.TrimSuffix(symbol, ".name")})

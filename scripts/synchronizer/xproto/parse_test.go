@@ -17,39 +17,41 @@ import (
 
 func lines(s string) string { return strings.Join(strings.Fields(s), " ") }
 
+// constructs has each construct of the grammar. What is empty is printed as it is written.
+var constructs = map[string]struct{ reason, src, want string }{
+	"Empty":         {"a file can be empty", " \t\r\n// nothing\n", ""},
+	"Options":       {"values are numbers, strings and words", `option a = 1; option b = -2.5; option c = "x y"; option d = True; option e = true; option f = false; option g = None; option h = +3;`, ""},
+	"Escapes":       {"a string ends at the first quote that is not escaped", `option a = "say \"hi\" \\"; option b = "it's // no comment";`, ""},
+	"Comments":      {"comments are of both kinds, and between any two tokens", "/* a\n * b */ option /* c */ a // d\n = 1 ; // e", "option a = 1;"},
+	"Message":       {"a message has an access policy and bases", `message A::p (B, core.C) { }`, ""},
+	"Plain":         {"or none of them", `message A { } message B () { }`, `message A () { } message B () { }`},
+	"MessageOption": {"a message has options of its own", `message A () { option verbose_name = "An A"; }`, ""},
+	"Primitives": {"all primitive types of protobuf", `message A () { required double a = 1 []; required float b = 2 []; required int32 c = 3 []; required int64 d = 4 [];
+		required uint32 e = 5 []; required uint64 f = 6 []; required sint32 g = 7 []; required sint64 h = 8 []; required fixed32 i = 9 []; required fixed64 j = 10 [];
+		required sfixed32 k = 11 []; required sfixed64 l = 12 []; required bool m = 13 []; required string n = 14 []; required bytes o = 15 []; }`, ""},
+	"Modifiers":    {"three modifiers, and types by name", `message A () { required string a = 1 []; optional B b = 2 []; repeated core.C c = 3 []; }`, ""},
+	"NoOptions":    {"the brackets can be left out", `message A () { required string a = 1; }`, `message A () { required string a = 1 []; }`},
+	"FieldOptions": {"options of a field", `message A () { required string a = 1 [default = "x", max_length = 3, null = False, tosca_key_one_of = b]; }`, ""},
+	"FieldPolicy":  {"a field can have an access policy", `message A () { required string a :: p = 1 []; }`, ""},
+	"FieldNames":   {"message, max and + are names of fields, and service is a word like any other", `message A () { required string message = 1 []; required string max = 2 []; required string + = 3 []; required string service = 4 []; }`, ""},
+	"OddNames":     {"a name can have + and $ in it", `message A$+b () { required string a+b$ = 1 []; }`, ""},
+	"Links":        {"the three kinds of links", `message A () { required manytoone a -> B = 1 []; optional manytomany b -> core.C / core.D : es = 2 : 1001 []; optional onetoone c -> B : + = 3 []; }`, ""},
+	"LinkNoBlanks": {"the reverse name comes after a colon, its number after another one", `message A () { required manytoone slice->Slice:instances = 1:1001 [db_index = True]; }`,
+		`message A () { required manytoone slice -> Slice : instances = 1 : 1001 [db_index = True]; }`},
+	"LinkPolicy": {"a link can have an access policy", `message A () { required manytoone a :: p -> B = 1 []; }`, ""},
+	"Enum":       {"an enum has names, numbers and options", `enum E { option a = 1; A = 0; max = -1; }`, ""},
+	"Nested":     {"messages, enums, extensions and extend can be within a message", `message A () { extensions 100 to 199; extensions 200 to max; extend B { required string a = 1 []; } enum E { A = 0; } message C () { } }`, ""},
+	"Extend":     {"extend is for files, too", `extend B { option a = 1; required string a = 1 []; }`, ""},
+	"Package":    {"a package has dots", `package a.b.c;`, ""},
+	"Import":     {"an import is a string", `import "core.xproto";`, ""},
+	"MapReduce":  {"bodies of map and reduce are Python", `map m <lambda x: x.a> reduce r <lambda a, b: a if a else b>`, ""},
+	"Service":    {"rpc has no semicolon", `_service S { rpc a (B) returns (C) rpc d (E) returns (F) }`, ""},
+	"Policy":     {"no blank is needed after <, and an arrow does not end the body", `policy p <ctx.user.is_admin -> (obj.a -> obj.b)>`, ""},
+}
+
 // Each construct of the grammar, and each trap of it, is read as XOS reads it.
 func TestParse(t *testing.T) {
-	cases := map[string]struct{ reason, src, want string }{
-		"Empty":         {"a file can be empty", " \t\r\n// nothing\n", ""},
-		"Options":       {"values are numbers, strings and words", `option a = 1; option b = -2.5; option c = "x y"; option d = True; option e = true; option f = false; option g = None; option h = +3;`, ""},
-		"Escapes":       {"a string ends at the first quote that is not escaped", `option a = "say \"hi\" \\"; option b = "it's // no comment";`, ""},
-		"Comments":      {"comments are of both kinds, and between any two tokens", "/* a\n * b */ option /* c */ a // d\n = 1 ; // e", "option a = 1;"},
-		"Message":       {"a message has an access policy and bases", `message A::p (B, core.C) { }`, ""},
-		"Plain":         {"or none of them", `message A { } message B () { }`, `message A () { } message B () { }`},
-		"MessageOption": {"a message has options of its own", `message A () { option verbose_name = "An A"; }`, ""},
-		"Primitives": {"all primitive types of protobuf", `message A () { required double a = 1 []; required float b = 2 []; required int32 c = 3 []; required int64 d = 4 [];
-			required uint32 e = 5 []; required uint64 f = 6 []; required sint32 g = 7 []; required sint64 h = 8 []; required fixed32 i = 9 []; required fixed64 j = 10 [];
-			required sfixed32 k = 11 []; required sfixed64 l = 12 []; required bool m = 13 []; required string n = 14 []; required bytes o = 15 []; }`, ""},
-		"Modifiers":    {"three modifiers, and types by name", `message A () { required string a = 1 []; optional B b = 2 []; repeated core.C c = 3 []; }`, ""},
-		"NoOptions":    {"the brackets can be left out", `message A () { required string a = 1; }`, `message A () { required string a = 1 []; }`},
-		"FieldOptions": {"options of a field", `message A () { required string a = 1 [default = "x", max_length = 3, null = False, tosca_key_one_of = b]; }`, ""},
-		"FieldPolicy":  {"a field can have an access policy", `message A () { required string a :: p = 1 []; }`, ""},
-		"FieldNames":   {"message, max and + are names of fields, and service is a word like any other", `message A () { required string message = 1 []; required string max = 2 []; required string + = 3 []; required string service = 4 []; }`, ""},
-		"OddNames":     {"a name can have + and $ in it", `message A$+b () { required string a+b$ = 1 []; }`, ""},
-		"Links":        {"the three kinds of links", `message A () { required manytoone a -> B = 1 []; optional manytomany b -> core.C / core.D : es = 2 : 1001 []; optional onetoone c -> B : + = 3 []; }`, ""},
-		"LinkNoBlanks": {"the reverse name comes after a colon, its number after another one", `message A () { required manytoone slice->Slice:instances = 1:1001 [db_index = True]; }`,
-			`message A () { required manytoone slice -> Slice : instances = 1 : 1001 [db_index = True]; }`},
-		"LinkPolicy": {"a link can have an access policy", `message A () { required manytoone a :: p -> B = 1 []; }`, ""},
-		"Enum":       {"an enum has names, numbers and options", `enum E { option a = 1; A = 0; max = -1; }`, ""},
-		"Nested":     {"messages, enums, extensions and extend can be within a message", `message A () { extensions 100 to 199; extensions 200 to max; extend B { required string a = 1 []; } enum E { A = 0; } message C () { } }`, ""},
-		"Extend":     {"extend is for files, too", `extend B { option a = 1; required string a = 1 []; }`, ""},
-		"Package":    {"a package has dots", `package a.b.c;`, ""},
-		"Import":     {"an import is a string", `import "core.xproto";`, ""},
-		"MapReduce":  {"bodies of map and reduce are Python", `map m <lambda x: x.a> reduce r <lambda a, b: a if a else b>`, ""},
-		"Service":    {"rpc has no semicolon", `_service S { rpc a (B) returns (C) rpc d (E) returns (F) }`, ""},
-		"Policy":     {"no blank is needed after <, and an arrow does not end the body", `policy p <ctx.user.is_admin -> (obj.a -> obj.b)>`, ""},
-	}
-	for name, tc := range cases {
+	for name, tc := range constructs {
 		t.Run(name, func(t *testing.T) {
 			f, err := xproto.Parse("a.xproto", []byte(tc.src))
 			if err != nil {
