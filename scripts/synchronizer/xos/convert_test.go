@@ -53,6 +53,7 @@ var mappings = map[string]struct{ reason, message, want string }{
 	"Date":            {"a date is a time", `optional string a = 1 [content_type = "date", null = True, default = None];`, "// +optional A *metav1.Time `json:\"a,omitempty\"`"},
 	"DateRequired":    {"which can be required", `required string a = 1 [content_type = "date"];`, "// +required A metav1.Time `json:\"a\"`"},
 	"Choices":         {"choices are an enum", `required string a = 1 [default = "it's", choices = "(('x', 'X'), ('it\'s', 'Y'))"];`, `+kubebuilder:validation:Enum=x;"it's" // +kubebuilder:default="it's"`},
+	"ChoiceLabels":    {"and what the GUI called them is in the description", `required string a = 1 [help_text = "How", choices = "(('x', 'An X'), ('ON', 'on'))"];`, "// How. x is An X. // +required"},
 	"ChoicesNone":     {"one of which can be nothing", `required string a = 1 [choices = "((None, 'N'), ('x', 'X'))"];`, "// +optional // +kubebuilder:validation:MinLength=1 // +kubebuilder:validation:Enum=x A string `json:\"a,omitempty\"`"},
 	"Bool":            {"a bool that is false by default", `required bool a = 1 [default = False];`, "// +optional // +kubebuilder:default=false A bool `json:\"a,omitempty\"`"},
 	"BoolTrue":        {"one that is true needs to tell false from missing", `required bool a = 1 [default = "True"];`, "// +kubebuilder:default=true A *bool `json:\"a,omitempty\"`"},

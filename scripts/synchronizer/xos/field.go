@@ -29,7 +29,9 @@ type field struct {
 	def      string
 	// observed says that steps write it.
 	observed bool
-	markers  []string
+	// labels are what XOS's GUI called the choices.
+	labels  []string
+	markers []string
 	// target is the Kind or Kind.group that a link depends on; empty if it does on none.
 	target string
 }
@@ -210,8 +212,11 @@ func (c *converter) text(k *kind, f *field) {
 		for _, choice := range choices {
 			if choice.None {
 				f.required = false
-			} else {
-				values = append(values, choice.Value)
+				continue
+			}
+			values = append(values, choice.Value)
+			if !strings.EqualFold(choice.Value, choice.Label) {
+				f.labels = append(f.labels, choice.Value+" is "+choice.Label)
 			}
 		}
 		c.oneOf(k, f, values)

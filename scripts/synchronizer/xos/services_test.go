@@ -46,7 +46,7 @@ func services() []service {
 			"AttWorkflowDriverService": "", "AttWorkflowDriverServiceInstance": "AttWorkflowDriverService.att-workflow-driver.example.com=spec.owner.name",
 			"AttWorkflowDriverWhiteListEntry": "AttWorkflowDriverService.att-workflow-driver.example.com=spec.owner.name"}},
 		{"everything", []string{"everything", "core"}, map[string]string{
-			"Site": "", "Account": "Tenant.core.example.com=spec.tenant.name",
+			"Site": "", "Empty": "", "Account": "Tenant.core.example.com=spec.tenant.name",
 			"Slice": "Site.every-thing.example.com=spec.site.name, Account.every-thing.example.com=spec.creator.name"}},
 	}
 }

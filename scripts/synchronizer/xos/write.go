@@ -293,7 +293,7 @@ func (f *field) write(w *writer, k *kind) {
 	default:
 		about = strings.ToUpper(f.Name[:1]) + strings.ReplaceAll(f.Name[1:], "_", " ")
 	}
-	w.comment(sentence(about))
+	w.comment(sentence(about) + " " + sentence(strings.Join(f.labels, ", ")))
 	json := f.json + ",omitempty"
 	if f.required {
 		w.markers("required")
