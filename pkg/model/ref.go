@@ -1,6 +1,8 @@
 package model
 
 // Ref names an object in the same namespace.
+//
+// +kubebuilder:object:generate=true
 type Ref struct {
 	// Name of the object.
 	// +required
