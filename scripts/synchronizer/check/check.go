@@ -141,6 +141,9 @@ type checker struct {
 	findings []Finding
 	models   []kind
 	programs []function
+	triggers []trigger
+	// namespaces that events about models are tried with.
+	namespaces []string
 	// flawed are the Triggers that have a finding: what follows from it is not said again.
 	flawed sets.Set[*eventingv1.Trigger]
 }
@@ -200,6 +203,10 @@ func newChecker(in Input) *checker {
 	for _, s := range all[*servingv1.Service](c) {
 		c.programs = append(c.programs, function{s, in.Functions[ImageOf(s.obj)]})
 	}
+	for _, t := range all[*eventingv1.Trigger](c) {
+		c.triggers = append(c.triggers, newTrigger(t))
+	}
+	c.namespaces = c.knownNamespaces()
 	return c
 }
 
