@@ -154,7 +154,7 @@ func (c *checker) isOf(crd *apiextensionsv1.CustomResourceDefinition, namespaces
 	reached := false
 	for _, s := range k.Steps {
 		for _, ns := range c.namespaces {
-			for _, t := range c.passing(wake(kind{Kind: k}, s, ns)) {
+			for _, t := range c.passing(kind{Kind: k}, s, ns) {
 				reached = true
 				if namespaces.Has(subscriberNamespace(t.obj)) {
 					return true

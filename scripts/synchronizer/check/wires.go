@@ -101,10 +101,7 @@ func (c *checker) trigger(t trigger) {
 	}
 	for _, namespace := range c.namespaces {
 		for _, k := range c.models {
-			reply := wake(k, model.StepSync, namespace)
-			reply.SetType(replyType)
-			reply.SetExtension(model.ExtensionStep, nil)
-			if passes(t, reply) {
+			if c.lets(t, k, "", namespace) {
 				c.report(t.Resource, Finding{Field: "spec.filters", Expected: "a filter on attribute step, which only events of the model source have", Found: "filters that the replies of functions pass",
 					Fix: "add `exact: {step: sync}`, or policy: replies would wake the function again"})
 				return
@@ -121,7 +118,7 @@ func (c *checker) modelTrigger(t trigger, f function, known bool) {
 	for _, k := range c.models {
 		for _, s := range model.Steps() {
 			for _, namespace := range c.namespaces {
-				if !passes(t, wake(k, s, namespace)) {
+				if !c.lets(t, k, s, namespace) {
 					continue
 				}
 				has := f.stepOf(s, k.GVK.GroupKind()) != nil
@@ -181,7 +178,7 @@ func (c *checker) doubles() {
 				continue
 			}
 			for _, namespace := range c.namespaces {
-				passing := c.passing(wake(k, s, namespace))
+				passing := c.passing(k, s, namespace)
 				if len(passing) < 2 {
 					continue
 				}
@@ -342,7 +339,7 @@ func (c *checker) hasFlawed(f function) bool {
 
 // anyTrigger reports whether a Trigger lets events for a step of a kind through, in any namespace.
 func (c *checker) anyTrigger(k kind, s model.Step) bool {
-	return slices.ContainsFunc(c.namespaces, func(namespace string) bool { return len(c.passing(wake(k, s, namespace))) > 0 })
+	return slices.ContainsFunc(c.namespaces, func(namespace string) bool { return len(c.passing(k, s, namespace)) > 0 })
 }
 
 // sources checks what sends events without a Broker, and what sends them to one.
@@ -453,9 +450,32 @@ func passes(t trigger, event cloudevents.Event) bool {
 	return t.filter.Filter(context.Background(), event) != eventfilter.FailFilter
 }
 
-// passing are the Triggers of Broker models that let an event through.
-func (c *checker) passing(event cloudevents.Event) []trigger {
-	return slices.DeleteFunc(slices.Clone(c.triggers), func(t trigger) bool { return !onModels(t) || !passes(t, event) })
+// sent is what the model source sends for objects of a kind in a namespace, or with no step what a function replies.
+type sent struct {
+	kind      schema.GroupKind
+	step      model.Step
+	namespace string
+}
+
+// passing are the Triggers of Broker models that let an event through. Each is asked once.
+func (c *checker) passing(k kind, s model.Step, namespace string) []trigger {
+	key := sent{k.GVK.GroupKind(), s, namespace}
+	if found, ok := c.passed[key]; ok {
+		return found
+	}
+	event := wake(k, s, namespace)
+	if s == "" {
+		event.SetType(replyType)
+		event.SetExtension(model.ExtensionStep, nil)
+	}
+	found := slices.DeleteFunc(slices.Clone(c.triggers), func(t trigger) bool { return !onModels(t) || !passes(t, event) })
+	c.passed[key] = found
+	return found
+}
+
+// lets reports whether a Trigger of Broker models lets an event through.
+func (c *checker) lets(t trigger, k kind, s model.Step, namespace string) bool {
+	return slices.ContainsFunc(c.passing(k, s, namespace), func(other trigger) bool { return other.obj == t.obj })
 }
 
 // onModels reports whether a Trigger is one of the core's Broker.
