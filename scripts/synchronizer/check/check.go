@@ -141,6 +141,11 @@ type checker struct {
 	findings []Finding
 	models   []kind
 	programs []function
+	triggers []trigger
+	// namespaces that events about models are tried with.
+	namespaces []string
+	// passed remembers what passing has found.
+	passed map[sent][]trigger
 	// flawed are the Triggers that have a finding: what follows from it is not said again.
 	flawed sets.Set[*eventingv1.Trigger]
 }
@@ -190,7 +195,7 @@ func lookup[T metav1.Object](c *checker, namespace, name string) (of[T], bool) {
 }
 
 func newChecker(in Input) *checker {
-	c := &checker{Input: in, flawed: sets.New[*eventingv1.Trigger]()}
+	c := &checker{Input: in, passed: map[sent][]trigger{}, flawed: sets.New[*eventingv1.Trigger]()}
 	for _, crd := range all[*apiextensionsv1.CustomResourceDefinition](c) {
 		// What cannot be parsed is found by definitions.
 		if k, err := model.ParseKind(crd.obj); err == nil {
@@ -200,6 +205,10 @@ func newChecker(in Input) *checker {
 	for _, s := range all[*servingv1.Service](c) {
 		c.programs = append(c.programs, function{s, in.Functions[ImageOf(s.obj)]})
 	}
+	for _, t := range all[*eventingv1.Trigger](c) {
+		c.triggers = append(c.triggers, newTrigger(t))
+	}
+	c.namespaces = c.knownNamespaces()
 	return c
 }
 

@@ -117,7 +117,7 @@ func (in *Input) mark(namespace string) {
 	spaces := sets.New(namespace)
 	if namespace == "" {
 		spaces.Clear()
-		for _, t := range all[*eventingv1.Trigger](c) {
+		for _, t := range c.triggers {
 			if onModels(t) {
 				spaces.Insert(subscriberNamespace(t.obj))
 			}
@@ -153,8 +153,8 @@ func (c *checker) isOf(crd *apiextensionsv1.CustomResourceDefinition, namespaces
 	}
 	reached := false
 	for _, s := range k.Steps {
-		for _, ns := range c.namespaces() {
-			for _, t := range c.passing(wake(kind{Kind: k}, s, ns)) {
+		for _, ns := range c.namespaces {
+			for _, t := range c.passing(kind{Kind: k}, s, ns) {
 				reached = true
 				if namespaces.Has(subscriberNamespace(t.obj)) {
 					return true

@@ -14,7 +14,7 @@ func (c *checker) deliveries() {
 	for _, b := range own[*eventingv1.Broker](c) {
 		c.delivery(b.Resource, b.obj.Spec.Delivery, b.obj.Namespace, b.obj.Namespace != System)
 	}
-	for _, t := range own[*eventingv1.Trigger](c) {
+	for _, t := range c.ownTriggers() {
 		b, ok := lookup[*eventingv1.Broker](c, t.obj.Namespace, t.obj.Spec.Broker)
 		switch {
 		case !ok && !c.unread("brokers.eventing.knative.dev", t.obj.Namespace): // Found by wires.

@@ -29,7 +29,7 @@ func (c *checker) limits() {
 	for _, b := range own[*eventingv1.Broker](c) {
 		c.deliveryTimeout(b.Resource, b.obj.Spec.Delivery)
 	}
-	for _, t := range own[*eventingv1.Trigger](c) {
+	for _, t := range c.ownTriggers() {
 		c.deliveryTimeout(t.Resource, t.obj.Spec.Delivery)
 	}
 	for _, f := range c.ownFunctions() {

@@ -127,8 +127,8 @@ func (c *checker) work(f function) []step.Described {
 
 // sentTo lists the namespaces from which Triggers send events for a step of a kind to a function.
 func (c *checker) sentTo(f function, k kind, s model.Step) (found []string) {
-	for _, namespace := range c.namespaces() {
-		for _, t := range c.passing(wake(k, s, namespace)) {
+	for _, namespace := range c.namespaces {
+		for _, t := range c.passing(k, s, namespace) {
 			if c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f) && !c.flawed.Has(t.obj) {
 				found = append(found, namespace)
 				break

@@ -32,7 +32,20 @@ import (
 // fixMissing is for what refers to an object that is not there.
 const fixMissing = "correct namespace and name, or check the directory that has it together with this one"
 
-type trigger = of[*eventingv1.Trigger]
+// trigger is a Trigger, with its filter as Knative evaluates it.
+type trigger struct {
+	of[*eventingv1.Trigger]
+	filter eventfilter.Filter
+}
+
+func newTrigger(t of[*eventingv1.Trigger]) trigger {
+	return trigger{t, broker.NewFilter(filtersOf(t.obj), zap.NewNop())}
+}
+
+// ownTriggers are those of the synchronizer.
+func (c *checker) ownTriggers() []trigger {
+	return slices.DeleteFunc(slices.Clone(c.triggers), func(t trigger) bool { return t.Core })
+}
 
 const (
 	// elsewhere stands for any namespace that nothing names.
@@ -45,7 +58,7 @@ const (
 
 // wires checks that events reach the steps that they are for, and nobody else.
 func (c *checker) wires() {
-	for _, t := range own[*eventingv1.Trigger](c) {
+	for _, t := range c.ownTriggers() {
 		before := len(c.findings)
 		c.trigger(t)
 		if len(c.findings) > before {
@@ -86,12 +99,9 @@ func (c *checker) trigger(t trigger) {
 	if c.leaves(t) {
 		return
 	}
-	for _, namespace := range c.namespaces() {
+	for _, namespace := range c.namespaces {
 		for _, k := range c.models {
-			reply := wake(k, model.StepSync, namespace)
-			reply.SetType(replyType)
-			reply.SetExtension(model.ExtensionStep, nil)
-			if passes(t, reply) {
+			if c.lets(t, k, "", namespace) {
 				c.report(t.Resource, Finding{Field: "spec.filters", Expected: "a filter on attribute step, which only events of the model source have", Found: "filters that the replies of functions pass",
 					Fix: "add `exact: {step: sync}`, or policy: replies would wake the function again"})
 				return
@@ -107,8 +117,8 @@ func (c *checker) modelTrigger(t trigger, f function, known bool) {
 	wrong := sets.New[string]()
 	for _, k := range c.models {
 		for _, s := range model.Steps() {
-			for _, namespace := range c.namespaces() {
-				if !passes(t, wake(k, s, namespace)) {
+			for _, namespace := range c.namespaces {
+				if !c.lets(t, k, s, namespace) {
 					continue
 				}
 				has := f.stepOf(s, k.GVK.GroupKind()) != nil
@@ -140,7 +150,7 @@ func (c *checker) eventTrigger(t trigger, f function) {
 	}
 	handled := f.eventTypes()
 	field, found := "spec.filters", ""
-	for _, l := range leavesOf(t) {
+	for _, l := range leavesOf(t.obj) {
 		if l.attribute == "type" && !slices.Contains(handled, l.value) {
 			field, found = l.path, l.value
 		}
@@ -167,8 +177,8 @@ func (c *checker) doubles() {
 			if !k.Has(s) {
 				continue
 			}
-			for _, namespace := range c.namespaces() {
-				passing := c.passing(wake(k, s, namespace))
+			for _, namespace := range c.namespaces {
+				passing := c.passing(k, s, namespace)
 				if len(passing) < 2 {
 					continue
 				}
@@ -238,7 +248,7 @@ func (c *checker) reachedByTypes(f function, d step.Described) {
 	}
 	c.doublesOf(f, d)
 	missing := slices.DeleteFunc(slices.Clone(d.EventTypes), func(typ string) bool {
-		return slices.ContainsFunc(all[*eventingv1.Trigger](c), func(t trigger) bool {
+		return slices.ContainsFunc(c.triggers, func(t trigger) bool {
 			// One with a finding may lead to another function by mistake.
 			return !onModels(t) && (c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f) || c.flawed.Has(t.obj)) && mayPass(t, typ)
 		})
@@ -251,7 +261,7 @@ func (c *checker) reachedByTypes(f function, d step.Described) {
 
 // doublesOf finds types that two Triggers of one Broker send to an event step.
 func (c *checker) doublesOf(f function, d step.Described) {
-	triggers := slices.DeleteFunc(all[*eventingv1.Trigger](c), func(t trigger) bool {
+	triggers := slices.DeleteFunc(slices.Clone(c.triggers), func(t trigger) bool {
 		return onModels(t) || !c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f)
 	})
 	for i, t := range triggers {
@@ -305,7 +315,7 @@ func (c *checker) unreached() {
 func (c *checker) flawedFor(k kind, s model.Step) bool {
 	for t := range c.flawed {
 		kinds, steps := false, false
-		for _, l := range leavesOf(trigger{obj: t}) {
+		for _, l := range leavesOf(t) {
 			kinds = kinds || l.attribute == model.ExtensionKind && l.value == k.GVK.Kind
 			steps = steps || l.attribute == model.ExtensionStep && l.value == string(s)
 		}
@@ -329,7 +339,7 @@ func (c *checker) hasFlawed(f function) bool {
 
 // anyTrigger reports whether a Trigger lets events for a step of a kind through, in any namespace.
 func (c *checker) anyTrigger(k kind, s model.Step) bool {
-	return slices.ContainsFunc(c.namespaces(), func(namespace string) bool { return len(c.passing(wake(k, s, namespace))) > 0 })
+	return slices.ContainsFunc(c.namespaces, func(namespace string) bool { return len(c.passing(k, s, namespace)) > 0 })
 }
 
 // sources checks what sends events without a Broker, and what sends them to one.
@@ -370,18 +380,18 @@ func (c *checker) isPinged(f function) bool {
 
 // isReached reports whether a Trigger or PingSource leads to a function.
 func (c *checker) isReached(f function) bool {
-	return c.isPinged(f) || slices.ContainsFunc(all[*eventingv1.Trigger](c), func(t trigger) bool { return c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f) })
+	return c.isPinged(f) || slices.ContainsFunc(c.triggers, func(t trigger) bool { return c.leadsTo(t.obj.Spec.Subscriber, t.obj.Namespace, f) })
 }
 
-// namespaces are those that events about models are tried with: those of functions, those that Triggers name, and one
+// knownNamespaces are those that events about models are tried with: those of functions, those that Triggers name, and one
 // that nothing names.
-func (c *checker) namespaces() []string {
+func (c *checker) knownNamespaces() []string {
 	found := sets.New(elsewhere)
 	for _, f := range c.programs {
 		found.Insert(f.obj.Namespace)
 	}
-	for _, t := range all[*eventingv1.Trigger](c) {
-		for _, l := range leavesOf(t) {
+	for _, t := range c.triggers {
+		for _, l := range leavesOf(t.obj) {
 			if l.attribute == model.ExtensionNamespace {
 				found.Insert(l.value)
 			}
@@ -401,7 +411,7 @@ func published(t trigger, typ string) cloudevents.Event {
 	event := cloudevents.NewEvent()
 	event.SetID("id")
 	event.SetSource("/source")
-	for _, l := range leavesOf(t) {
+	for _, l := range leavesOf(t.obj) {
 		switch l.attribute {
 		case "type", "id", "specversion", "time":
 		case "source":
@@ -428,21 +438,44 @@ func hasExpression(filters []eventingv1.SubscriptionsAPIFilter) bool {
 }
 
 // filtersOf are a Trigger's filters. The older spec.filter counts if there are no others.
-func filtersOf(t trigger) []eventingv1.SubscriptionsAPIFilter {
-	if len(t.obj.Spec.Filters) == 0 && t.obj.Spec.Filter != nil && len(t.obj.Spec.Filter.Attributes) > 0 {
-		return []eventingv1.SubscriptionsAPIFilter{{Exact: t.obj.Spec.Filter.Attributes}}
+func filtersOf(t *eventingv1.Trigger) []eventingv1.SubscriptionsAPIFilter {
+	if len(t.Spec.Filters) == 0 && t.Spec.Filter != nil && len(t.Spec.Filter.Attributes) > 0 {
+		return []eventingv1.SubscriptionsAPIFilter{{Exact: t.Spec.Filter.Attributes}}
 	}
-	return t.obj.Spec.Filters
+	return t.Spec.Filters
 }
 
 // passes asks the filter that Knative would ask.
 func passes(t trigger, event cloudevents.Event) bool {
-	return broker.NewFilter(filtersOf(t), zap.NewNop()).Filter(context.Background(), event) != eventfilter.FailFilter
+	return t.filter.Filter(context.Background(), event) != eventfilter.FailFilter
 }
 
-// passing are the Triggers of Broker models that let an event through.
-func (c *checker) passing(event cloudevents.Event) []trigger {
-	return slices.DeleteFunc(all[*eventingv1.Trigger](c), func(t trigger) bool { return !onModels(t) || !passes(t, event) })
+// sent is what the model source sends for objects of a kind in a namespace, or with no step what a function replies.
+type sent struct {
+	kind      schema.GroupKind
+	step      model.Step
+	namespace string
+}
+
+// passing are the Triggers of Broker models that let an event through. Each is asked once.
+func (c *checker) passing(k kind, s model.Step, namespace string) []trigger {
+	key := sent{k.GVK.GroupKind(), s, namespace}
+	if found, ok := c.passed[key]; ok {
+		return found
+	}
+	event := wake(k, s, namespace)
+	if s == "" {
+		event.SetType(replyType)
+		event.SetExtension(model.ExtensionStep, nil)
+	}
+	found := slices.DeleteFunc(slices.Clone(c.triggers), func(t trigger) bool { return !onModels(t) || !passes(t, event) })
+	c.passed[key] = found
+	return found
+}
+
+// lets reports whether a Trigger of Broker models lets an event through.
+func (c *checker) lets(t trigger, k kind, s model.Step, namespace string) bool {
+	return slices.ContainsFunc(c.passing(k, s, namespace), func(other trigger) bool { return other.obj == t.obj })
 }
 
 // onModels reports whether a Trigger is one of the core's Broker.
@@ -454,7 +487,7 @@ func onModels(t trigger) bool {
 type leaf struct{ path, attribute, value string }
 
 // leavesOf are all attributes that a Trigger's filters ask for, also where others would do.
-func leavesOf(t trigger) []leaf { return leavesIn("spec.filters", filtersOf(t)) }
+func leavesOf(t *eventingv1.Trigger) []leaf { return leavesIn("spec.filters", filtersOf(t)) }
 
 func leavesIn(path string, filters []eventingv1.SubscriptionsAPIFilter) (found []leaf) {
 	for i, f := range filters {
@@ -482,7 +515,7 @@ func (c *checker) leaves(t trigger) (found bool) {
 	for _, f := range c.programs {
 		namespaces.Insert(f.obj.Namespace)
 	}
-	for _, l := range leavesOf(t) {
+	for _, l := range leavesOf(t.obj) {
 		var expected string
 		switch l.attribute {
 		case model.ExtensionKind:
