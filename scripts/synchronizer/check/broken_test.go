@@ -133,6 +133,15 @@ var functions = map[string]breakage{
 		w.Undescribed[image("pull")] = errors.New("GREETER_URL: expected a URL")
 	},
 		"Service helloworld/pull: spec.template.spec.containers[0].image: expected a program that starts with the environment of this Service, found GREETER_URL: expected a URL"},
+	"a program whose settings are in a Secret": {func(w *world) {
+		delete(w.Functions, image("pull"))
+		w.Undescribed[image("pull")] = errors.New("GREETER_TOKEN: expected it to be set\n\tmore")
+		edit(w, "pull", func(s service) {
+			c := &s.Spec.Template.Spec.Containers[0]
+			c.Env = append(c.Env, corev1.EnvVar{Name: "GREETER_TOKEN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "token"}}})
+		})
+	},
+		"unchecked: " + root + "/config/helloworld/pull.yaml: Service helloworld/pull: spec.template.spec.containers[0].image: expected a program that starts with the environment of this Service, found GREETER_TOKEN: expected it to be set; what env takes"},
 	"a SinkBinding to nobody": {func(w *world) {
 		edit(w, "greeter", func(b *sourcesv1.SinkBinding) { b.Spec.Sink.Ref.Name = "event" })
 	},
@@ -170,6 +179,12 @@ var triggers = map[string]breakage{
 		edit(w, "helloworld-policy", func(t trigger) { t.Spec.Filters[2] = exact("kin", "HelloWorldServiceInstance") })
 	},
 		"Trigger synchronizer-system/helloworld-policy: spec.filters[2].exact.kin: expected an attribute of events about models (step, kind, namespace, type, datacontenttype, generation, id, name, partitionkey, source, specversion, subject, time, uid), found kin"},
+	"a kind in an old filter that is not there": {func(w *world) {
+		edit(w, "helloworld-policy", func(t trigger) {
+			t.Spec.Filters, t.Spec.Filter = nil, &eventingv1.TriggerFilter{Attributes: map[string]string{"step": "policy", "kind": "Goodbye"}}
+		})
+	},
+		"Trigger synchronizer-system/helloworld-policy: spec.filter.attributes.kind: expected the kind of a model ("},
 	"filters that exclude each other": {func(w *world) {
 		edit(w, "helloworld-policy", func(t trigger) { t.Spec.Filters = append(t.Spec.Filters, exact("step", "sync")) })
 	},

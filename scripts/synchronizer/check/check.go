@@ -256,6 +256,12 @@ func containerOf(s *servingv1.Service) corev1.Container {
 	return corev1.Container{}
 }
 
+// hasSecrets reports whether the function has settings that its Service does not say.
+func hasSecrets(s *servingv1.Service) bool {
+	container := containerOf(s)
+	return len(container.EnvFrom) > 0 || slices.ContainsFunc(container.Env, func(e corev1.EnvVar) bool { return e.ValueFrom != nil })
+}
+
 // stepOf is the function's step for models of a kind, nil if it has none.
 func (f function) stepOf(s model.Step, gk schema.GroupKind) *step.Described {
 	if f.Description == nil {
@@ -315,8 +321,11 @@ func (c *checker) functionsKnown() {
 		switch err := c.Undescribed[image]; {
 		case err != nil:
 			first, _, _ := strings.Cut(err.Error(), "\n") // The rest of a panic is its stack.
-			c.report(f.Resource, Finding{Field: fieldImage, Expected: "a program that starts with the environment of this Service", Found: first,
-				Fix: "set in env what the program needs"})
+			finding := Finding{Field: fieldImage, Expected: "a program that starts with the environment of this Service", Found: first, Fix: "set in env what the program needs"}
+			if hasSecrets(f.obj) {
+				finding.Severity, finding.Fix = Unchecked, "what env takes from Secrets and ConfigMaps is not known here, so Triggers and rights are compared with the definitions only"
+			}
+			c.report(f.Resource, finding)
 		case f.Description == nil && !c.Silent.Has(image) && c.isReached(f):
 			c.report(f.Resource, Finding{Severity: Unchecked, Field: fieldImage, Found: fmt.Sprintf("which steps the program of %s has is not known, so Triggers and rights are compared with the definitions only", image)})
 		}

@@ -487,7 +487,15 @@ func onModels(t trigger) bool {
 type leaf struct{ path, attribute, value string }
 
 // leavesOf are all attributes that a Trigger's filters ask for, also where others would do.
-func leavesOf(t *eventingv1.Trigger) []leaf { return leavesIn("spec.filters", filtersOf(t)) }
+func leavesOf(t *eventingv1.Trigger) []leaf {
+	found := leavesIn("spec.filters", filtersOf(t))
+	for i := range found {
+		if len(t.Spec.Filters) == 0 {
+			found[i].path = "spec.filter.attributes." + found[i].attribute
+		}
+	}
+	return found
+}
 
 func leavesIn(path string, filters []eventingv1.SubscriptionsAPIFilter) (found []leaf) {
 	for i, f := range filters {
