@@ -175,6 +175,16 @@ var triggers = map[string]breakage{
 		})
 	},
 		"Trigger synchronizer-system/helloworld-policy: spec.filters[3].exact.type: expected a type that the model source sends (dev.xos-knative.model.created, dev.xos-knative.model.updated, dev.xos-knative.model.deleted), found dev.xos-knative.model.changed"},
+	"a filter on one type of three": {func(w *world) {
+		edit(w, "helloworld-policy", func(t trigger) { t.Spec.Filters = append(t.Spec.Filters, exact("type", model.EventUpdated)) })
+	},
+		"Trigger synchronizer-system/helloworld-policy: spec.filters: expected filters that let all types of events of the model source through, found filters that hold dev.xos-knative.model.created, dev.xos-knative.model.deleted back"},
+	"an expression that holds deletions back": {func(w *world) {
+		edit(w, "helloworld-policy", func(t trigger) {
+			t.Spec.Filters = append(t.Spec.Filters, eventingv1.SubscriptionsAPIFilter{CESQL: "type <> '" + model.EventDeleted + "'"})
+		})
+	},
+		"Trigger synchronizer-system/helloworld-policy: spec.filters: expected filters that let all types of events of the model source through, found filters that hold dev.xos-knative.model.deleted back"},
 	"an attribute that is not there": {func(w *world) {
 		edit(w, "helloworld-policy", func(t trigger) { t.Spec.Filters[2] = exact("kin", "HelloWorldServiceInstance") })
 	},

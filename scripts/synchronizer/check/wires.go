@@ -56,6 +56,9 @@ const (
 	replyType = "dev.xos-knative.model.synced"
 )
 
+// modelTypes are the types of events of the model source.
+var modelTypes = []string{model.EventCreated, model.EventUpdated, model.EventDeleted}
+
 // wires checks that events reach the steps that they are for, and nobody else.
 func (c *checker) wires() {
 	for _, t := range c.ownTriggers() {
@@ -108,7 +111,34 @@ func (c *checker) trigger(t trigger) {
 			}
 		}
 	}
+	if held := c.holdsBack(t); held != "" {
+		c.report(t.Resource, Finding{Field: "spec.filters", Expected: "filters that let all types of events of the model source through", Found: "filters that hold " + held + " back",
+			Fix: "take the filter on type out: a step is for new, changed and deleted objects"})
+		return
+	}
 	c.modelTrigger(t, f, known)
+}
+
+// holdsBack lists the types of events that a Trigger of Broker models does not let through while it does others.
+func (c *checker) holdsBack(t trigger) string {
+	if !hasExpression(t.obj.Spec.Filters) && !slices.ContainsFunc(leavesOf(t.obj), func(l leaf) bool { return l.attribute == "type" }) {
+		return ""
+	}
+	for _, k := range c.models {
+		for _, s := range k.Steps {
+			for _, namespace := range c.namespaces {
+				held := slices.DeleteFunc(slices.Clone(modelTypes), func(typ string) bool {
+					event := wake(k, s, namespace)
+					event.SetType(typ)
+					return passes(t, event)
+				})
+				if len(held) > 0 && len(held) < len(modelTypes) {
+					return list(held)
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // modelTrigger compares a Trigger on Broker models with the steps that the kinds have, and with those of its function.
@@ -539,8 +569,8 @@ func (c *checker) leaves(t trigger) (found bool) {
 				expected = "sync or policy"
 			}
 		case "type":
-			if types := []string{model.EventCreated, model.EventUpdated, model.EventDeleted}; !slices.Contains(types, l.value) {
-				expected = "a type that the model source sends (" + list(types) + ")"
+			if !slices.Contains(modelTypes, l.value) {
+				expected = "a type that the model source sends (" + list(modelTypes) + ")"
 			}
 		default:
 			if !attributes.Has(l.attribute) {
