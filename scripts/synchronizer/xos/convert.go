@@ -101,7 +101,7 @@ func Convert(in []*xproto.File, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Result{Group: c.group, Files: files, Steps: c.found, Notes: c.sortedNotes(append(in, core))}, nil
+	return &Result{Group: c.group, Files: files, Steps: c.found, Notes: c.sortedNotes(slices.Concat(in, []*xproto.File{core}))}, nil
 }
 
 type converter struct {

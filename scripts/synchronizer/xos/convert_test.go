@@ -118,6 +118,8 @@ var noted = map[string]struct{ src, want string }{
 	"Created":       {`message M () { required string created = 1 [content_type = "date", auto_now_add = True]; }`, "1:16: M.created is in the metadata of each object"},
 	"Now":           {`message M () { required string a = 1 [content_type = "date", default = "now()"]; }`, "1:16: M.a cannot have the time at which the object is made as its default: the policy step has to set it"},
 	"Observed":      {`message M () { required int32 a = 1 [feedback_state = True, default = 3]; }`, `1:61: M.a: what steps report has no default "3": it is missing until a step reports it`},
+	"ObservedLink":  {`message N () { optional string a = 1; } message M () { required manytoone n->N = 1 [feedback_state = True]; }`, "1:56: M.n is written by steps, but stays in the spec, because an object depends on what it declares: give the right to write it only to the Role of the functions"},
+	"ObservedKey":   {`message M () { optional string b = 1; optional string a = 2 [feedback_state = True, unique_with = "b", tosca_key = True]; }`, "1:85: M.a: option unique_with: steps report the field, so that they have to see to it\n1:104: M.a: option tosca_key: steps report the field, so that they have to see to it"},
 	"ListDefault":   {`message M () { repeated int32 a = 1 [default = 3]; }`, `1:38: M.a: the default "3" has no counterpart: the policy step has to set it`},
 	"Uint64":        {`message M () { optional uint64 a = 1; }`, "1:16: M.a: the API holds integers of up to 2^63-1"},
 	"PropertyName":  {`message M () { optional string numberCores = 1; }`, "1:16: M.numberCores is called number_cores in recipes"},

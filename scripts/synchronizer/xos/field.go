@@ -74,6 +74,10 @@ func (c *converter) field(k *kind, in inherited) *field {
 		}
 		f.observed = true
 	}
+	if f.observed && f.Link != nil {
+		f.observed = false
+		c.note(f.Pos, "%s.%s is written by steps, but stays in the spec, because an object depends on what it declares: give the right to write it only to the Role of the functions", k.Name, f.Name)
+	}
 	if c.moment(k, f) {
 		return nil
 	}

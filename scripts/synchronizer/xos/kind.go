@@ -143,6 +143,13 @@ func (c *converter) keys(k *kind) {
 		}
 		c.joined(k, f, "unique_with", unique)
 	}
+	for _, f := range k.observed {
+		for _, name := range []string{"tosca_key", "tosca_key_one_of", "unique", "unique_with"} {
+			if o, ok := f.Option(name); ok {
+				c.note(o.Pos, "%s.%s: option %s: steps report the field, so that they have to see to it", k.Name, f.Name, name)
+			}
+		}
+	}
 	for _, group := range either.all() {
 		key = append(key, "("+strings.Join(group, "|")+")")
 	}

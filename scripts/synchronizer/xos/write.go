@@ -226,7 +226,7 @@ func (c *converter) columns(w *writer, k *kind) {
 		}
 	}
 	for i, f := range k.observed {
-		if f.Link == nil && !f.many && i < columns {
+		if !f.many && i < columns {
 			column(f, "status.observed."+f.json, f.True("gui_hidden"))
 		}
 	}
