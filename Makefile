@@ -28,8 +28,11 @@ test: lint ## Run all checks and tests
 	$(if $(RACE),,@echo 'no C compiler found: the tests run without the race detector')
 	@echo '== generated files' && scripts/generate.sh --check
 	@echo '== tests, a line for each package' && go test $(RACE) -p $(PACKAGES) -timeout 30m ./...
-	@echo '== fuzzing recipes'
+	@echo '== the page "Your own synchronizer", with a stop-watch'
+	go test -count 1 -v -run TestPage ./scripts/synchronizer/pagetest -limit 1m
+	@echo '== fuzzing recipes and models of XOS'
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./scripts/synchronizer/xproto -args -test.fuzzcachedir="$$(mktemp -d)"
 
 .PHONY: e2e
 e2e: ## Check everything on the cluster of KUBECONFIG, images go to KO_DOCKER_REPO; ARGS='-h' lists the flags

@@ -54,7 +54,7 @@ func newCommand(streams genericiooptions.IOStreams, now func() time.Time) *cobra
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(c.PersistentFlags())
 	s := &selection{flags: flags}
-	c.AddCommand(initCommand(streams), addCommand(streams), generateCommand(streams), checkCommand(flags, streams), runCommand(streams))
+	c.AddCommand(initCommand(streams), importCommand(streams), addCommand(streams), generateCommand(streams), checkCommand(flags, streams), runCommand(streams))
 	c.AddCommand(whyCommand(s, streams, now), againCommand(s, streams, now), pauseCommand(s, streams), resumeCommand(s, streams))
 	return c
 }

@@ -28,7 +28,11 @@ func create(path, name string, data any) error {
 	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
 		return err
 	}
-	content := b.Bytes()
+	return write(path, b.Bytes())
+}
+
+// write writes a new file; Go is formatted. A file that is there stays as it is, and is an error.
+func write(path string, content []byte) error {
 	if filepath.Ext(path) == ".go" {
 		formatted, err := format.Source(content)
 		if err != nil {

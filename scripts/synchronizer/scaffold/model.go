@@ -131,13 +131,7 @@ func (a *Author) AddStep(name, kind, eventType string) ([]string, error) {
 		return nil, errors.New("--type: expected the type of the events, such as com.example.dns.changed, for an event step, and for no other")
 	}
 	s := step{Module: a.module, Framework: Framework, Step: name, Kind: kind, Var: lowerFirst(kind), EventType: eventType, Chain: a.chain(kind, nil)}
-	// With the types: those of a package's variables cannot be inferred from methods in other files.
-	s.Registration = map[string]string{
-		"sync":   fmt.Sprintf("step.Sync[*v1alpha1.%[1]s](%[1]s{})", kind),
-		"policy": fmt.Sprintf("step.Policies[*v1alpha1.%[1]s](%[1]s{})", kind),
-		"pull":   fmt.Sprintf("step.Compare(%s)", lowerFirst(kind)+"s"),
-		"event":  fmt.Sprintf("step.OnObject[*v1alpha1.%[1]s, %[2]sEvent](\"\", %[1]s{}, %[3]q)", kind, lowerFirst(kind), eventType),
-	}[name]
+	s.Registration = registrationOf(name, kind, eventType)
 	file, test := filepath.Join(name, strings.ToLower(kind)+".go"), filepath.Join(name, strings.ToLower(kind)+"_test.go")
 	if err := create(filepath.Join(a.dir, file), name+".go.tmpl", s); err != nil {
 		return nil, err
@@ -154,4 +148,70 @@ func (a *Author) AddStep(name, kind, eventType string) ([]string, error) {
 	return append(made, main, setup), errors.Join(
 		create(filepath.Join(a.dir, main), "main.go.tmpl", s),
 		create(filepath.Join(a.dir, setup), "main_test.go.tmpl", s))
+}
+
+// registrationOf is the code that registers a step. It has the types: those of a package's variables cannot be inferred
+// from methods in other files.
+func registrationOf(step, kind, eventType string) string {
+	switch step {
+	case "sync":
+		return fmt.Sprintf("step.Sync[*v1alpha1.%[1]s](%[1]s{})", kind)
+	case "policy":
+		return fmt.Sprintf("step.Policies[*v1alpha1.%[1]s](%[1]s{})", kind)
+	case "pull":
+		return fmt.Sprintf("step.Compare(%ss)", lowerFirst(kind))
+	default:
+		return fmt.Sprintf("step.OnObject[*v1alpha1.%[1]s, %[2]sEvent](\"\", %[1]s{}, %[3]q)", kind, lowerFirst(kind), eventType)
+	}
+}
+
+// Group is the API group of the models.
+func (a *Author) Group() (string, error) {
+	content, err := os.ReadFile(filepath.Join(a.dir, api, "doc.go"))
+	if err != nil {
+		return "", fmt.Errorf("expected a project, as \"synchronizer init\" makes it: %w", err)
+	}
+	found := group.FindSubmatch(content)
+	if found == nil {
+		return "", fmt.Errorf("%s/doc.go: expected a marker // +groupName=GROUP", api)
+	}
+	return string(found[1]), nil
+}
+
+var group = regexp.MustCompile(`(?m)^// \+groupName=(\S+)$`)
+
+// AddFile writes a file that somebody else has made.
+func (a *Author) AddFile(path string, content []byte) error {
+	return write(filepath.Join(a.dir, path), content)
+}
+
+// AddBareStep makes the file of a step without a test. Its name is that of a model, or of the step itself if it is a pull
+// or event step of no model that is known. It returns the paths of what was made.
+func (a *Author) AddBareStep(name, kind string, ofModel bool) ([]string, error) {
+	s := step{Module: a.module, Framework: Framework, Step: name, Kind: kind, Var: lowerFirst(kind)}
+	template := name + ".go.tmpl"
+	switch {
+	case name == "sync" || name == "policy":
+		s.Registration = registrationOf(name, kind, "")
+	case name == "pull" && ofModel:
+		template, s.Registration = "pull.go.tmpl", registrationOf(name, kind, "")
+	case name == "pull":
+		template, s.Registration = "bare_puller.go.tmpl", fmt.Sprintf("step.Pull(%s{})", kind)
+	default:
+		prefix, err := a.Group()
+		if err != nil {
+			return nil, err
+		}
+		s.EventType = prefix + "." + strings.ToLower(kind)
+		template, s.Registration = "bare_event.go.tmpl", fmt.Sprintf("step.On[%sEvent](%s{}, %q)", s.Var, kind, s.EventType)
+	}
+	file := filepath.Join(name, strings.ToLower(kind)+".go")
+	if err := create(filepath.Join(a.dir, file), template, s); err != nil {
+		return nil, err
+	}
+	main := filepath.Join(name, "main.go")
+	if exists(filepath.Join(a.dir, main)) {
+		return []string{file}, register(filepath.Join(a.dir, name), s.Registration)
+	}
+	return []string{file, main}, create(filepath.Join(a.dir, main), "main.go.tmpl", s)
 }
