@@ -34,6 +34,7 @@
 //   - conditions.go: the conditions Ready, Synced and PolicyApplied, computed from the status of the
 //     steps;
 //   - event.go: the events of the model source;
+//   - ref.go: [Ref], how one model names another one;
 //   - observed.go: what steps report in status.observed ([Feedback]), and what they write themselves ([Own]);
 //   - follow.go: in which order the events about an object count; mirror.go: objects that only show what the
 //     micro-service has;
