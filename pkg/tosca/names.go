@@ -21,6 +21,10 @@ func badName(s string) string {
 	return ""
 }
 
+// PropertyName is the name that a field of a spec has in recipes, unless another field would have the same:
+// itemCode is item_code.
+func PropertyName(field string) string { return snake(field) }
+
 // snake is the name that a field has in recipes: itemCode is item_code, baseURL is base_url.
 func snake(field string) string {
 	rs := []rune(field)
