@@ -2,7 +2,9 @@ package xos_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +27,7 @@ import (
 
 const root = "../../.."
 
-// service is a directory of testdata, and what its kinds depend on, by Kind.
+// service is a directory of testdata, with the steps of its kinds and what they depend on, by Kind.
 type service struct {
 	name  string
 	files []string
@@ -35,19 +37,19 @@ type service struct {
 func services() []service {
 	return []service{
 		{"testservice", []string{"testservice"}, map[string]string{
-			"TestserviceService": "", "TestserviceServiceInstance": "TestserviceService.testservice.example.com=spec.owner.name",
+			"TestserviceService": "", "TestserviceServiceInstance": "sync,policy TestserviceService.testservice.example.com=spec.owner.name",
 			"TestserviceDuplicateServiceInstance": "TestserviceServiceInstance.testservice.example.com=spec.serviceinstance.name"}},
 		{"simpleexampleservice", []string{"simpleexampleservice"}, map[string]string{
 			"SimpleExampleService": "", "ColorNew": "",
-			"SimpleExampleServiceInstance": "SimpleExampleService.simpleexampleservice.example.com=spec.owner.name, " +
+			"SimpleExampleServiceInstance": "policy SimpleExampleService.simpleexampleservice.example.com=spec.owner.name, " +
 				"ColorNew.simpleexampleservice.example.com=spec.foregroundColor.name, ColorNew.simpleexampleservice.example.com=spec.backgroundColor.name",
 			"EmbeddedImageNew": "SimpleExampleServiceInstance.simpleexampleservice.example.com=spec.serviceinstance.name"}},
 		{"att-workflow-driver", []string{"att-workflow-driver"}, map[string]string{
-			"AttWorkflowDriverService": "", "AttWorkflowDriverServiceInstance": "AttWorkflowDriverService.att-workflow-driver.example.com=spec.owner.name",
+			"AttWorkflowDriverService": "", "AttWorkflowDriverServiceInstance": "policy AttWorkflowDriverService.att-workflow-driver.example.com=spec.owner.name",
 			"AttWorkflowDriverWhiteListEntry": "AttWorkflowDriverService.att-workflow-driver.example.com=spec.owner.name"}},
 		{"everything", []string{"everything", "core"}, map[string]string{
 			"Site": "", "Empty": "", "Account": "Tenant.core.example.com=spec.tenant.name",
-			"Slice": "Site.every-thing.example.com=spec.site.name, Account.every-thing.example.com=spec.creator.name"}},
+			"Slice": "sync Site.every-thing.example.com=spec.site.name, Account.every-thing.example.com=spec.creator.name"}},
 	}
 }
 
@@ -68,6 +70,23 @@ func parse(t *testing.T, dir string, names ...string) []*xproto.File {
 		files = append(files, f)
 	}
 	return files
+}
+
+// config is the configuration of a directory of testdata, nil if it has none.
+func config(t *testing.T, dir string) *xos.Config {
+	t.Helper()
+	src, err := os.ReadFile(filepath.Join("testdata", dir, "config.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := xos.ParseConfig("config.yaml", src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // module makes a module of somebody who uses this project.
@@ -118,7 +137,7 @@ func run(t *testing.T, dir string, args ...string) {
 func TestServices(t *testing.T) {
 	dir := module(t)
 	for _, s := range services() {
-		r, err := xos.Convert(parse(t, s.name, s.files...), xos.Options{Domain: "example.com"})
+		r, err := xos.Convert(parse(t, s.name, s.files...), xos.Options{Domain: "example.com", Config: config(t, s.name)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,8 +152,8 @@ func TestServices(t *testing.T) {
 	for _, s := range services() {
 		t.Run(s.name, func(t *testing.T) {
 			for kind, want := range s.kinds {
-				if dependsOn, ok := got[kind]; !ok || dependsOn != want {
-					t.Errorf("%s: want it to depend on %q, got %q, %t", kind, want, dependsOn, ok)
+				if k, ok := got[kind]; !ok || k != want {
+					t.Errorf("%s: want its steps and dependencies to be %q, got %q, %t", kind, want, k, ok)
 				}
 			}
 			recipe(t, api.Config(), filepath.Join("testdata", s.name, "recipe.yaml"))
@@ -181,7 +200,7 @@ func rules(t *testing.T, config *rest.Config) {
 	}
 }
 
-// kinds are the models that the API has, with what they depend on.
+// kinds are the models that the API has, with their steps and what they depend on.
 func kinds(t *testing.T, config *rest.Config) map[string]string {
 	t.Helper()
 	client, err := apiextensionsclient.NewForConfig(config)
@@ -209,7 +228,8 @@ func kinds(t *testing.T, config *rest.Config) map[string]string {
 				t.Errorf("%s: want lists to be filtered by %s", k.GVK.Kind, d.Path)
 			}
 		}
-		got[k.GVK.Kind] = strings.Join(dependsOn, ", ")
+		steps := strings.NewReplacer("[", "", "]", "", " ", ",").Replace(fmt.Sprint(k.Steps))
+		got[k.GVK.Kind] = strings.TrimSpace(steps + " " + strings.Join(dependsOn, ", "))
 	}
 	return got
 }
