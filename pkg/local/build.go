@@ -33,7 +33,7 @@ func (s *System) buildAll(ctx context.Context, parts []*part) error {
 		}
 		count += len(packages)
 		s.console.Event("build", "%s: %d programs", p.name, len(packages))
-		if err := build(ctx, p.root, s.module, s.bin, packages, nil); err != nil {
+		if err := build(ctx, p.root, s.module, s.bin, packages, s.debugFlags(p)); err != nil {
 			return err
 		}
 	}

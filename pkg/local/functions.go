@@ -21,12 +21,16 @@ type function struct {
 // newFunction makes the activator of a Knative Service.
 func (s *System) newFunction(spec manifest.Function) *function {
 	f := &function{s: s, spec: spec}
+	timeout := spec.Timeout
+	if s.debugs(spec.Key()) {
+		timeout = 0 // Somebody is thinking.
+	}
 	f.activator = activator.New(activator.Options{
 		Name:        spec.Key().String(),
 		Start:       f.start,
 		Probe:       spec.Probe,
 		Concurrency: spec.Concurrency,
-		Timeout:     spec.Timeout,
+		Timeout:     timeout,
 		Idle:        s.idle(spec),
 		Report:      f.report,
 	})
@@ -38,7 +42,7 @@ func (f *function) label() string { return f.s.label(f.spec.Key()) }
 // idle is how long a function stays without a request, 0 for always.
 func (s *System) idle(f manifest.Function) time.Duration {
 	switch {
-	case f.AlwaysOn:
+	case f.AlwaysOn, s.debugs(f.Key()):
 		return 0
 	case s.o.Idle > 0:
 		return s.o.Idle
@@ -53,6 +57,11 @@ func (f *function) start() (activator.Instance, string, error) {
 	spec, address, err := f.s.spec(f.spec.Program)
 	if err != nil {
 		return nil, "", err
+	}
+	if f.s.debugs(f.spec.Key()) {
+		if spec, err = f.s.debugged(spec); err != nil {
+			return nil, "", err
+		}
 	}
 	p, err := process.Start(spec)
 	if err != nil {

@@ -42,6 +42,10 @@ type Options struct {
 	// Default (0): the annotation autoscaling.knative.dev/window, or DefaultIdle.
 	Idle time.Duration
 
+	// Debug is the name of a function that runs under the debugger Delve, as NAME or NAMESPACE/NAME. It is not stopped when
+	// it is idle, and a request may take as long as it takes.
+	Debug string
+
 	// Without leaves out resources, as "kind/name" or "kind/namespace/name" in any case, such as "trigger/policy".
 	Without []string
 

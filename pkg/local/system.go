@@ -114,6 +114,9 @@ func (s *System) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the resources cannot be run here:\n%w", err)
 	}
+	if err := s.checkDebug(next); err != nil {
+		return err
+	}
 	if err := s.without.Unused(); err != nil {
 		return fmt.Errorf("the resources cannot be run here:\n%w", err)
 	}

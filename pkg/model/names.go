@@ -14,6 +14,10 @@ const (
 	// an object in the same namespace, for example "Shelf=spec.shelf.name".
 	AnnotationDependsOn = "synchronizer.xos-knative.dev/depends-on"
 
+	// AnnotationKey, on a CustomResourceDefinition, lists the fields of the spec by which a TOSCA recipe finds
+	// its model (XOS: tosca_key), separated by commas; a choice between fields is "(a|b)". Default: name.
+	AnnotationKey = "synchronizer.xos-knative.dev/key"
+
 	// AnnotationUsesObserved, on a CustomResourceDefinition, lists paths of AnnotationDependsOn, separated
 	// by commas. The sync of the kind uses what these dependencies report (status.observed): it is due
 	// when that changes.

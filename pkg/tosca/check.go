@@ -181,7 +181,7 @@ func (c *checker) node(t *NodeTemplate) *Node {
 	}
 	for i := range typ.Properties {
 		p := &typ.Properties[i]
-		keyOnly := n.MustExist && !(typ.Keyed && p.Name == propertyName)
+		keyOnly := n.MustExist && p != typ.Key
 		if p.Required && !given[p.Name] && !keyOnly {
 			c.fail(n, MissingRequiredField, p.Name, n.Line, "is required, but not given")
 		}
@@ -243,21 +243,23 @@ func (c *checker) unknown(t *Type, name string) string {
 // name finds the node's key, and the name of its object if there is none yet.
 func (c *checker) name(n *Node) {
 	n.Key = n.Name
-	if n.Type.Keyed {
-		i := slices.IndexFunc(n.Fields, func(f Field) bool { return f.Property == propertyName })
+	property := propertyName
+	if n.Type.Key != nil {
+		property = n.Type.Key.Name
+		i := slices.IndexFunc(n.Fields, func(f Field) bool { return f.Property == property })
 		if i < 0 {
 			// It is missing or not a string: there is an error already.
 			return
 		}
 		n.Key = fmt.Sprint(n.Fields[i].Value)
 		if reason := badName(n.Key); reason != "" {
-			c.fail(n, InvalidName, propertyName, n.Fields[i].Line, "%q %s", clip(n.Key), reason)
+			c.fail(n, InvalidName, property, n.Fields[i].Line, "%q %s", clip(n.Key), reason)
 			return
 		}
 	}
 	object, err := model.ObjectName(n.Type.GVK.Kind, n.Key)
 	if err != nil {
-		c.fail(n, InvalidName, propertyName, n.Line, "%s", err)
+		c.fail(n, InvalidName, property, n.Line, "%s", err)
 		return
 	}
 	n.Object = object

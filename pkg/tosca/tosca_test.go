@@ -12,6 +12,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/tosca/toscatest"
 )
 
@@ -290,5 +291,44 @@ func TestRecipesOfXOS(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", file, diff)
 		}
+	}
+}
+
+func TestKey(t *testing.T) {
+	for name, test := range map[string]struct {
+		reason, annotation, want string
+		required                 []string
+	}{
+		"name":   {"without an annotation it is the display name", "", "name", []string{"name"}},
+		"other":  {"the annotation names another field", "serialNumber", "serial_number", []string{"serial_number"}},
+		"number": {"a key is text", "port", "", nil},
+		"none":   {"a field that is not there is none", "mac", "", nil},
+		"two":    {"two fields are no key here, and the name need not be given", "serialNumber,port", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crds := readCRDs(t)
+			i := slices.IndexFunc(crds, func(c apiextensionsv1.CustomResourceDefinition) bool { return c.Spec.Names.Kind == "Maker" })
+			crd := crds[i].DeepCopy()
+			if test.annotation != "" {
+				crd.Annotations = map[string]string{model.AnnotationKey: test.annotation}
+			}
+			crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{
+				"name": {Type: "string"}, "serialNumber": {Type: "string"}, "port": {Type: "integer"},
+			}}
+			typ := TypesFromCRDs([]apiextensionsv1.CustomResourceDefinition{*crd}).ByID("maker")
+			key := ""
+			if typ.Key != nil {
+				key = typ.Key.Name
+			}
+			var required []string
+			for _, p := range typ.Properties {
+				if p.Required {
+					required = append(required, p.Name)
+				}
+			}
+			if key != test.want || !slices.Equal(required, test.required) {
+				t.Errorf("%s: want key %q and required %q, got %q and %q", test.reason, test.want, test.required, key, required)
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package tosca
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +21,7 @@ const (
 	// and is not changed or deleted.
 	PropertyMustExist = "must-exist"
 
-	// propertyName is the key of a model, as it was for most models of XOS.
+	// propertyName is the field of the key, as it was for most models of XOS.
 	propertyName = "name"
 )
 
@@ -51,9 +52,10 @@ type Type struct {
 	// Links are what nodes of the type can require.
 	Links []LinkType
 
-	// Keyed says that models of the kind have a display name (spec.name), by which they are found.
-	// Models of other kinds are found by the name of their node template.
-	Keyed bool
+	// Key is the property by which models of the kind are found: the one that the definition's annotation
+	// key says, otherwise name, their display name. It is empty for a kind that has no such property, or
+	// whose key is more than one field: its models are found by the name of their node template.
+	Key *PropertyType
 }
 
 // PropertyType is a property of a node type.
@@ -172,6 +174,7 @@ func typeFromCRD(crd *apiextensionsv1.CustomResourceDefinition) (*Type, error) {
 		t.Links = append(t.Links, linkType(d, &spec))
 	}
 	t.addProperties(&spec)
+	t.addKey(cmp.Or(crd.Annotations[model.AnnotationKey], propertyName))
 	t.addAttributes(root.Properties["status"].Properties["observed"].Properties)
 	return t, nil
 }
@@ -221,13 +224,19 @@ func (t *Type) addProperties(spec *apiextensionsv1.JSONSchemaProps) {
 		}
 		p := PropertyType{Name: name, Path: []string{"spec", field}, Schema: &s}
 		p.Required = slices.Contains(spec.Required, field) && s.Default == nil
-		if field == propertyName && s.Type == "string" {
-			// A node needs its key, also if the schema does not require the field.
-			t.Keyed, p.Required = true, true
-		}
 		properties[name] = p
 	}
 	t.Properties = slices.SortedFunc(maps.Values(properties), func(a, b PropertyType) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// addKey finds the property of the key. A node needs it, also if the schema does not require the field.
+func (t *Type) addKey(field string) {
+	for i := range t.Properties {
+		if p := &t.Properties[i]; slices.Equal(p.Path, []string{"spec", field}) && p.Schema.Type == "string" {
+			p.Required = true
+			t.Key = p
+		}
+	}
 }
 
 func (t *Type) addAttributes(observed map[string]apiextensionsv1.JSONSchemaProps) {

@@ -42,6 +42,7 @@ func checks(o options) []check {
 		{"Tutorial 8: a deletion takes the greeting back, then the object is gone", (*suite).deleted},
 		{"A TOSCA recipe is uploaded and deleted", (*suite).recipe},
 		{"What users do to models: replaced, paused, opted out, waiting, owned", (*suite).habits},
+		{"An ordinary user asks why, asks again, checks, and is told which right is missing", (*suite).operator},
 		{"An object that cannot be read holds up no other", (*suite).unreadable},
 		{"A second synchronizer comes, gets new versions, and goes while hello-world works", (*suite).another},
 		{"Devices that are driven by events end in the same state in any order of them", (*suite).driven},

@@ -197,3 +197,24 @@ func TestPause(t *testing.T) {
 	l.says("why", "All models are Ready.")
 	l.fails("pause", "requires at least 1 arg")
 }
+
+func TestCompletion(t *testing.T) {
+	l := newLibrary(t)
+	l.shelf("fiction")
+	l.book("dune", "fiction")
+	l.book("lost", "fiction")
+	for begun, want := range map[string]string{
+		"bo":         "books/\n:6\n",
+		"books/d":    "books/dune\n:4\n",
+		"books/":     "books/dune\nbooks/lost\n:4\n",
+		"nothings/":  ":1\n",
+		"bookshelve": ":6\n",
+	} {
+		if out, code := command(t, "__complete", "why", "-n", l.Namespace, begun); out != want || code != 0 {
+			t.Errorf("why %s: want %q, got %q", begun, want, out)
+		}
+	}
+	if out, _ := command(t, "__complete", "again", "-n", l.Namespace, "books/dune", "books/"); out != "books/lost\n:4\n" {
+		t.Errorf("again books/dune books/: want the other one, got %q", out)
+	}
+}

@@ -25,6 +25,7 @@ type selection struct {
 }
 
 func (s *selection) addFlags(c *cobra.Command) {
+	c.ValidArgsFunction = s.complete
 	c.Flags().StringVarP(&s.selector, "selector", "l", "", "only objects with these labels")
 	c.Flags().BoolVarP(&s.allNamespaces, "all-namespaces", "A", false, "objects of all namespaces")
 }

@@ -31,6 +31,8 @@ const (
 	failsBefore
 	// failsAfter: it does what it was asked for, and says that it has failed.
 	failsAfter
+	// answersLate: it does what it was asked for, and answers when nobody listens any more.
+	answersLate
 )
 
 // setFaults has each request fail as faults says; nil for none.
@@ -74,6 +76,10 @@ func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	case failsAfter:
 		answer(httptest.NewRecorder(), r)
+	case answersLate:
+		answer(httptest.NewRecorder(), r)
+		<-r.Context().Done()
+		return
 	}
 	http.Error(w, "the backend has failed", http.StatusServiceUnavailable)
 }

@@ -30,6 +30,9 @@ type Chaos struct {
 	Check func() error
 	// Backend, if set, fails now and then.
 	Backend *Backend
+	// Slow has the Backend also answer later than the step's deadline. The world needs a short one:
+	// [NewWith] and [step.WithDeadline].
+	Slow bool
 	// Rounds, 50 by default.
 	Rounds int
 	// Seed makes the same faults again; any by default. A failure prints it.
@@ -99,6 +102,8 @@ func (c *chaos) faults(on bool) {
 				return failsBefore
 			case c.happens(backendFault):
 				return failsAfter
+			case c.Slow && c.happens(backendFault):
+				return answersLate
 			}
 			return none
 		}

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
@@ -96,16 +96,14 @@ func (f *failing) Fatalf(format string, args ...any) {
 // chaos runs a synchronizer under faults, and returns what is wrong with it.
 func chaos(t *testing.T, p printing, seed uint64) string {
 	t.Helper()
-	w := steptest.New(t, func(context.Context, *model.Client) ([]step.Registration, error) {
-		return []step.Registration{step.Sync(p)}, nil
-	}, v1alpha1.AddToScheme)
+	w := steptest.NewWith(t, []step.Option{step.WithDeadline(500 * time.Millisecond)}, step.Of(step.Sync(p)), v1alpha1.AddToScheme)
 	f := &failing{TB: t}
 	users := *w
 	w.TB = f
 	ended := make(chan bool)
 	go func() {
 		defer close(ended)
-		w.Chaos(steptest.Chaos{Seed: seed, Rounds: 30, Backend: p.backend.Backend,
+		w.Chaos(steptest.Chaos{Seed: seed, Rounds: 30, Backend: p.backend.Backend, Slow: true,
 			Change: func(r *rand.Rand) { change(&users, r) },
 			Check: func() error {
 				want := map[string]string{}

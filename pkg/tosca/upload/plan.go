@@ -142,11 +142,11 @@ func (u *Uploader) find(ctx context.Context, nodes []*tosca.Node) (map[schema.Gr
 	return all, nil
 }
 
-// displayName is spec.name, or the object's name if the kind has no such field or it is not set.
+// displayName is what the key of an object says, spec.name mostly, or the object's name if it says nothing.
 func displayName(t *tosca.Type, o *unstructured.Unstructured) string {
 	name := ""
-	if t.Keyed {
-		name, _, _ = unstructured.NestedString(o.Object, "spec", "name")
+	if t.Key != nil {
+		name, _, _ = unstructured.NestedString(o.Object, t.Key.Path...)
 	}
 	return cmp.Or(name, o.GetName())
 }
@@ -158,7 +158,7 @@ func (f *found) resolve(n *tosca.Node) (*unstructured.Unstructured, *tosca.Error
 	conflict := func(format string, args ...any) (*unstructured.Unstructured, *tosca.Error) {
 		return nil, &tosca.Error{Name: tosca.Conflict, Node: n.Name, Line: n.Line, Message: fmt.Sprintf(format, args...)}
 	}
-	if !n.Type.Keyed {
+	if n.Type.Key == nil {
 		return f.byObject[n.Object], nil
 	}
 	named := f.byKey[n.Key]

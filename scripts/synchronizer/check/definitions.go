@@ -184,7 +184,7 @@ func (c *checker) isDefined(gk schema.GroupKind) bool {
 func (c *checker) names(d definition, k *model.Kind) {
 	t := tosca.TypesFromCRDs([]apiextensionsv1.CustomResourceDefinition{*d.obj}).ByID(strings.ToLower(d.obj.Spec.Names.Kind))
 	found := schemaAt(oldest(d, k), []string{"spec", "name"})
-	if t == nil || t.Keyed || found == "string" {
+	if t == nil || t.Key != nil || found == "string" || d.obj.Annotations[model.AnnotationKey] != "" {
 		return
 	}
 	c.report(d.Resource, Finding{Severity: Warning, Field: "spec.versions[name=" + k.GVK.Version + "].schema", Expected: "a field spec.name of type string", Found: cmp.Or(found, "none"),

@@ -131,7 +131,7 @@ var noted = map[string]struct{ src, want string }{
 	"Owner":         {`message M () { option owner_class_name = "S"; optional string a = 1; }`, "1:23: option owner_class_name: M has no link owner"},
 	"OwnerNowhere":  {`message M (ServiceInstance) { option owner_class_name = "S"; }`, "1:38: M.owner leads to S, which is in none of the files, so that it is no dependency: name the file that has it, too"},
 	"Label":         {`message M () { option kind = "a b"; optional string a = 1; }`, `1:23: option kind: "a b" is no value of a label`},
-	"Key":           {`message M () { required string a = 1 [tosca_key = True]; }`, "1:1: M: recipes find objects by the name of their node template, and not by the key a of XOS\n1:1: M: the API does not check that no two objects have the same a; the policy step has to"},
+	"Key":           {`message M () { required string a = 1 [tosca_key = True]; }`, "1:1: M: the API does not check that no two objects have the same a; the policy step has to"},
 	"NameKey":       {`message M () { required string name = 1 [tosca_key = True, unique = True]; }`, ""},
 	"Core":          {`message Service () { optional string mine = 1; } message M (Service) { }`, "1:1: Service is the core's: what has a counterpart is taken from the built-in core.xproto instead"},
 	"Selectable":    {`message M () { ` + strings.Join(keys(9), " ") + ` }`, "1:1: M: recipes find objects by the name of their node template, and not by the key a1,a2,a3,a4,a5,a6,a7,a8,a9 of XOS\n1:1: M: the API does not check that no two objects have the same a1,a2,a3,a4,a5,a6,a7,a8,a9; the policy step has to\n1:1: M: the API filters lists by at most 8 fields; a9 cannot be filtered by"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/scripts/synchronizer/xproto"
 )
 
@@ -17,8 +18,6 @@ const (
 	annotationDisplayName = prefix + "display-name"
 	// annotationHidden lists the fields that XOS's GUI did not show; a * stands for the whole model.
 	annotationHidden = prefix + "console-hidden"
-	// annotationKey lists the fields by which XOS found the model of a recipe: "a,(b|c)" is a with either b or c.
-	annotationKey = prefix + "key"
 	// annotationUnique lists fields that no two objects share: "a;b,c" is a, and b together with c.
 	annotationUnique = prefix + "unique"
 	// labelKind is the kind of a service, as XOS's option says.
@@ -156,15 +155,13 @@ func (c *converter) keys(k *kind) {
 	for _, group := range unique.all() {
 		single = append(single, strings.Join(group, ","))
 	}
-	k.annotate(annotationKey, strings.Join(key, ","))
+	k.annotate(model.AnnotationKey, strings.Join(key, ","))
 	k.annotate(annotationUnique, strings.Join(single, ";"))
-	named := k.field("name") != nil
-	if len(key) > 0 && !(named && slices.Equal(key, []string{"name"})) {
-		by := "the name of their node template"
-		if named {
-			by = "the property name, which has to be in each recipe"
-		}
-		c.note(k.Pos, "%s: recipes find objects by %s, and not by the key %s of XOS", k.Name, by, strings.Join(key, ","))
+	one := len(key) == 1 && slices.ContainsFunc(k.spec, func(f *field) bool { return f.json == key[0] && f.Link == nil && f.Type == "string" })
+	if len(key) > 0 && !one {
+		c.note(k.Pos, "%s: recipes find objects by the name of their node template, and not by the key %s of XOS", k.Name, strings.Join(key, ","))
+	}
+	if len(key) > 0 && !slices.Equal(key, []string{"name"}) {
 		checked = append(checked, strings.Join(key, ","))
 	}
 	for _, s := range single {
