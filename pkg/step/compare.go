@@ -99,7 +99,7 @@ func Compare[T model.Object, I any](c Comparison[T, I]) Registration {
 			field string
 			unset bool
 		}{
-			{"$NAMESPACE or Namespace", c.Namespace == ""}, {"Items", c.Items == nil}, {"Match", c.Match == nil},
+			{"Namespace", c.Namespace == ""}, {"Items", c.Items == nil}, {"Match", c.Match == nil},
 			{"Want", c.Want == nil && c.Have != nil}, {"Have", c.Have == nil && c.Want != nil},
 		} {
 			if f.unset {

@@ -67,7 +67,7 @@ func (s *suite) operator(ctx context.Context) error {
 	if _, err := kubectlStdin(ctx, ordinary, "apply", "-f", "-"); err != nil {
 		return err
 	}
-	never := newInstance("never", "Joffrey", "operator").(map[string]any)
+	never := newInstance("never", "Joffrey Baratheon", "operator").(map[string]any)
 	never["metadata"].(map[string]any)["annotations"] = map[string]string{model.StepPolicy.OptOut(): "true"} // It would delete him.
 	if err := apply(ctx, newService("operator", "Arya Stark"), newInstance("always", "Hot Pie", "operator"), never); err != nil {
 		return err
