@@ -113,11 +113,11 @@ func pythonIn(paths []string) (files []string, err error) {
 	return files, nil
 }
 
-// addImported writes the files of a service, and the steps that it has. The registration of its types is generated.
+// addImported writes the files of a service, and the steps that it has.
 func addImported(author *scaffold.Author, result *xos.Result) (made []string, err error) {
 	for _, path := range slices.Sorted(func(yield func(string) bool) {
 		for path := range result.Files {
-			if base := filepath.Base(path); base != "register.go" && base != "doc.go" && !yield(path) {
+			if filepath.Base(path) != "doc.go" && !yield(path) { // The project has one.
 				return
 			}
 		}

@@ -263,8 +263,8 @@ func TestBases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Files) != 3 {
-		t.Errorf("want one kind, got %d files", len(r.Files))
+	if len(r.Files) != 2 {
+		t.Errorf("want one kind and doc.go, got %d files", len(r.Files))
 	}
 	got := plain(r.Files["api/v1alpha1/m.go"])
 	for _, want := range []string{"depends-on=Site.core.example.com=spec.site.name", "B string `json:\"b\"` // xproto 2, of Mixin // A. // +optional A *int32"} {

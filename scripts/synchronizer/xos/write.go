@@ -23,7 +23,7 @@ const (
 
 // files writes the Go sources.
 func (c *converter) files() (map[string][]byte, error) {
-	sources := map[string]string{dir + "doc.go": c.doc(), dir + "register.go": c.register()}
+	sources := map[string]string{dir + "doc.go": c.doc()}
 	for _, k := range c.kinds {
 		file := dir + strings.ToLower(k.Name) + ".go"
 		if _, taken := sources[file]; taken {
@@ -108,33 +108,6 @@ func (c *converter) doc() string {
 	return w.String()
 }
 
-func (c *converter) register() string {
-	w := &writer{}
-	w.line(`package v1alpha1
-
-import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-)
-
-// GroupVersion is the API group and version of the models.
-var GroupVersion = schema.GroupVersion{Group: %q, Version: "v1alpha1"}
-
-// AddToScheme registers the models and their lists.
-func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion`, c.group)
-	for _, k := range c.kinds {
-		w.line("\t\t, &%s{}, &%[1]sList{}", k.Name)
-	}
-	s := strings.ReplaceAll(w.String(), "\n\t\t, ", ",\n\t\t")
-	return strings.TrimSuffix(s, "\n") + `)
-	metav1.AddToGroupVersion(scheme, GroupVersion)
-	return nil
-}
-`
-}
-
 // source is the file of one kind.
 func (c *converter) source(k *kind) string {
 	w := &writer{}
@@ -162,10 +135,6 @@ func (c *converter) source(k *kind) string {
 	if len(k.observed) > 0 {
 		c.status(w, k)
 	}
-	w.comment(k.Name + "List is a list of objects of kind " + k.Name + ".")
-	w.line("//")
-	w.markers("kubebuilder:object:root=true")
-	w.line("type %sList struct {\n\tmetav1.TypeMeta %s\n\tmetav1.ListMeta %s\n\tItems []%[1]s %[4]s\n}", k.Name, tag(",inline"), tag("metadata,omitempty"), tag("items"))
 	return w.String()
 }
 
