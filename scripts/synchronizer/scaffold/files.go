@@ -18,9 +18,7 @@ import (
 //go:embed all:templates
 var files embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{"yaml": quoted}).ParseFS(files, "templates/*.tmpl"))
-
-func quoted(s string) string { return fmt.Sprintf("%q", s) }
+var templates = template.Must(template.ParseFS(files, "templates/*.tmpl"))
 
 // create writes a file of a template. A file that is there stays as it is, and is an error.
 func create(path, name string, data any) error {

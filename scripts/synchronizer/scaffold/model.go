@@ -132,22 +132,30 @@ func (a *Author) AddStep(name, kind, eventType string) ([]string, error) {
 	}
 	s := step{Module: a.module, Framework: Framework, Step: name, Kind: kind, Var: lowerFirst(kind), EventType: eventType, Chain: a.chain(kind, nil)}
 	s.Registration = registrationOf(name, kind, eventType)
-	file, test := filepath.Join(name, strings.ToLower(kind)+".go"), filepath.Join(name, strings.ToLower(kind)+"_test.go")
-	if err := create(filepath.Join(a.dir, file), name+".go.tmpl", s); err != nil {
-		return nil, err
+	return a.addStep(s, name+".go.tmpl", name+"_test.go.tmpl")
+}
+
+// addStep makes the file of a step, and its test if there is a template for that, and registers it in its function.
+func (a *Author) addStep(s step, template, testTemplate string) (made []string, err error) {
+	add := func(name, template string) {
+		if err == nil && template != "" {
+			made = append(made, filepath.Join(s.Step, name))
+			err = create(filepath.Join(a.dir, s.Step, name), template, s)
+		}
 	}
-	if err := create(filepath.Join(a.dir, test), name+"_test.go.tmpl", s); err != nil {
-		return nil, err
+	isNew := !exists(filepath.Join(a.dir, s.Step, "main.go"))
+	add(strings.ToLower(s.Kind)+".go", template)
+	add(strings.ToLower(s.Kind)+"_test.go", testTemplate)
+	if isNew {
+		add("main.go", "main.go.tmpl")
+	} else if err == nil {
+		made = append(made, filepath.Join(s.Step, "main.go"))
+		err = register(filepath.Join(a.dir, s.Step), s.Registration)
 	}
-	made := []string{file, test}
-	main := filepath.Join(name, "main.go")
-	if exists(filepath.Join(a.dir, main)) {
-		return append(made, main), register(filepath.Join(a.dir, name), s.Registration)
+	if testTemplate != "" && !exists(filepath.Join(a.dir, s.Step, "main_test.go")) {
+		add("main_test.go", "main_test.go.tmpl")
 	}
-	setup := filepath.Join(name, "main_test.go")
-	return append(made, main, setup), errors.Join(
-		create(filepath.Join(a.dir, main), "main.go.tmpl", s),
-		create(filepath.Join(a.dir, setup), "main_test.go.tmpl", s))
+	return made, err
 }
 
 // registrationOf is the code that registers a step. It has the types: those of a package's variables cannot be inferred
@@ -205,13 +213,5 @@ func (a *Author) AddBareStep(name, kind string, ofModel bool) ([]string, error) 
 		s.EventType = prefix + "." + strings.ToLower(kind)
 		template, s.Registration = "bare_event.go.tmpl", fmt.Sprintf("step.On[%sEvent](%s{}, %q)", s.Var, kind, s.EventType)
 	}
-	file := filepath.Join(name, strings.ToLower(kind)+".go")
-	if err := create(filepath.Join(a.dir, file), template, s); err != nil {
-		return nil, err
-	}
-	main := filepath.Join(name, "main.go")
-	if exists(filepath.Join(a.dir, main)) {
-		return []string{file}, register(filepath.Join(a.dir, name), s.Registration)
-	}
-	return []string{file, main}, create(filepath.Join(a.dir, main), "main.go.tmpl", s)
+	return a.addStep(s, template, "")
 }

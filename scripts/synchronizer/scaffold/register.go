@@ -2,7 +2,6 @@ package scaffold
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/format"
@@ -48,7 +47,7 @@ func register(dir, registration string) error {
 		}
 		return os.WriteFile(path, changed, 0o644)
 	}
-	return errors.Join(fmt.Errorf("%s: expected the function's registrations as step.Of(...) or []step.Registration{...}: add %s to them by hand", dir, registration))
+	return fmt.Errorf("%s: expected the function's registrations as step.Of(...) or []step.Registration{...}: add %s to them by hand", dir, registration)
 }
 
 // endOfRegistrations is where the list of registrations in a file ends.

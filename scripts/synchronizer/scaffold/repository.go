@@ -83,9 +83,9 @@ func Init(ctx context.Context, r Repository) error {
 
 // source is a version of the framework.
 type source struct {
-	version, dir string
-	// checkout: dir is not a published version.
-	checkout bool
+	Version, Dir string
+	// Sum and GoModSum are those of a go.sum; empty if Dir is a checkout and no published version.
+	Sum, GoModSum string
 }
 
 func (r Repository) framework(ctx context.Context) (*source, error) {
@@ -98,18 +98,21 @@ func (r Repository) framework(ctx context.Context) (*source, error) {
 		if err != nil || modfile.ModulePath(content) != Framework {
 			return nil, fmt.Errorf("--framework: expected a directory with the module %s, got %s", Framework, dir)
 		}
-		return &source{version: "v0.0.0", dir: dir, checkout: true}, nil
+		return &source{Version: "v0.0.0", Dir: dir}, nil
 	}
 	version := builtWith()
 	if version == "" {
 		return nil, fmt.Errorf("this command is not a published version: say with --framework DIRECTORY where a checkout of %s is", Framework)
 	}
 	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", Framework+"@"+version).Output()
-	var found struct{ Dir, Error string }
+	var found struct {
+		source
+		Error string
+	}
 	if wrong := json.Unmarshal(out, &found); err != nil || wrong != nil || found.Dir == "" {
 		return nil, fmt.Errorf("downloading %s@%s: %w %s", Framework, version, errors.Join(err, wrong), found.Error)
 	}
-	return &source{version: version, dir: found.Dir}, nil
+	return &found.source, nil
 }
 
 // builtWith is the published version of the framework that this program is of, empty if there is none.
@@ -130,7 +133,7 @@ func builtWith() string {
 // requireIn makes the go.mod and the go.sum of a new module. It has the same versions as the framework: those have been
 // tested together, and nothing has to be looked up.
 func (f *source) requireIn(dir, path string) error {
-	content, err := os.ReadFile(filepath.Join(f.dir, "go.mod"))
+	content, err := os.ReadFile(filepath.Join(f.Dir, "go.mod"))
 	if err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func (f *source) requireIn(dir, path string) error {
 	}
 	ours := &modfile.File{}
 	errs := []error{ours.AddModuleStmt(path), ours.AddGoStmt(theirs.Go.Version), ours.AddTool(command)}
-	required := []*modfile.Require{{Mod: module.Version{Path: Framework, Version: f.version}}}
+	required := []*modfile.Require{{Mod: module.Version{Path: Framework, Version: f.Version}}}
 	for _, r := range theirs.Require {
 		required = append(required, &modfile.Require{Mod: r.Mod, Indirect: true})
 	}
@@ -148,8 +151,8 @@ func (f *source) requireIn(dir, path string) error {
 	for _, r := range theirs.Replace {
 		errs = append(errs, ours.AddReplace(r.Old.Path, r.Old.Version, r.New.Path, r.New.Version))
 	}
-	if f.checkout {
-		errs = append(errs, ours.AddReplace(Framework, "", f.dir, ""))
+	if f.Sum == "" {
+		errs = append(errs, ours.AddReplace(Framework, "", f.Dir, ""))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -159,31 +162,14 @@ func (f *source) requireIn(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	sums, err := os.ReadFile(filepath.Join(f.dir, "go.sum"))
+	sums, err := os.ReadFile(filepath.Join(f.Dir, "go.sum"))
 	if err != nil {
 		return err
 	}
-	if !f.checkout {
-		own, err := f.sums()
-		if err != nil {
-			return err
-		}
-		sums = append(sums, own...)
+	if f.Sum != "" {
+		sums = fmt.Appendf(sums, "%[1]s %[2]s %[3]s\n%[1]s %[2]s/go.mod %[4]s\n", Framework, f.Version, f.Sum, f.GoModSum)
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "go.mod"), content, 0o644),
 		os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
-}
-
-// sums are the lines of the framework itself in a go.sum.
-func (f *source) sums() ([]byte, error) {
-	out, err := exec.Command("go", "mod", "download", "-json", Framework+"@"+f.version).Output()
-	if err != nil {
-		return nil, err
-	}
-	var found struct{ Sum, GoModSum string }
-	if err := json.Unmarshal(out, &found); err != nil {
-		return nil, err
-	}
-	return fmt.Appendf(nil, "%[1]s %[2]s %[3]s\n%[1]s %[2]s/go.mod %[4]s\n", Framework, f.version, found.Sum, found.GoModSum), nil
 }
