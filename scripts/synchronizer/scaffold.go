@@ -86,8 +86,8 @@ func addStepCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "step " + strings.Join(scaffold.Steps, "|") + " KIND",
 		Short: "Add a step for a model",
-		Long: `Add a step for a model, in the function of that name. A sync or policy step of a model that was added without it needs the
-step in the annotation of the model's markers, too.`,
+		Long: `Add a step for a model, in the function of that name. A sync or policy step is added to the steps in the model's
+markers, too.`,
 		Example: `  go tool synchronizer add step pull Record
   go tool synchronizer add step event Record --type com.example.dns.changed`,
 		Args:      cobra.ExactArgs(2),

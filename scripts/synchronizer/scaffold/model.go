@@ -78,6 +78,8 @@ type step struct {
 	Registration      string
 	// Chain is what a test has to create: what the model depends on before itself.
 	Chain []needed
+	// Own are the dependencies of the model itself.
+	Own []dependency
 }
 
 // needed is a model, and those that it depends on.
@@ -131,8 +133,40 @@ func (a *Author) AddStep(name, kind, eventType string) ([]string, error) {
 		return nil, errors.New("--type: expected the type of the events, such as com.example.dns.changed, for an event step, and for no other")
 	}
 	s := step{Module: a.module, Framework: Framework, Step: name, Kind: kind, Var: lowerFirst(kind), EventType: eventType, Chain: a.chain(kind, nil)}
+	s.Own = s.Chain[len(s.Chain)-1].DependsOn
 	s.Registration = registrationOf(name, kind, eventType)
-	return a.addStep(s, name+".go.tmpl", name+"_test.go.tmpl")
+	made, err := a.addStep(s, name+".go.tmpl", name+"_test.go.tmpl")
+	if err == nil && (name == "sync" || name == "policy") {
+		err = a.declare(kind, name)
+	}
+	return made, err
+}
+
+var (
+	label = regexp.MustCompile(`(?m)^// \+kubebuilder:metadata:labels="synchronizer\.xos-knative\.dev/model=true"\n`)
+	steps = regexp.MustCompile(`(?m)^(// \+kubebuilder:metadata:annotations=.*/steps=)([^"]*)`)
+)
+
+// declare puts a step into the marker that says which steps a model has, if it is not there.
+func (a *Author) declare(kind, step string) error {
+	path := filepath.Join(a.dir, api, strings.ToLower(kind)+".go")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	found := steps.FindSubmatch(content)
+	at := label.FindIndex(content)
+	switch {
+	case found != nil && slices.Contains(strings.Split(string(found[2]), ","), step):
+		return nil
+	case found != nil:
+		content = steps.ReplaceAll(content, []byte("${1}${2},"+step))
+	case at != nil:
+		content = slices.Insert(content, at[1], []byte("// +kubebuilder:metadata:annotations=\"synchronizer.xos-knative.dev/steps="+step+"\"\n")...)
+	default:
+		return fmt.Errorf("%s: expected the marker +kubebuilder:metadata:labels=\"synchronizer.xos-knative.dev/model=true\"", path)
+	}
+	return os.WriteFile(path, content, 0o644)
 }
 
 // addStep makes the file of a step, and its test if there is a template for that, and registers it in its function.

@@ -82,6 +82,39 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
+// TestAStepIsDeclared adds steps to models that have others, or none.
+func TestAStepIsDeclared(t *testing.T) {
+	const marker = `/steps=`
+	for name, test := range map[string]struct {
+		before []string
+		add    []string
+		want   string
+	}{
+		"none":   {nil, []string{"policy"}, marker + `policy"`},
+		"both":   {nil, []string{"sync", "policy"}, marker + `sync,policy"`},
+		"second": {[]string{"sync"}, []string{"policy"}, marker + `sync,policy"`},
+		"same":   {[]string{"sync"}, []string{"sync"}, marker + `sync"`},
+		"pull":   {[]string{"sync"}, []string{"pull"}, marker + `sync"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, author := repository(t)
+			path, err := author.AddModel("Record", test.before, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range test.add {
+				if _, err := author.AddStep(step, "Record", ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			content, err := os.ReadFile(filepath.Join(dir, path))
+			if err != nil || !strings.Contains(string(content), test.want) || strings.Count(string(content), marker) != 1 {
+				t.Errorf("expected %s once, got %v\n%s", test.want, err, content)
+			}
+		})
+	}
+}
+
 // TestAnAuthorsMainIsKept adds steps to functions in the forms that authors write.
 func TestAnAuthorsMainIsKept(t *testing.T) {
 	const begin = "package main\n\nimport \"github.com/xos-knative/synchronizer/pkg/step\"\n\n"
