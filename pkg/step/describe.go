@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -44,6 +46,64 @@ type Described struct {
 // GroupKind of the models.
 func (d Described) GroupKind() schema.GroupKind {
 	return schema.GroupKind{Group: d.Group, Kind: d.Kind}
+}
+
+// Right is what an engine does with objects of one resource, in the namespace of the models.
+type Right struct {
+	// Why says what for.
+	Why             string
+	Group, Resource string
+	Verbs           []string
+}
+
+// EventsGroup is the API group of Kubernetes Events.
+const EventsGroup = eventsv1.GroupName
+
+// Rights are what the engine of the step needs for objects of its kind, for what they depend on, and for what
+// depends on them; nothing of it for a step without a kind but for the Events. The kinds are all models. What the
+// step itself does besides is not known here.
+func (d Described) Rights(kinds []*model.Kind) []Right {
+	var rights []Right
+	add := func(why, group, resource string, verbs ...string) {
+		if len(verbs) > 0 {
+			rights = append(rights, Right{why, group, resource, verbs})
+		}
+	}
+	if i := slices.IndexFunc(kinds, func(k *model.Kind) bool { return k.GVK.GroupKind() == d.GroupKind() }); i >= 0 {
+		kind := kinds[i]
+		add(whys[d.Step], d.Group, kind.Resource, d.Verbs...)
+		add("Acknowledges, and reports, in the status.", d.Group, kind.Resource+"/status", d.StatusVerbs...)
+		for _, on := range kinds {
+			switch {
+			case !dependsOn(kind, on):
+			case d.Step == string(model.StepSync) || d.Step == string(model.StepPolicy):
+				add("Reads what the objects depend on (list: if they do not name it).", on.GVK.Group, on.Resource, "get", "list")
+			case d.Step == "pull":
+				add("Reads what the objects depend on.", on.GVK.Group, on.Resource, "get")
+			}
+		}
+		for _, other := range kinds {
+			if d.Step == string(model.StepSync) && dependsOn(other, kind) {
+				add("Waits for what depends on a deleted object (list), and deletes what that owns (metadata.ownerReferences).",
+					other.GVK.Group, other.Resource, "list", "delete")
+			}
+		}
+	}
+	if d.Step != "event" {
+		add("Says what has happened, where kubectl describe shows it.", EventsGroup, "events", "create", "patch")
+	}
+	return rights
+}
+
+var whys = map[string]string{
+	"sync":   "Reads the object, puts the finalizer on (patch).",
+	"policy": "Reads the object, puts the finalizer on (patch).",
+	"pull":   "Reads the models, asks for another sync (patch), makes mirrors (create).",
+	"event":  "Finds the object by its field (list) or makes one, and changes it.",
+}
+
+func dependsOn(k, other *model.Kind) bool {
+	return slices.ContainsFunc(k.DependsOn, func(d model.DependsOn) bool { return d.GroupKind == other.GVK.GroupKind() })
 }
 
 // about is the kind that a registration is about, and what its engine does with it.

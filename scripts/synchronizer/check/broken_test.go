@@ -324,6 +324,8 @@ var rights = map[string]breakage{
 		"Service helloworld/sync: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found sync, which may not patch helloworldservices.helloworld.xos-knative.dev"},
 	"sync may not acknowledge": {lacks("sync", "helloworldservices/status", "patch"),
 		"Service helloworld/sync: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found sync, which may not patch helloworldservices.helloworld.xos-knative.dev/status"},
+	"policy may not list what it waits for": {lacks("policy", "helloworldservices", "list"),
+		"Service helloworld/policy: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found policy, which may not list helloworldservices.helloworld.xos-knative.dev"},
 	"sync may not list what depends": {lacks("sync", "helloworldserviceinstances", "list"),
 		"Service helloworld/sync: spec.template.spec.serviceAccountName: expected an account that may do what the function's engine does in namespace helloworld, found sync, which may not list helloworldserviceinstances.helloworld.xos-knative.dev"},
 	"sync may not delete what depends": {lacks("sync", "helloworldserviceinstances", "delete"),

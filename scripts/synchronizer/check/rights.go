@@ -29,7 +29,6 @@ const envNamespace = "NAMESPACE"
 
 var (
 	definitionsResource = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
-	eventsResource      = schema.GroupResource{Group: "events.k8s.io", Resource: "events"}
 )
 
 // rights checks that the engines and the core may make the calls that they make. (What the steps of an author need
@@ -91,12 +90,11 @@ func (c *checker) functionRights(f function) {
 		return byNamespace[namespace]
 	}
 	for _, w := range c.work(f) {
-		k, ok := c.kindOf(w.GroupKind())
-		if !ok && w.Kind != "" {
+		if _, ok := c.kindOf(w.GroupKind()); !ok && w.Kind != "" {
 			continue // Found by wires.
 		}
 		for _, namespace := range c.where(f, w) {
-			c.engineNeeds(at(namespace), w, k)
+			c.engineNeeds(at(namespace), w)
 		}
 	}
 	for _, namespace := range slices.Sorted(maps.Keys(byNamespace)) {
@@ -152,36 +150,18 @@ func (c *checker) where(f function, d step.Described) []string {
 	return namespaces
 }
 
-// engineNeeds adds what the engine of a step does with objects of its kind, and with what they depend on and what
-// depends on them.
-func (c *checker) engineNeeds(n needs, d step.Described, k kind) {
-	if d.Step != "event" {
-		n.add(eventsResource, "create", "patch")
+// engineNeeds adds what the engine of a step needs.
+func (c *checker) engineNeeds(n needs, d step.Described) {
+	if d.Kind != "" {
+		n.add(definitionsResource, "list")
 	}
-	if d.Kind == "" {
-		return
+	var kinds []*model.Kind
+	for _, k := range c.models {
+		kinds = append(kinds, k.Kind)
 	}
-	n.add(definitionsResource, "list")
-	n.add(resourceOf(k), d.Verbs...)
-	n.add(status(resourceOf(k)), d.StatusVerbs...)
-	for _, other := range c.models {
-		switch {
-		case d.Step == "pull" && dependsOn(k, other):
-			n.add(resourceOf(other), "get")
-		case d.Step != string(model.StepSync):
-		default:
-			if dependsOn(k, other) {
-				n.add(resourceOf(other), "get", "list")
-			}
-			if dependsOn(other, k) {
-				n.add(resourceOf(other), "list", "delete")
-			}
-		}
+	for _, r := range d.Rights(kinds) {
+		n.add(schema.GroupResource{Group: r.Group, Resource: r.Resource}, r.Verbs...)
 	}
-}
-
-func dependsOn(k, other kind) bool {
-	return slices.ContainsFunc(k.DependsOn, func(d model.DependsOn) bool { return d.GroupKind == other.GVK.GroupKind() })
 }
 
 // sourceRights checks that the model source may read the kinds.
@@ -234,8 +214,8 @@ func (c *checker) mayEverywhere(f function) bool {
 	}
 	n := needs{}
 	for _, w := range c.work(f) {
-		if k, ok := c.kindOf(w.GroupKind()); ok {
-			c.engineNeeds(n, w, k)
+		if _, ok := c.kindOf(w.GroupKind()); ok {
+			c.engineNeeds(n, w)
 		}
 	}
 	return c.missingRights(accountOf(f), elsewhere, n) == ""

@@ -122,47 +122,28 @@ func (f *function) Schedule() string { return cmp.Or(f.Marked.Schedule, "*/5 * *
 
 // rules are the least rights that the function's engines need, and those of the markers.
 func (f *function) rules(kinds []*model.Kind) ([]rule, error) {
-	var rules []rule
-	add := func(why, group, resource string, verbs ...string) {
-		rules = addRule(rules, why, group, resource, verbs)
-	}
+	var rules, last []rule
 	for _, s := range f.Steps {
-		if s.Kind == "" {
-			continue
-		}
-		kind, err := find(kinds, s.GroupKind())
-		if err != nil {
-			return nil, fmt.Errorf("%s step: %w", s.Step, err)
-		}
-		add(whys[s.Step], s.Group, kind.Resource, s.Verbs...)
-		if len(s.StatusVerbs) > 0 {
-			add("Acknowledges, and reports, in the status.", s.Group, kind.Resource+"/status", s.StatusVerbs...)
-		}
-		for _, d := range kind.DependsOn {
-			on, err := find(kinds, d.GroupKind)
+		if s.Kind != "" {
+			kind, err := find(kinds, s.GroupKind())
 			if err != nil {
-				return nil, fmt.Errorf("%s depends on another: %w", s.Kind, err)
+				return nil, fmt.Errorf("%s step: %w", s.Step, err)
 			}
-			switch s.Step {
-			case "sync", "policy":
-				add("Reads what the objects depend on (list: if they do not name it).", d.GroupKind.Group, on.Resource, "get", "list")
-			case "pull":
-				add("Reads what the objects depend on.", d.GroupKind.Group, on.Resource, "get")
+			for _, d := range kind.DependsOn {
+				if _, err := find(kinds, d.GroupKind); err != nil {
+					return nil, fmt.Errorf("%s depends on another: %w", s.Kind, err)
+				}
 			}
 		}
-		if s.Step != "sync" {
-			continue
-		}
-		for _, other := range kinds {
-			if slices.ContainsFunc(other.DependsOn, func(d model.DependsOn) bool { return d.GroupKind == s.GroupKind() }) {
-				add("Waits for what depends on a deleted object (list), and deletes what that owns (metadata.ownerReferences).",
-					other.GVK.Group, other.Resource, "list", "delete")
+		for _, r := range s.Rights(kinds) {
+			if r.Group == step.EventsGroup {
+				last = addRule(last, r)
+				continue
 			}
+			rules = addRule(rules, r)
 		}
 	}
-	if f.Has("sync") || f.Has("policy") || f.Has("pull") {
-		add("Says what has happened, where kubectl describe shows it.", "events.k8s.io", "events", "create", "patch")
-	}
+	rules = append(rules, last...)
 	for _, r := range f.Marked.Rules {
 		if r.Namespace != "" && r.Namespace != f.Project.Name || len(r.URLs) > 0 {
 			return nil, fmt.Errorf("marker +kubebuilder:rbac: expected rights in namespace %s, got namespace %q and urls %q: write a Role of your own for others", f.Project.Name, r.Namespace, r.URLs)
@@ -172,24 +153,17 @@ func (f *function) rules(kinds []*model.Kind) ([]rule, error) {
 	return rules, nil
 }
 
-var whys = map[string]string{
-	"sync":   "Reads the object, puts the finalizer on (patch).",
-	"policy": "Reads the object, puts the finalizer on (patch).",
-	"pull":   "Reads the models, asks for another sync (patch), makes mirrors (create).",
-	"event":  "Finds the object by its field (list) or makes one, and changes it.",
-}
-
 // addRule adds a right. Resources with the same verbs and reason share a rule.
-func addRule(rules []rule, why, group, resource string, verbs []string) []rule {
+func addRule(rules []rule, right step.Right) []rule {
 	for i, r := range rules {
-		if r.Why == why && r.APIGroups[0] == group && slices.Equal(r.Verbs, verbs) {
-			if !slices.Contains(r.Resources, resource) {
-				rules[i].Resources = append(rules[i].Resources, resource)
+		if r.Why == right.Why && r.APIGroups[0] == right.Group && slices.Equal(r.Verbs, right.Verbs) {
+			if !slices.Contains(r.Resources, right.Resource) {
+				rules[i].Resources = append(rules[i].Resources, right.Resource)
 			}
 			return rules
 		}
 	}
-	return append(rules, rule{why, rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}})
+	return append(rules, rule{right.Why, rbacv1.PolicyRule{APIGroups: []string{right.Group}, Resources: []string{right.Resource}, Verbs: right.Verbs}})
 }
 
 func find(kinds []*model.Kind, gk schema.GroupKind) (*model.Kind, error) {
