@@ -31,14 +31,17 @@ func (s *System) Reload(ctx context.Context, name string) error {
 		}
 		old := s.parts[i]
 		p := &part{name: old.name, dir: old.dir, root: old.root}
-		before := s.sums(old)
+		if old.sums == nil {
+			old.sums = s.sumsOf(old)
+		}
 		if err := s.load(p); err != nil {
 			return err
 		}
 		if err := s.buildAll(ctx, []*part{p}); err != nil {
 			return err
 		}
-		next, err := s.replacement(i, p, before)
+		p.sums = s.sumsOf(p)
+		next, err := s.replacement(i, p)
 		if err != nil {
 			return err
 		}
@@ -57,7 +60,7 @@ func (s *System) Reload(ctx context.Context, name string) error {
 }
 
 // replacement is the plan to have p in place of the part i. What has not changed is in it as it is.
-func (s *System) replacement(i int, p *part, before map[string]sum) (*plan, error) {
+func (s *System) replacement(i int, p *part) (*plan, error) {
 	old := s.parts[i]
 	next := &plan{parts: slices.Clone(s.parts), added: []*part{p}, kept: map[types.NamespacedName]bool{}}
 	next.parts[i] = p
@@ -66,8 +69,7 @@ func (s *System) replacement(i int, p *part, before map[string]sum) (*plan, erro
 		return nil, err
 	}
 	next.running = running{set: set, functions: maps.Clone(s.functions), daemons: maps.Clone(s.daemons)}
-	now := s.sums(p)
-	same := func(was, is manifest.Program) bool { return before[was.Package] == now[is.Package] }
+	same := func(was, is manifest.Program) bool { return old.sums[was.Package] == p.sums[is.Package] }
 	functions, daemons := map[types.NamespacedName]manifest.Function{}, map[types.NamespacedName]manifest.Program{}
 	for _, f := range p.set.Functions() {
 		functions[f.Key()] = f
@@ -94,8 +96,8 @@ func (s *System) replacement(i int, p *part, before map[string]sum) (*plan, erro
 
 type sum [sha256.Size]byte
 
-// sums are the check sums of the programs of a part, by their packages. What cannot be read counts as changed.
-func (s *System) sums(p *part) map[string]sum {
+// sumsOf are the check sums of the programs of a part, by their packages. What cannot be read counts as changed.
+func (s *System) sumsOf(p *part) map[string]sum {
 	all := map[string]sum{}
 	for _, pkg := range packages(p.set) {
 		f, err := os.Open(s.executable(pkg))

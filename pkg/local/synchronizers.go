@@ -28,6 +28,9 @@ type part struct {
 	// root is the directory that its programs are built in.
 	root string
 	set  *manifest.Set
+	// sums are those of the programs that run, as far as a reload has asked: a build that no reload has followed does not
+	// change them.
+	sums map[string]sum
 }
 
 // project returns the names of the project's synchronizers, sorted.

@@ -28,8 +28,8 @@ type running struct {
 	author bool
 	// watch has what is saved built and applied.
 	watch bool
-	// projects are the synchronizers that are generated, by their names; value is the directory.
-	projects map[string]string
+	// projects are the synchronizers that are generated, by their directories.
+	projects map[string]*generate.Project
 }
 
 func runCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -173,7 +173,7 @@ func isCore(root string) bool {
 
 // findProjects finds the synchronizers in some directories that are generated.
 func (r *running) findProjects(patterns ...string) error {
-	r.projects = map[string]string{}
+	r.projects = map[string]*generate.Project{}
 	for _, pattern := range patterns {
 		files, err := filepath.Glob(filepath.Join(pattern, generate.File))
 		if err != nil {
@@ -184,7 +184,7 @@ func (r *running) findProjects(patterns ...string) error {
 			if err != nil {
 				return err
 			}
-			r.projects[p.Name] = filepath.Dir(file)
+			r.projects[filepath.Dir(file)] = p
 		}
 	}
 	return nil
@@ -221,13 +221,13 @@ func (r *running) run(ctx context.Context) error {
 }
 
 func (r *running) generateAll(ctx context.Context) error {
-	for name, dir := range r.projects {
+	for dir, p := range r.projects {
 		changed, err := generate.Run(ctx, dir, false)
 		if err != nil {
-			return fmt.Errorf("synchronizer %s: %w", name, err)
+			return fmt.Errorf("synchronizer %s: %w", p.Name, err)
 		}
 		if len(changed) > 0 {
-			fmt.Fprintf(r.Out, "%s: %d files were made\n", name, len(changed))
+			fmt.Fprintf(r.Out, "%s: %d files were made\n", p.Name, len(changed))
 		}
 	}
 	return nil

@@ -31,13 +31,16 @@ func (r *running) watchAll(ctx context.Context, s *local.System) (stop func(), e
 			<-c
 		}
 	}
-	for name, dir := range r.projects {
+	for dir, p := range r.projects {
+		name := p.Name
 		if !slices.Contains(s.Synchronizers(), name) {
 			continue
 		}
 		w, err := fsnotify.NewWatcher()
-		if err == nil {
-			err = watchTree(w, dir)
+		for _, tree := range []string{dir, p.Config, p.Eventing} {
+			if err == nil {
+				err = watchTree(w, tree)
+			}
 		}
 		if err != nil {
 			stop()
@@ -106,6 +109,9 @@ func matters(path string) bool {
 // watchTree watches a directory and those below it.
 func watchTree(w *fsnotify.Watcher, dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // eventing/ comes with the first function.
+		}
 		if err != nil || !d.IsDir() {
 			return err
 		}
