@@ -118,7 +118,7 @@ func quietly(b *testing.B) context.Context {
 func drain(ctx context.Context, s *Source) (evaluated int) {
 	for s.queue.Len() > 0 {
 		k, _ := s.queue.Get()
-		s.evaluate(ctx, k)
+		s.track(ctx, k, func(now time.Time) todo { return s.evaluate(k, now) })
 		s.queue.Done(k)
 		evaluated++
 	}
@@ -165,7 +165,7 @@ func BenchmarkOwnerChanged(b *testing.B) {
 		s := settledSource(b, objects)
 		defer s.queue.ShutDown()
 		ctx := quietly(b)
-		s.options.Window = objects // What waits for steps is not the source's cost.
+		s.Window = objects // What waits for steps is not the source's cost.
 		w := s.kinds[itemKind.GVK.GroupKind()]
 		owner := snapshot(ownerKind, "the-owner")
 		owner.Generation = 2

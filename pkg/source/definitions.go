@@ -93,7 +93,7 @@ func (s *Source) watchDefinitions(ctx context.Context) {
 func (s *Source) definitionsSynced(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.synced = true
+	s.complete = true
 	if !s.hasSynchronizer() {
 		logging.FromContext(ctx).Infof("No synchronizer is installed: waiting for CustomResourceDefinitions with the label %s: \"true\"", model.LabelModel)
 	}
@@ -175,13 +175,13 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 	watching, stop := context.WithCancel(ctx)
 	w := newWatchedKind(kind, stop)
 	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.options.Namespace), func(err error) { s.listed(ctx, w, err) }),
+		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.Namespace), func(err error) { s.listed(ctx, w, err) }),
 		ObjectType:    &unstructured.Unstructured{},
 		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { s.changed(w, nil, obj) },
-			UpdateFunc: func(old, obj any) { s.changed(w, old, obj) },
-			DeleteFunc: func(obj any) { s.changed(w, obj, nil) },
+			AddFunc:    func(obj any) { s.observed(w, nil, obj) },
+			UpdateFunc: func(old, obj any) { s.observed(w, old, obj) },
+			DeleteFunc: func(obj any) { s.observed(w, obj, nil) },
 		},
 	})
 	w.objects = objects
@@ -231,6 +231,13 @@ func (s *Source) unlisted(ctx context.Context, w *watchedKind, err error) {
 	s.enqueueAround(w)
 }
 
+// observed tells what an informer has seen.
+func (s *Source) observed(w *watchedKind, old, current any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed(w, snapshotIn(old), snapshotIn(current))
+}
+
 // undefine stops watching the objects of a model.
 func (s *Source) undefine(ctx context.Context, obj any) {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
@@ -277,7 +284,7 @@ func (s *Source) enqueueAll(w *watchedKind) {
 	}
 	for k := range s.tasks {
 		if k.groupKind == w.GVK.GroupKind() {
-			s.queue.Add(k)
+			s.dirty(k)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func inMemory(t testing.TB, send Send, options Options, kinds ...*model.Kind) *S
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.synced = true
+	s.complete = true
 	for _, k := range kinds {
 		w := newWatchedKind(k, func() {})
 		w.objects, w.synced = cache.NewStore(cache.MetaNamespaceKeyFunc), true
@@ -50,7 +50,7 @@ func (s *Source) put(o *model.Snapshot) {
 	w := s.kinds[o.Kind.GVK.GroupKind()]
 	old, _, _ := w.objects.Get(o)
 	_ = w.objects.Update(o)
-	s.changed(w, old, o)
+	s.observed(w, old, o)
 }
 
 // fill stores snapshots without looking at them.
@@ -67,7 +67,7 @@ func (s *Source) fill(all ...*model.Snapshot) {
 func (s *Source) remove(o *model.Snapshot) {
 	w := s.kinds[o.Kind.GVK.GroupKind()]
 	_ = w.objects.Delete(o)
-	s.changed(w, o, nil)
+	s.observed(w, o, nil)
 }
 
 func snapshot(k *model.Kind, name string, refs ...string) *model.Snapshot {

@@ -18,6 +18,15 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
+// seen is what the source knows of the models: a snapshot of each object, and what depends on what.
+type seen struct {
+	kinds map[schema.GroupKind]*watchedKind
+	// complete: kinds holds all that there are.
+	complete bool
+	// dirty takes the keys that have to be evaluated, because of what was seen.
+	dirty func(key)
+}
+
 // watchedKind is a kind whose objects the source watches.
 type watchedKind struct {
 	*model.Kind
@@ -122,16 +131,13 @@ func snapshotIn(obj any) *model.Snapshot {
 	return o
 }
 
-// changed has an object evaluated that was added (old is nil), changed or removed (current is nil),
+// changed has an object evaluated that was added (before is nil), changed or removed (now is nil),
 // and those whose steps look at it.
-func (s *Source) changed(w *watchedKind, old, current any) {
-	before, now := snapshotIn(old), snapshotIn(current)
+func (s *seen) changed(w *watchedKind, before, now *model.Snapshot) {
 	o := cmp.Or(now, before)
 	if o == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	w.index(before, now)
 	s.enqueue(o)
 	for _, other := range s.kinds {
@@ -139,19 +145,15 @@ func (s *Source) changed(w *watchedKind, old, current any) {
 		for _, name := range []string{o.Name, ""} {
 			for dependent := range other.dependents[dependency{w.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: name}}] {
 				for _, step := range other.Steps {
-					s.queue.Add(key{other.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: dependent}, step})
+					s.dirty(key{other.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: dependent}, step})
 				}
 			}
 		}
 	}
-	if before != nil && (now == nil || !slices.Equal(before.Refs, now.Refs)) {
-		s.enqueueReleased(before)
+	if before == nil || now != nil && slices.Equal(before.Refs, now.Refs) {
+		return
 	}
-}
-
-// enqueueReleased has what the object depended on evaluated: an object that is being deleted waits
-// for its dependents. The caller holds mu.
-func (s *Source) enqueueReleased(before *model.Snapshot) {
+	// An object that is being deleted waits for its dependents.
 	for i, d := range before.Kind.DependsOn {
 		if owner := s.object(d.GroupKind, before.Namespace, before.Refs[i]); owner != nil && owner.Deleting() {
 			s.enqueue(owner)
@@ -160,13 +162,13 @@ func (s *Source) enqueueReleased(before *model.Snapshot) {
 }
 
 // enqueue has all steps of the object evaluated; of a kind without steps, those that it may have had.
-func (s *Source) enqueue(o *model.Snapshot) {
+func (s *seen) enqueue(o *model.Snapshot) {
 	steps := o.Kind.Steps
 	if len(steps) == 0 {
 		steps = model.Steps()
 	}
 	for _, step := range steps {
-		s.queue.Add(keyOf(o, step))
+		s.dirty(keyOf(o, step))
 	}
 }
 
@@ -174,8 +176,20 @@ func keyOf(o *model.Snapshot, step model.Step) key {
 	return key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}
 }
 
-// object finds a snapshot, nil if there is none. The caller holds mu.
-func (s *Source) object(gk schema.GroupKind, namespace, name string) *model.Snapshot {
+// look finds what the tracker decides by. It is false while something that matters is not known yet.
+func (s *seen) look(k key) (o *model.Snapshot, n model.Neighbours, known bool) {
+	if w := s.kinds[k.groupKind]; !s.complete || w != nil && !w.synced {
+		return nil, n, false // Evaluated again when all objects are known.
+	}
+	if o = s.object(k.groupKind, k.Namespace, k.Name); o == nil {
+		return nil, n, true
+	}
+	n, known = s.neighbours(o)
+	return o, n, known
+}
+
+// object finds a snapshot, nil if there is none.
+func (s *seen) object(gk schema.GroupKind, namespace, name string) *model.Snapshot {
 	w := s.kinds[gk]
 	if w == nil || name == "" {
 		return nil
@@ -188,8 +202,8 @@ func (s *Source) object(gk schema.GroupKind, namespace, name string) *model.Snap
 }
 
 // neighbours is what model.Client.Neighbours reads from the API, from memory. It is false while
-// something that matters is not known yet. The caller holds mu.
-func (s *Source) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) {
+// something that matters is not known yet.
+func (s *seen) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) {
 	if o.Deleting() {
 		n.Dependents, known = s.dependents(o)
 		return n, known
@@ -211,8 +225,8 @@ func (s *Source) neighbours(o *model.Snapshot) (n model.Neighbours, known bool) 
 }
 
 // dependents finds one object of each kind that depends on the given one: that tells model.Due as
-// much as all of them. The caller holds mu.
-func (s *Source) dependents(o *model.Snapshot) (found []model.Dependent, known bool) {
+// much as all of them.
+func (s *seen) dependents(o *model.Snapshot) (found []model.Dependent, known bool) {
 	for _, w := range s.kinds {
 		if !w.dependsOn(o.Kind) {
 			continue

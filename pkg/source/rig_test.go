@@ -642,7 +642,7 @@ func (r *rig) work(events ...cloudevents.Event) {
 func (r *rig) lane(kind string, step model.Step, look func(*lane) bool) bool {
 	r.source.mu.Lock()
 	defer r.source.mu.Unlock()
-	l := r.source.lanes[laneKey{r.groupKind(kind), step}]
+	l := r.source.lanes[key{groupKind: r.groupKind(kind), step: step}]
 	return l != nil && look(l)
 }
 

@@ -68,7 +68,6 @@ type key struct {
 // Source watches models and sends an event for each step that is due. Make one with [New] and call
 // [Source.Run] once.
 type Source struct {
-	options Options
 	dynamic dynamic.Interface
 	send    Send
 	queue   workqueue.TypedDelayingInterface[key]
@@ -76,12 +75,9 @@ type Source struct {
 	workers sync.WaitGroup
 
 	// mu protects following.
-	mu    sync.Mutex
-	kinds map[schema.GroupKind]*watchedKind
-	tasks map[key]*task
-	lanes map[laneKey]*lane
-	// synced: kinds holds all that there are.
-	synced bool
+	mu sync.Mutex
+	seen
+	tracker
 }
 
 // New makes a source that reads the models of the API that config leads to.
@@ -91,15 +87,17 @@ func New(config *rest.Config, send Send, options Options) (*Source, error) {
 		return nil, fmt.Errorf("model source: %w", err)
 	}
 	options = options.withDefaults()
-	return &Source{
-		options: options,
-		dynamic: d,
-		send:    send,
-		queue:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Clock: options.Clock}),
-		kinds:   map[schema.GroupKind]*watchedKind{},
-		tasks:   map[key]*task{},
-		lanes:   map[laneKey]*lane{},
-	}, nil
+	queue := workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Clock: options.Clock})
+	s := newSource(options, send, queue.Add)
+	s.dynamic, s.queue = d, queue
+	return s, nil
+}
+
+// newSource is a source that has seen nothing, and has nothing to see.
+func newSource(options Options, send Send, dirty func(key)) *Source {
+	s := &Source{send: send, seen: seen{kinds: map[schema.GroupKind]*watchedKind{}, dirty: dirty}}
+	s.tracker = tracker{Options: options, look: s.seen.look, tasks: map[key]*task{}, lanes: map[key]*lane{}}
+	return s
 }
 
 // Run works until the context ends and everything that it has started has ended, too. Sends that
@@ -124,9 +122,48 @@ func (s *Source) work(ctx context.Context) {
 		if shutdown {
 			return
 		}
-		s.evaluate(ctx, k)
+		s.track(ctx, k, func(now time.Time) todo { return s.evaluate(k, now) })
 		s.queue.Done(k)
 	}
+}
+
+// track tells the tracker something about a key and does what it says.
+func (s *Source) track(ctx context.Context, k key, tell func(now time.Time) todo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do := tell(s.Clock.Now())
+	inFlight.WithLabelValues(string(k.step), k.groupKind.Kind).Set(float64(s.lane(k).unacknowledged))
+	if do.lost > 0 {
+		lostTotal.WithLabelValues(string(k.step), k.groupKind.Kind).Inc()
+		s.log(ctx, k).Warnw("Not acknowledged in time, sending again", "attempt", do.lost+1)
+	}
+	for _, a := range do.again {
+		s.queue.AddAfter(a.key, a.after)
+	}
+	for _, next := range do.send {
+		if ctx.Err() == nil { // What is not sent is found due by the next source.
+			s.workers.Go(func() { s.deliver(ctx, next) })
+		}
+	}
+}
+
+// deliver hands an event to the sink and tells the tracker the answer.
+func (s *Source) deliver(ctx context.Context, next sending) {
+	sending, cancel := context.WithTimeout(ctx, s.Visibility)
+	err := s.send(sending, next.event)
+	cancel()
+	log := s.log(ctx, next.key)
+	switch {
+	case err == nil:
+		sentTotal.WithLabelValues(string(next.step), next.groupKind.Kind, string(next.due)).Inc()
+		log.Debugw("Sent", zap.String("id", next.event.ID()), zap.String("type", next.event.Type()), zap.String("due", string(next.due)))
+	case ctx.Err() != nil:
+		return
+	default:
+		rejectedTotal.WithLabelValues(string(next.step), next.groupKind.Kind).Inc()
+		log.Warnw("The sink did not accept the event, trying again", zap.Error(err))
+	}
+	s.track(ctx, next.key, func(now time.Time) todo { return s.answered(next.delivery, err == nil, now) })
 }
 
 // Ready reports whether the source has read the definitions and all objects of the models that it
@@ -134,7 +171,7 @@ func (s *Source) work(ctx context.Context) {
 func (s *Source) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.synced {
+	if !s.complete {
 		return false
 	}
 	for _, w := range s.kinds {

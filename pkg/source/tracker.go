@@ -1,0 +1,330 @@
+package source
+
+import (
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+)
+
+// When the sink rejects events, a lane tries again after these waits.
+const (
+	rejectedWait    = 500 * time.Millisecond
+	rejectedMaxWait = 30 * time.Second
+)
+
+// tracker decides what is sent, and when. It is a state machine without goroutines, clocks or I/O: it is told
+// what time it is, what has changed and what the sink has said, and it returns what is to be done.
+type tracker struct {
+	Options
+	// look finds the object that a key is about, nil if there is none, and what model.Due has to know
+	// beside it. It is false while something that matters is not known yet; the key is evaluated again then.
+	look  func(key) (o *model.Snapshot, n model.Neighbours, known bool)
+	tasks map[key]*task
+	lanes map[key]*lane
+	// todo is what the call that is under way has come to.
+	todo todo
+	// verify, of tests, is called at the end of each call.
+	verify func()
+}
+
+// todo is what the caller of a tracker has to do.
+type todo struct {
+	// send are the events to be sent now; [tracker.answered] has to be called for each.
+	send []sending
+	// again are the keys to be evaluated again.
+	again []again
+	// lost is the number of the attempt that was not acknowledged in time, zero if there is none.
+	lost int
+}
+
+type sending struct {
+	*delivery
+	event cloudevents.Event
+}
+
+// again is a key to be evaluated after a time.
+type again struct {
+	key
+	after time.Duration
+}
+
+// task is what the tracker remembers of one step of one object.
+type task struct {
+	uid        types.UID
+	generation int64
+	// attempts counts the events sent for this generation.
+	attempts int
+	// lost counts the events in a row that were not acknowledged in time.
+	lost int
+	// waiting: it is in its lane and waits to be sent.
+	waiting bool
+	// inFlight is the event that was sent and is not acknowledged, nil if there is none.
+	inFlight *delivery
+}
+
+// delivery is an event that was sent, or is being sent, and is not acknowledged.
+type delivery struct {
+	key
+	task *task
+	// due is why the event was sent.
+	due model.Reason
+	// status of the step when the event was sent. Any other one acknowledges it.
+	status *model.StepStatus
+	// round is the lane's count of rejected rounds when the event was sent.
+	round int
+	// accepted is when the sink accepted it, zero before that, and expires is when the event is sent
+	// again if nothing acknowledges it.
+	accepted, expires time.Time
+	// freed: it no longer takes a place in its lane. It has had its visibility timeout, and that it
+	// is sent again later and later must not keep others waiting.
+	freed bool
+}
+
+// lane is what is due of one kind and step, first come, first served. Each kind and step has one, so that a
+// function that hangs holds up nobody else.
+type lane struct {
+	key     // Without a name.
+	waiting []key
+	// inFlight counts the places that are taken: events that are being sent or are not acknowledged,
+	// and have not had their visibility timeout.
+	inFlight int
+	// sending counts the sends that the sink has not answered yet.
+	sending int
+	// unacknowledged counts the events in flight, with those that no longer take a place.
+	unacknowledged int
+	// rejected counts the rounds in a row that the sink rejected; the sends that are under way at the
+	// same time are one round. Until the sink accepts one again the lane sends one event at a time,
+	// not before resume.
+	rejected int
+	resume   time.Time
+}
+
+// evaluate decides about one step of one object: whether the event that is in flight for it, if
+// any, still is, and whether the step is due. A key without a name is a lane whose wait is over.
+func (t *tracker) evaluate(k key, now time.Time) todo {
+	if k.Name == "" {
+		t.sendWaiting(t.lane(k), now)
+		return t.done()
+	}
+	o, n, known := t.look(k)
+	if !known {
+		return t.done()
+	}
+	task := t.remembered(k, o, now)
+	if o == nil {
+		return t.done()
+	}
+	verdict := model.Due(k.step, o, n, now)
+	switch {
+	case task != nil && t.mustWait(k, task, o, verdict, now):
+	case verdict.Due():
+		t.enter(k, task, o)
+		t.sendWaiting(t.lane(k), now)
+	default:
+		if task != nil {
+			task.waiting, task.lost = false, 0
+		}
+		if !verdict.At.IsZero() {
+			t.again(k, verdict.At.Sub(now))
+		}
+	}
+	return t.done()
+}
+
+// answered tells whether the sink has accepted an event. One that it has not goes to the end of its lane, so that
+// one that is never accepted does not hold up others.
+func (t *tracker) answered(d *delivery, accepted bool, now time.Time) todo {
+	l := t.lane(d.key)
+	l.sending--
+	switch {
+	case d.round != l.rejected: // Another event of its round, or a later one, has decided about the lane.
+	case accepted:
+		l.rejected = 0
+	default:
+		l.resume = now.Add(min(rejectedMaxWait, rejectedWait<<min(l.rejected, 10)))
+		l.rejected++
+	}
+	switch {
+	case d.task.inFlight != d: // Acknowledged all the same, or the object is gone.
+	case accepted:
+		d.accepted = now
+		d.expires = now.Add(min(t.MaxVisibility, t.Visibility<<min(d.task.lost, 10)))
+		t.again(d.key, t.Visibility)
+	default:
+		d.task.waiting = true
+		l.waiting = append(l.waiting, d.key)
+		t.land(d.task, now)
+	}
+	t.sendWaiting(l, now)
+	return t.done()
+}
+
+func (t *tracker) done() todo {
+	if t.verify != nil {
+		t.verify()
+	}
+	do := t.todo
+	t.todo = todo{}
+	return do
+}
+
+func (t *tracker) again(k key, after time.Duration) {
+	t.todo.again = append(t.todo.again, again{k, after})
+}
+
+func (t *tracker) lane(k key) *lane {
+	k.NamespacedName = types.NamespacedName{}
+	if t.lanes[k] == nil {
+		t.lanes[k] = &lane{key: k}
+	}
+	return t.lanes[k]
+}
+
+// remembered is the task for the step of exactly this object, nil if there is none.
+func (t *tracker) remembered(k key, o *model.Snapshot, now time.Time) *task {
+	task := t.tasks[k]
+	if task == nil {
+		return nil
+	}
+	if o == nil || task.uid != o.UID {
+		// The object is gone, and with it the interest in what is in flight for it. For another one
+		// that has its name everything starts from the beginning.
+		delete(t.tasks, k)
+		t.land(task, now)
+		return nil
+	}
+	if task.generation != o.Generation {
+		// Attempts are counted for each generation. What is in flight stays so, as the step must not
+		// run twice at once, but for no longer than the first event of a generation.
+		task.generation, task.attempts = o.Generation, 0
+		if d := task.inFlight; d != nil && !d.accepted.IsZero() {
+			d.expires = d.accepted.Add(t.Visibility)
+		}
+	}
+	return task
+}
+
+// mustWait reports whether the step must be left alone because an event is in flight for it. If one
+// was and no longer is, its place is free after that.
+func (t *tracker) mustWait(k key, task *task, o *model.Snapshot, verdict model.Verdict, now time.Time) bool {
+	d := task.inFlight
+	switch {
+	case d == nil:
+		return false
+	case d.acknowledged(o, verdict):
+		task.lost = 0
+	case d.accepted.IsZero():
+		return true // Evaluated again when the sink has answered.
+	case now.Before(d.expires):
+		// Also if it is not due any more: the step may be running, and if it became due again it
+		// would run twice at once.
+		next := d.accepted.Add(t.Visibility)
+		if !now.Before(next) {
+			t.free(d, now)
+			next = d.expires
+		}
+		t.again(k, next.Sub(now))
+		return true
+	case verdict.Due():
+		task.lost++
+		t.todo.lost = task.attempts
+	}
+	t.land(task, now)
+	return false
+}
+
+// acknowledged reports whether the object shows that the step has handled the event. verdict is what
+// is due now.
+func (d *delivery) acknowledged(o *model.Snapshot, verdict model.Verdict) bool {
+	if d.due == model.DueFinalizer || d.due == model.DueReport {
+		// Such a run does not call the step, and leaves its part of the status as it is.
+		return verdict.Reason != d.due
+	}
+	if o.Deleting() && !o.Carries(d.step) {
+		return true // Cleaned up: the step has no more to do with the object.
+	}
+	return !equality.Semantic.DeepEqual(d.status, o.Status.Step(d.step))
+}
+
+// enter puts a step that is due into its lane. The task is nil if nothing is remembered of it.
+func (t *tracker) enter(k key, known *task, o *model.Snapshot) {
+	if known == nil {
+		known = &task{uid: o.UID, generation: o.Generation}
+		if status := o.Status.Step(k.step); status != nil && status.Generation == o.Generation {
+			known.attempts = int(status.Failures) // A source that starts again does not count from 1.
+		}
+		t.tasks[k] = known
+	}
+	if !known.waiting {
+		known.waiting = true
+		l := t.lane(k)
+		l.waiting = append(l.waiting, k)
+	}
+}
+
+// sendWaiting sends what waits in the lane of a key as far as the window allows. An event that is
+// acknowledged before the sink has answered is no longer in flight, but its connection counts.
+func (t *tracker) sendWaiting(l *lane, now time.Time) {
+	for len(l.waiting) > 0 && max(l.inFlight, l.sending) < t.Window {
+		if l.rejected > 0 {
+			if l.sending > 0 {
+				return // Its answer decides how to go on.
+			}
+			if wait := l.resume.Sub(now); wait > 0 {
+				t.again(l.key, wait)
+				return
+			}
+		}
+		next := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		t.launch(l, next, now)
+	}
+}
+
+// launch sends the event for k, if the step is still due.
+func (t *tracker) launch(l *lane, k key, now time.Time) {
+	task := t.tasks[k]
+	if task == nil || !task.waiting {
+		return // Done while it waited.
+	}
+	task.waiting = false // Also if nothing is sent now: what is not in the lane must be able to come back.
+	o, n, known := t.look(k)
+	if o == nil || task.uid != o.UID {
+		return // Gone while it waited, or evaluated again when its kind is known again.
+	}
+	verdict := model.Due(k.step, o, n, now)
+	if !known || !verdict.Due() {
+		t.again(k, 0) // It may be due at a later time.
+		return
+	}
+	d := &delivery{key: k, task: task, due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected}
+	task.attempts++
+	task.inFlight = d
+	l.inFlight++
+	l.sending++
+	l.unacknowledged++
+	t.todo.send = append(t.todo.send, sending{d, o.WakeEvent(k.step, task.attempts, now)})
+}
+
+// land ends the wait for an acknowledgement: nothing is in flight for the task after that.
+func (t *tracker) land(task *task, now time.Time) {
+	if d := task.inFlight; d != nil {
+		task.inFlight = nil // First: the next to be sent may be the same step again.
+		t.lane(d.key).unacknowledged--
+		t.free(d, now)
+	}
+}
+
+// free gives the place of an event in its lane to another one.
+func (t *tracker) free(d *delivery, now time.Time) {
+	if !d.freed {
+		d.freed = true
+		l := t.lane(d.key)
+		l.inFlight--
+		t.sendWaiting(l, now)
+	}
+}
