@@ -91,13 +91,22 @@ func NewClient(config *rest.Config, addToScheme ...func(*runtime.Scheme) error) 
 	if err != nil {
 		return nil, fmt.Errorf("model client: %w", err)
 	}
+	c, err := NewClientOn(d, addToScheme...)
+	if err == nil {
+		c.api = api
+	}
+	return c, err
+}
+
+// NewClientOn makes a client of a dynamic client, for a simulation of the API. It knows no kind that is no model any more.
+func NewClientOn(d dynamic.Interface, addToScheme ...func(*runtime.Scheme) error) (*Client, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range addToScheme {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("model client: %w", err)
 		}
 	}
-	return &Client{dynamic: d, api: api, scheme: scheme}, nil
+	return &Client{dynamic: d, scheme: scheme}, nil
 }
 
 // Kinds lists all models of the cluster, from their definitions. A definition that cannot be read is left

@@ -61,7 +61,7 @@ func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.
 		zap.String("namespace", ref.Namespace), zap.String("name", ref.Name))
 	// The run outlives the request: its outcome must be stored even if the broker hangs up.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
-	reply, err := e.alone(ref, func() (*cloudevents.Event, error) { return e.reconcile(ctx, r, ref) })
+	reply, err := e.alone(ref, func() (*cloudevents.Event, error) { return e.reconcile(ctx, r, e.hint(event, ref)) })
 	if err != nil {
 		log.Warnw("The outcome could not be stored", zap.Error(err))
 		return nil, function.Unavailable("%s", err)
@@ -100,7 +100,7 @@ func (e *engine) kinds() string {
 
 // reconcile runs the step until its outcome is stored or nothing is due. After an error the event has
 // to come again.
-func (e *engine) reconcile(ctx context.Context, r runner, ref model.Reference) (*cloudevents.Event, error) {
+func (e *engine) reconcile(ctx context.Context, r runner, ref hint) (*cloudevents.Event, error) {
 	overtaken := false
 	for range maxRuns {
 		reply, err := e.once(ctx, r, ref, overtaken)
@@ -113,7 +113,7 @@ func (e *engine) reconcile(ctx context.Context, r runner, ref model.Reference) (
 	return nil, fmt.Errorf("%s %s/%s was changed by others %d times in a row", ref.Kind, ref.Namespace, ref.Name, maxRuns)
 }
 
-func (e *engine) once(ctx context.Context, r runner, ref model.Reference, overtaken bool) (*cloudevents.Event, error) {
+func (e *engine) once(ctx context.Context, r runner, ref hint, overtaken bool) (*cloudevents.Event, error) {
 	o, err := e.observe(ctx, ref)
 	if errors.Is(err, model.ErrVersion) {
 		// The definition has changed since it was read. By now it was read again.
@@ -122,11 +122,11 @@ func (e *engine) once(ctx context.Context, r runner, ref model.Reference, overta
 	if err != nil {
 		return nil, err
 	}
-	v, err := e.decide(ctx, o)
-	if err == nil && overtaken && e.mayCall(o, v) {
+	v := e.decide(ctx, o)
+	if overtaken && e.mayCall(o, v) {
 		v = model.Verdict{Reason: model.DueOvertaken}
 	}
-	if err == nil && o.live != nil && !v.Due() {
+	if o.live != nil && !v.Due() {
 		// The source has found something due. It may know a newer definition.
 		changed, err := e.models.Changed(ctx, o.obj.Kind)
 		if changed {
@@ -134,8 +134,8 @@ func (e *engine) once(ctx context.Context, r runner, ref model.Reference, overta
 		}
 		return nil, err
 	}
-	if err != nil || !v.Due() {
-		return nil, err
+	if !v.Due() {
+		return nil, nil
 	}
 	result, err := e.act(ctx, r, o, v)
 	if err != nil {

@@ -405,11 +405,12 @@ func TestClockBehind(t *testing.T) {
 	f.sync = nil
 	f.takeCalls()
 
+	event := live(f, i).WakeEvent(f.step, 1, next) // By the clock of the source.
 	f.Clock.SetTime(next.Add(-step.MaxSkew - time.Millisecond))
-	f.wants(wake(f, i), 200, "")
+	f.wants(f.post(event), 200, "")
 	f.wantCalls("")
 	f.Clock.SetTime(next.Add(-step.MaxSkew))
-	f.wants(wake(f, i), 200, typeSynced)
+	f.wants(f.post(event), 200, typeSynced)
 	f.wantCalls("sync Dune")
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -13,13 +14,28 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// maxSkew is how far the clock of a function's node may be behind the model source's. The engine waits
-// that long for a retry that is not due yet. Otherwise the source would count the event as lost and
-// send it again after 30 s.
-const maxSkew = 500 * time.Millisecond
+// maxSkew is how far the clock of a function's node may be behind the model source's, whose time is that of
+// the event. Up to that the engine takes the source's time. Otherwise a retry would not be due yet here, and
+// the source would count the event as lost and send it again after 30 s.
+const maxSkew = 5 * time.Second
+
+// hint is what a run knows from its event.
+type hint struct {
+	model.Reference
+	// ahead is how far the source's clock is ahead of the function's.
+	ahead time.Duration
+}
+
+func (e *engine) hint(event cloudevents.Event, ref model.Reference) hint {
+	return hint{ref, min(maxSkew, max(0, event.Time().Sub(e.clock.Now())))}
+}
+
+// now is the time of a run.
+func (e *engine) now(o *observation) time.Time { return e.clock.Now().Add(o.ahead) }
 
 // observation is what a run has read of the object and its neighbours.
 type observation struct {
+	hint
 	// live is the object, nil if it is gone.
 	live *unstructured.Unstructured
 	// obj is the snapshot of live that Due looks at.
@@ -33,7 +49,7 @@ type observation struct {
 }
 
 // observe reads the object and its neighbours.
-func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation, error) {
+func (e *engine) observe(ctx context.Context, ref hint) (*observation, error) {
 	k, err := e.models.Kind(ctx, ref.GroupKind())
 	if errors.Is(err, model.ErrNoModel) {
 		k, err = e.models.Retired(ctx, schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
@@ -43,12 +59,12 @@ func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation
 	}
 	u, err := e.models.Live(ctx, k, ref.Namespace, ref.Name)
 	if model.IsGone(err) {
-		return &observation{}, nil
+		return &observation{hint: ref}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	o := &observation{live: u}
+	o := &observation{hint: ref, live: u}
 	if o.obj, err = k.SnapshotOf(u); err != nil {
 		return nil, err
 	}
@@ -60,27 +76,18 @@ func (e *engine) observe(ctx context.Context, ref model.Reference) (*observation
 	return o, err
 }
 
-// decide asks Due. It waits for a retry that is due in a moment.
-func (e *engine) decide(ctx context.Context, o *observation) (model.Verdict, error) {
+// decide asks Due.
+func (e *engine) decide(ctx context.Context, o *observation) model.Verdict {
 	log := logging.FromContext(ctx)
 	if o.live == nil {
 		log.Debug("Not due: the object is gone")
-		return model.Verdict{}, nil
+		return model.Verdict{}
 	}
-	now := e.clock.Now()
-	v := model.Due(e.step, o.obj, o.neighbours, now)
-	if early := v.At.Sub(now); !v.Due() && early > 0 && early <= maxSkew {
-		select {
-		case <-time.After(early):
-		case <-ctx.Done():
-			return v, ctx.Err()
-		}
-		v = model.Due(e.step, o.obj, o.neighbours, v.At)
-	}
+	v := model.Due(e.step, o.obj, o.neighbours, e.now(o))
 	if !v.Due() {
 		log.Debug("Not due")
 	}
-	return v, nil
+	return v
 }
 
 // mayCall reports whether the step can be called on an object on which it has no work.

@@ -3,12 +3,12 @@ package step
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -33,7 +33,7 @@ const MaxMessage = 1024
 
 // outcome makes the step's part of the status.
 func (e *engine) outcome(ctx context.Context, steps runner, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
-	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.clock.Now(), own: res.own,
+	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.now(o), own: res.own,
 		wrote: len(res.feedback) > 0 || errors.Is(res.err, errUnsettled)}
 	if v.Reason == model.DueFinalizer {
 		kept := o.obj.Status.Step(e.step).DeepCopy()
@@ -106,7 +106,7 @@ func (r run) outcome() *model.StepStatus {
 		s.Failures = before.Failures + 1
 		s.LastFailure = r.second()
 		if s.Permanent = c.class == permanent; !s.Permanent {
-			s.NextAttempt = after(r.now, min(FailedMax, wait.Jitter(failedWait(before.Failures), 0.1)))
+			s.NextAttempt = after(r.now, min(FailedMax, r.spread(failedWait(before.Failures))))
 		}
 	}
 	return s
@@ -189,6 +189,13 @@ func (r run) acknowledged() *model.StepStatus {
 
 func failedWait(failures int32) time.Duration {
 	return min(FailedMax, FailedInterval<<min(failures, 20))
+}
+
+// spread adds up to a tenth, another part for each object.
+func (r run) spread(d time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(r.obj.UID))
+	return d + d/10*time.Duration(h.Sum32()%1000)/1000
 }
 
 // after rounds up to whole seconds, as the API stores them: a retry must not come early.

@@ -314,9 +314,10 @@ func TestOutcome(t *testing.T) {
 func TestJitter(t *testing.T) {
 	// Many objects fail at once, for example because the backend is down.
 	seen := map[time.Duration]bool{}
-	for range 200 {
-		before := &model.StepStatus{Generation: 3, State: model.StateFailed, Failures: 8}
-		wait := run{step: model.StepSync, obj: snapshot(model.StepSync, before), err: errors.New("x"), now: now}.outcome().NextAttempt.Sub(now)
+	for i := range 200 {
+		obj := snapshot(model.StepSync, &model.StepStatus{Generation: 3, State: model.StateFailed, Failures: 8})
+		obj.UID = types.UID(fmt.Sprint("uid-", i))
+		wait := run{step: model.StepSync, obj: obj, err: errors.New("x"), now: now}.outcome().NextAttempt.Sub(now)
 		if wait < 256*time.Second || wait > 282*time.Second {
 			t.Fatalf("want 256 s and up to a tenth more, rounded up, got %v", wait)
 		}

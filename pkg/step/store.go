@@ -70,7 +70,7 @@ func (e *engine) acknowledge(ctx context.Context, o *observation, res result, ou
 	if len(res.feedback) == 0 || !apierrors.IsInvalid(err) && !apierrors.IsRequestEntityTooLargeError(err) {
 		return outcome, err
 	}
-	refused := run{step: e.step, obj: o.obj, err: fmt.Errorf("the step's report was refused: %w", err), now: e.clock.Now(),
+	refused := run{step: e.step, obj: o.obj, err: fmt.Errorf("the step's report was refused: %w", err), now: e.now(o),
 		finalizer: outcome.Finalizer, own: res.own}
 	failed := refused.outcome()
 	failed.Handle, failed.Dependencies = outcome.Handle, outcome.Dependencies

@@ -54,5 +54,5 @@ func (e *engine) restless(o *observation, v model.Verdict) bool {
 	if status == nil || status.Unsettled < maxUnsettled || o.obj.Deleting() || v.Reason == model.DueRequested || v.Reason == model.DueRetry {
 		return false
 	}
-	return status.NextAttempt != nil && e.clock.Now().Before(status.NextAttempt.Time)
+	return status.NextAttempt != nil && e.now(o).Before(status.NextAttempt.Time)
 }

@@ -1,0 +1,770 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing/synctest"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"go.uber.org/zap"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"knative.dev/pkg/logging"
+
+	"github.com/xos-knative/synchronizer/pkg/model"
+	"github.com/xos-knative/synchronizer/pkg/step"
+	"github.com/xos-knative/synchronizer/pkg/testdata/library/api/v1alpha1"
+)
+
+// choices are all that is random in a history. A history is its choices: with the same ones it takes the same
+// course. Zero is always the choice without a fault, so that a history with zeros in it is a simpler one.
+type choices struct {
+	random *rand.Rand // Nil to make no more choices but zeros.
+	made   []int
+	at     int
+}
+
+func (c *choices) pick(n int) (chosen int) {
+	switch {
+	case c.at < len(c.made):
+		chosen = c.made[c.at] % n
+	case c.random != nil:
+		chosen = c.random.IntN(n)
+		c.made = append(c.made, chosen)
+	}
+	c.at++
+	return chosen
+}
+
+// fault is a kind of fault.
+type fault string
+
+const (
+	eventLost, eventDoubled      fault = "event lost", "event doubled"
+	eventLate, eventOvertaken    fault = "event late", "event overtaken by a later one"
+	sinkRejects, sinkForgets     fault = "sink rejects", "sink accepts, its answer is lost"
+	crashBefore, crashAfter      fault = "pod dies before a request", "pod dies after a request"
+	podHangs, stepPanics         fault = "backend hangs", "step panics"
+	backendFails, backendForgets fault = "backend fails", "backend does it, its answer is lost"
+	api409, api429, api500       fault = "API 409", "API 429", "API 500"
+	apiTimeout, apiForgets       fault = "API times out", "API does it, its answer is lost"
+	watchLate, watchExpires      fault = "watch late", "watch expires"
+	sourceRestarts, twoSources   fault = "source restarts", "two sources"
+	clockSkew, manyPods          fault = "clock skew", "several pods"
+	userReplaces                 fault = "user removes finalizers"
+)
+
+var faults = []fault{eventLost, eventDoubled, sinkRejects, sinkForgets, crashBefore, crashAfter, podHangs, stepPanics, backendFails, backendForgets,
+	api409, api429, api500, apiTimeout, apiForgets, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces}
+
+const simNamespace = "sim"
+
+// sim is one history: the model of the API, the real engines in pods, real trackers, a broker and a backend. It
+// does one thing at a time and waits until all that follows from it has come to rest.
+type sim struct {
+	choices
+	api     *simAPI
+	backend *simBackend
+	enabled map[fault]bool
+	stormy  bool // Faults happen.
+	users   int  // How many changes of users are left.
+
+	pods     []*simPod
+	sources  []*simSource
+	sends    []simSend
+	messages []simMessage
+	runs     int // How many there were.
+	active   int
+	requests int
+	counts   map[fault]int
+	calls    map[types.UID]int // Of Sync, since they were counted last.
+	traced   *[]string         // Takes the history, if somebody wants to read it.
+
+	// mu protects following.
+	mu     sync.Mutex
+	parked []*simOp
+	ended  []*simRun
+	wrong  error
+}
+
+// fail remembers the first thing that is wrong.
+func (s *sim) fail(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrong = cmp.Or(s.wrong, fmt.Errorf(format, args...))
+}
+
+func (s *sim) note(format string, args ...any) {
+	if s.traced != nil {
+		*s.traced = append(*s.traced, time.Since(simStart).Round(time.Millisecond).String()+" "+fmt.Sprintf(format, args...))
+	}
+}
+
+// simStart is when a bubble begins.
+var simStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// happens decides about a fault, which happens once in a number of times.
+func (s *sim) happens(f fault, once int) bool {
+	if !s.stormy || !s.enabled[f] || s.pick(once) != 1 {
+		return false
+	}
+	s.count(f)
+	return true
+}
+
+func (s *sim) count(f fault) {
+	s.counts[f]++
+	s.note("! %s", f)
+}
+
+// simPod is a process of a function.
+type simPod struct {
+	*sim
+	name     string
+	step     model.Step
+	function *step.Function
+	dead     bool
+}
+
+// simRun is an event in a pod.
+type simRun struct {
+	*simPod
+	message simMessage
+	number  int
+	err     error
+	// observed is the version of the API when the run has read its object.
+	observed int64
+}
+
+func (r *simRun) String() string { return fmt.Sprintf("%s#%d", r.name, r.number) }
+
+type simMessage struct {
+	event cloudevents.Event
+	tries int
+	at    time.Time
+}
+
+// simOp is a request of a run, to the API or the backend, that waits until it is its turn.
+type simOp struct {
+	*simRun
+	what string
+	api  bool
+	do   func() any
+	// abandoned: whoever made the request does not wait any more. It may be done all the same.
+	abandoned bool
+	until     time.Time
+	answer    chan any
+}
+
+var errDead = errors.New("the pod is dead")
+
+type simRunKey struct{}
+
+// park waits until the history lets a request pass, and returns its answer.
+func (s *sim) park(ctx context.Context, api bool, what string, do func() any) (any, error) {
+	r := ctx.Value(simRunKey{}).(*simRun)
+	op := &simOp{simRun: r, what: what, api: api, do: do, answer: make(chan any, 1)}
+	s.mu.Lock()
+	if r.dead {
+		s.mu.Unlock()
+		return nil, errDead
+	}
+	s.parked = append(s.parked, op)
+	s.mu.Unlock()
+	select {
+	case a := <-op.answer:
+		if err, ok := a.(error); ok {
+			return nil, err
+		}
+		return a, nil
+	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		op.abandoned = true
+		return nil, ctx.Err()
+	}
+}
+
+// Resource makes a pod the [dynamic.Interface] that leads to the API.
+func (p *simPod) Resource(r schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return simResource{pod: p, ref: simRef{plural: r.Resource}}
+}
+
+// simResource is what model.Client uses of a dynamic client.
+type simResource struct {
+	dynamic.NamespaceableResourceInterface
+	pod *simPod
+	ref simRef
+}
+
+// Namespace returns the resource in a namespace.
+func (r simResource) Namespace(namespace string) dynamic.ResourceInterface {
+	r.ref.namespace = namespace
+	return r
+}
+
+// request waits for its turn, no longer than the client does.
+func (r simResource) request(ctx context.Context, q simRequest) (runtime.Object, error) {
+	q.plural, q.namespace = r.ref.plural, r.ref.namespace
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	a, err := r.pod.park(ctx, true, q.String(), func() any {
+		run := ctx.Value(simRunKey{}).(*simRun)
+		if q.verb == "get" && q.name == run.message.event.Subject() {
+			run.observed = r.pod.api.version
+		}
+		obj, err := r.pod.api.do(q, time.Now())
+		if err != nil {
+			return err
+		}
+		return simAnswer{obj}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if obj := a.(simAnswer).Object; obj != nil {
+		return obj.DeepCopyObject(), nil
+	}
+	return nil, nil
+}
+
+type simAnswer struct{ runtime.Object }
+
+func (r simResource) object(ctx context.Context, q simRequest) (*unstructured.Unstructured, error) {
+	obj, err := r.request(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return obj.(*unstructured.Unstructured), nil
+}
+
+// Get implements [dynamic.ResourceInterface].
+func (r simResource) Get(ctx context.Context, name string, _ metav1.GetOptions, _ ...string) (*unstructured.Unstructured, error) {
+	return r.object(ctx, simRequest{verb: "get", simRef: simRef{name: name}})
+}
+
+// List implements [dynamic.ResourceInterface]. Definitions do not change, and have no part in a history.
+func (r simResource) List(ctx context.Context, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+	if r.ref.plural == model.CRDs.Resource {
+		return r.pod.api.definitions, nil
+	}
+	list, err := r.request(ctx, simRequest{verb: "list", selector: options.FieldSelector})
+	if err != nil {
+		return nil, err
+	}
+	return list.(*unstructured.UnstructuredList), nil
+}
+
+// Create implements [dynamic.ResourceInterface]. Kubernetes Events have no part in a history.
+func (r simResource) Create(ctx context.Context, u *unstructured.Unstructured, _ metav1.CreateOptions, _ ...string) (*unstructured.Unstructured, error) {
+	if r.ref.plural == "events" {
+		return u, nil
+	}
+	return r.object(ctx, simRequest{verb: "create", simRef: simRef{name: u.GetName()}, object: u})
+}
+
+// Patch implements [dynamic.ResourceInterface].
+func (r simResource) Patch(ctx context.Context, name string, patch types.PatchType, body []byte, _ metav1.PatchOptions, subresources ...string) (*unstructured.Unstructured, error) {
+	if r.ref.plural == "events" {
+		return nil, nil
+	}
+	return r.object(ctx, simRequest{verb: "patch", simRef: simRef{name: name}, patch: patch, body: body, status: len(subresources) > 0})
+}
+
+// Delete implements [dynamic.ResourceInterface].
+func (r simResource) Delete(ctx context.Context, name string, options metav1.DeleteOptions, _ ...string) error {
+	_, err := r.request(ctx, simRequest{verb: "delete", simRef: simRef{name: name}, must: options.Preconditions})
+	return err
+}
+
+// skewed is a clock that is wrong.
+type skewed struct {
+	clock.RealClock
+	by time.Duration
+}
+
+func (c skewed) Now() time.Time                  { return c.RealClock.Now().Add(c.by) }
+func (c skewed) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+func (s *sim) skew() (by time.Duration) {
+	if s.enabled[clockSkew] {
+		if by = time.Duration(s.pick(5)-2) * time.Second; by != 0 {
+			s.counts[clockSkew]++
+		}
+	}
+	return by
+}
+
+func (s *sim) newPod(of model.Step, name string) *simPod {
+	p := &simPod{sim: s, name: name, step: of}
+	models, err := model.NewClientOn(p, v1alpha1.AddToScheme)
+	if err != nil {
+		panic(err)
+	}
+	registrations := []step.Registration{step.Policies[*v1alpha1.Book](simPolicy{s, models})}
+	if of == model.StepSync {
+		registrations = []step.Registration{step.Sync[*v1alpha1.Shelf](simShelves{s}), step.Sync[*v1alpha1.Book](simBooks{s})}
+	}
+	if p.function, err = step.New(simQuiet, models, registrations, step.WithClock(skewed{by: s.skew()})); err != nil {
+		panic(err)
+	}
+	return p
+}
+
+var simQuiet = logging.WithLogger(context.Background(), zap.NewNop().Sugar())
+
+// start has a pod handle an event.
+func (s *sim) start(p *simPod, m simMessage) {
+	s.runs++
+	s.active++
+	r := &simRun{simPod: p, message: m, number: s.runs}
+	s.note("%s begins: %s", r, m.event.ID())
+	ctx := context.WithValue(simQuiet, simRunKey{}, r)
+	go func() {
+		_, result := p.function.Handle(ctx, m.event)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !cloudevents.IsACK(result) {
+			r.err = result
+		}
+		s.ended = append(s.ended, r)
+	}()
+}
+
+// settleRuns does what the broker does when runs have ended: it tries those again that have failed.
+func (s *sim) settleRuns() {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = nil
+	s.mu.Unlock()
+	slices.SortFunc(ended, func(a, b *simRun) int { return cmp.Compare(a.number, b.number) })
+	for _, r := range ended {
+		s.active--
+		s.note("%s ends: %v", r, r.err)
+		if r.err == nil {
+			continue
+		}
+		if strings.Contains(r.err.Error(), "undoing") {
+			s.backend.lost(types.UID(r.message.event.Extensions()[model.ExtensionUID].(string)))
+		}
+		if m := r.message; m.tries < 2 {
+			m.tries++
+			m.at = time.Now().Add(time.Second << m.tries)
+			s.messages = append(s.messages, m)
+		}
+	}
+}
+
+// crash ends a pod. Another one takes its place.
+func (s *sim) crash(p *simPod) {
+	s.mu.Lock()
+	p.dead = true
+	var alive []*simOp
+	for _, op := range s.parked {
+		if op.simPod != p {
+			alive = append(alive, op)
+			continue
+		}
+		// What it has done to an object that is removed by force is not undone.
+		s.backend.lost(types.UID(op.message.event.Extensions()[model.ExtensionUID].(string)))
+		if !op.abandoned {
+			op.answer <- errDead
+		}
+	}
+	s.parked = alive
+	s.mu.Unlock()
+	i := slices.Index(s.pods, p)
+	s.pods[i] = s.newPod(p.step, p.name+"'")
+}
+
+// perform lets a request pass, or has something go wrong.
+func (s *sim) perform(op *simOp) {
+	s.mu.Lock()
+	s.parked = slices.DeleteFunc(s.parked, func(o *simOp) bool { return o == op })
+	s.mu.Unlock()
+	if op.abandoned {
+		if s.pick(2) == 0 {
+			s.note("%s: %s is done late", op.simRun, op.what)
+			op.do()
+		}
+		return
+	}
+	s.requests++
+	if s.happens(crashBefore, 25) {
+		s.parked = append(s.parked, op)
+		s.crash(op.simPod)
+		return
+	}
+	a := s.answerTo(op)
+	if a == nil {
+		return
+	}
+	s.note("%s: %s%s", op.simRun, op.what, outcomeOf(a))
+	if s.happens(crashAfter, 25) {
+		s.parked = append(s.parked, op)
+		s.crash(op.simPod)
+		return
+	}
+	op.answer <- a
+}
+
+func outcomeOf(a any) string {
+	if err, ok := a.(error); ok {
+		return ": " + err.Error()
+	}
+	return ""
+}
+
+// answerTo is the answer to a request, nil if there is none yet.
+func (s *sim) answerTo(op *simOp) any {
+	lost := errors.New("connection reset by peer")
+	switch {
+	case !op.api && s.happens(stepPanics, 10):
+		return errPanic
+	case !op.api && s.happens(backendFails, 5):
+		return errors.New("the backend has failed")
+	case !op.api && s.happens(backendForgets, 5):
+		op.do()
+		return lost
+	case op.until.IsZero() && s.happens(podHangs, 15):
+		op.until = time.Now().Add(time.Duration(5+s.pick(100)) * time.Second)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.parked = append(s.parked, op)
+		return nil
+	case !op.api:
+	case s.happens(api409, 20):
+		return apierrors.NewConflict(model.CRDs.GroupResource(), "it", errors.New("etcd is busy"))
+	case s.happens(api500, 20):
+		return apierrors.NewInternalError(errors.New("etcd has no leader"))
+	case s.happens(api429, 20):
+		return apierrors.NewTooManyRequestsError("it has too much to do")
+	case s.happens(apiTimeout, 20):
+		return lost
+	case s.happens(apiForgets, 15):
+		op.do()
+		return lost
+	}
+	return op.do()
+}
+
+var errPanic = errors.New("panic")
+
+// simSource is a model source: a real tracker, and what it has seen of the API.
+type simSource struct {
+	*sim
+	*Source
+	// queue has the keys to be evaluated, and when.
+	queue map[key]time.Time
+	// at is what each kind's watch has brought.
+	at   map[string]int64
+	skew time.Duration
+}
+
+type simSend struct {
+	*simSource
+	sending
+}
+
+func (s *sim) newSource() *simSource {
+	o := &simSource{sim: s, queue: map[key]time.Time{}, at: map[string]int64{}, skew: s.skew()}
+	o.Source = newSource(Options{Window: 2 + s.pick(3)}.withDefaults(), nil, func(k key) { o.queue[k] = time.Time{} })
+	o.verify = func() {
+		if err := checkTracker(&o.tracker); err != nil {
+			s.fail("the tracker is wrong: %w", err)
+		}
+	}
+	o.complete = true
+	for _, k := range s.api.kinds {
+		w := newWatchedKind(k, func() {})
+		w.objects, w.synced = cache.NewStore(cache.MetaNamespaceKeyFunc), true
+		o.kinds[k.GVK.GroupKind()] = w
+	}
+	for _, k := range s.api.kinds {
+		o.relist(k)
+	}
+	return o
+}
+
+func (o *simSource) now() time.Time { return time.Now().Add(o.skew) }
+
+// relist reads all objects of a kind, as a source does that starts or has lost its watch.
+func (o *simSource) relist(k *model.Kind) {
+	w := o.kinds[k.GVK.GroupKind()]
+	gone := map[string]*model.Snapshot{}
+	for _, obj := range w.objects.List() {
+		gone[obj.(*model.Snapshot).Name] = obj.(*model.Snapshot)
+	}
+	for _, u := range o.api.all(k.Resource) {
+		version, _ := strconv.ParseInt(u.GetResourceVersion(), 10, 64)
+		o.saw(w, gone[u.GetName()], o.api.seen(simQuiet, w, version))
+		delete(gone, u.GetName())
+	}
+	for _, name := range slices.Sorted(maps.Keys(gone)) {
+		o.saw(w, gone[name], nil)
+	}
+	o.at[k.Resource] = o.api.version
+}
+
+// saw is what an informer does.
+func (o *simSource) saw(w *watchedKind, before, now *model.Snapshot) {
+	if now != nil {
+		_ = w.objects.Update(now)
+	} else {
+		_ = w.objects.Delete(before)
+	}
+	o.changed(w, before, now)
+}
+
+// behind is the next change that the watch of a kind has to bring, zero if there is none.
+func (o *simSource) behind(plural string) int64 {
+	for v := o.at[plural] + 1; v <= o.api.version; v++ {
+		if o.api.log[v-1].plural == plural {
+			return v
+		}
+		o.at[plural] = v
+	}
+	return 0
+}
+
+// watch brings one change.
+func (o *simSource) watch(k *model.Kind, version int64) {
+	o.at[k.Resource] = version
+	c := o.api.log[version-1]
+	w := o.kinds[k.GVK.GroupKind()]
+	before := o.object(k.GVK.GroupKind(), c.namespace, c.name)
+	if c.EventType == "DELETED" {
+		if before != nil {
+			o.saw(w, before, nil)
+		}
+		return
+	}
+	o.saw(w, before, o.api.seen(simQuiet, w, version))
+}
+
+// work evaluates all keys whose time has come, and returns when the next one comes.
+func (o *simSource) work() (next time.Time) {
+	for {
+		var due []key
+		next = time.Time{}
+		for k, at := range o.queue {
+			if !at.After(time.Now()) {
+				due = append(due, k)
+			} else if next.IsZero() || at.Before(next) {
+				next = at
+			}
+		}
+		if len(due) == 0 {
+			return next
+		}
+		slices.SortFunc(due, func(a, b key) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		for _, k := range due {
+			delete(o.queue, k)
+			o.does(o.evaluate(k, o.now()))
+		}
+	}
+}
+
+func (o *simSource) does(do todo) {
+	for _, a := range do.again {
+		at := time.Now().Add(a.after)
+		if old, ok := o.queue[a.key]; !ok || at.Before(old) {
+			o.queue[a.key] = at
+		}
+	}
+	for _, next := range do.send {
+		o.note("source sends %s: %s", next.event.ID(), next.due)
+		o.sends = append(o.sends, simSend{o, next})
+	}
+}
+
+// sink answers a source, and keeps the event unless it is lost.
+func (s *sim) sink(n int) {
+	next := s.sends[n]
+	s.sends = slices.Delete(s.sends, n, n+1)
+	accepted := true
+	switch {
+	case s.happens(sinkRejects, 10):
+		accepted = false
+	case s.happens(eventLost, 10):
+	default:
+		m := simMessage{event: next.event, at: time.Now()}
+		s.messages = append(s.messages, m)
+		if s.happens(eventDoubled, 10) {
+			s.messages = append(s.messages, m)
+		}
+		accepted = !s.happens(sinkForgets, 10)
+	}
+	if slices.Contains(s.sources, next.simSource) {
+		next.does(next.answered(next.delivery, accepted, next.now()))
+	}
+}
+
+// deliver brings an event to a pod.
+func (s *sim) deliver(n int) {
+	m := s.messages[n]
+	if n > 0 {
+		s.counts[eventOvertaken]++
+	}
+	s.messages = slices.Delete(s.messages, n, n+1)
+	var pods []*simPod
+	for _, p := range s.pods {
+		if string(p.step) == m.event.Extensions()[model.ExtensionStep] {
+			pods = append(pods, p)
+		}
+	}
+	s.start(pods[s.pick(len(pods))], m)
+}
+
+// newSim draws which faults the history has.
+func newSim(c choices, traced *[]string) *sim {
+	s := &sim{choices: c, api: newSimAPI(), enabled: map[fault]bool{}, stormy: true, counts: map[fault]int{}, calls: map[types.UID]int{}, traced: traced}
+	s.backend = &simBackend{sim: s, records: map[types.UID]simRecord{}, buried: map[types.UID]int64{}, ever: map[types.UID]bool{}, unprotected: map[types.UID]bool{}}
+	for _, f := range faults {
+		s.enabled[f] = s.pick(3) == 2
+	}
+	s.users = 3 + s.pick(8)
+	for _, of := range model.Steps() {
+		pods := 1
+		if s.enabled[manyPods] {
+			pods += s.pick(3)
+			s.counts[manyPods] += pods - 1
+		}
+		for i := range pods {
+			s.pods = append(s.pods, s.newPod(of, fmt.Sprintf("%s-%d", of, i)))
+		}
+	}
+	s.sources = append(s.sources, s.newSource())
+	if s.enabled[twoSources] && s.pick(2) == 1 {
+		s.count(twoSources)
+		s.sources = append(s.sources, s.newSource())
+	}
+	return s
+}
+
+// action is something that can happen next.
+type action func()
+
+// possible are the requests, changes and events that wait for their turn.
+func (s *sim) possible() (all []action) {
+	s.mu.Lock()
+	slices.SortStableFunc(s.parked, func(a, b *simOp) int { return cmp.Compare(a.number, b.number) })
+	for _, op := range s.parked {
+		if !time.Now().Before(op.until) {
+			all = append(all, func() { s.perform(op) })
+		}
+	}
+	s.mu.Unlock()
+	for _, o := range s.sources {
+		for _, k := range s.api.kinds {
+			if version := o.behind(k.Resource); version > 0 {
+				all = append(all, func() { s.bring(o, k, version) })
+			}
+		}
+	}
+	for i := range s.sends {
+		all = append(all, func() { s.sink(i) })
+	}
+	for i, m := range s.messages {
+		if !time.Now().Before(m.at) {
+			all = append(all, func() { s.deliver(i) })
+		}
+	}
+	return all
+}
+
+// bring has a watch bring a change, or lose its connection.
+func (s *sim) bring(o *simSource, k *model.Kind, version int64) {
+	switch {
+	case s.happens(sourceRestarts, 30):
+		s.sources[slices.Index(s.sources, o)] = s.newSource()
+	case s.happens(watchExpires, 20):
+		o.relist(k)
+	default:
+		o.watch(k, version)
+	}
+}
+
+// tooLong is how many things may happen in a history until it counts as one without an end.
+const tooLong = 20_000
+
+// next has one thing happen, not after the given time. It reports whether there was one.
+func (s *sim) next(until time.Time) bool {
+	wake := until
+	for _, o := range s.sources {
+		if next := o.work(); !next.IsZero() && next.Before(wake) {
+			wake = next
+		}
+	}
+	all := s.possible()
+	busy := len(all)
+	if s.stormy && s.users > 0 {
+		all = append(all, s.user)
+	}
+	pass := func() { s.pass(wake) }
+	switch {
+	case s.stormy:
+		all = append(all, pass)
+		all[s.pick(len(all))]()
+	case busy > 0:
+		all[0]()
+	case time.Now().Before(until):
+		pass()
+	default:
+		return false
+	}
+	synctest.Wait()
+	s.settleRuns()
+	return s.wrong == nil
+}
+
+// pass lets time pass until something else can happen.
+func (s *sim) pass(wake time.Time) {
+	s.mu.Lock()
+	for _, op := range s.parked {
+		if op.until.After(time.Now()) && op.until.Before(wake) {
+			wake = op.until
+		}
+	}
+	s.mu.Unlock()
+	for _, m := range s.messages {
+		if m.at.After(time.Now()) && m.at.Before(wake) {
+			wake = m.at
+		} else if !m.at.After(time.Now()) {
+			s.counts[eventLate]++
+		}
+	}
+	for _, o := range s.sources {
+		for _, k := range s.api.kinds {
+			if o.behind(k.Resource) > 0 {
+				s.counts[watchLate]++
+			}
+		}
+	}
+	d := time.Until(wake)
+	switch {
+	case s.stormy:
+		d = min(d, time.Duration(1+s.pick(20))*time.Second)
+	case s.active > 0:
+		d = min(d, time.Second) // A run has timers of its own.
+	}
+	// To whole seconds: the waits of an engine that have a random part end at the same second always.
+	time.Sleep((time.Since(simStart) + d + time.Second - 1).Truncate(time.Second) - time.Since(simStart))
+	s.note("later")
+}
