@@ -42,7 +42,7 @@ func TestHistories(t *testing.T) {
 				t.Parallel()
 				for seed := range seeds {
 					c := choices{random: rand.New(rand.NewPCG(seed, 0))}
-					s := history(t, &c, nil)
+					s := history(t, &c)
 					mu.Lock()
 					runs += s.runs
 					requests += s.requests
@@ -85,9 +85,12 @@ func TestHistories(t *testing.T) {
 }
 
 // history plays one in a bubble of time.
-func history(t *testing.T, c *choices, traced *[]string) (s *sim) {
+func history(t *testing.T, c *choices, options ...func(*sim)) (s *sim) {
 	synctest.Test(t, func(*testing.T) {
-		s = newSim(*c, traced)
+		s = newSim(*c)
+		for _, option := range options {
+			option(s)
+		}
 		s.play()
 		*c = s.choices
 		s.end()
@@ -105,7 +108,7 @@ func smallest(t *testing.T, wrong error, made []int) string {
 		return strings.Join(strings.Fields(err.Error())[:3], " ")
 	}
 	try := func(made []int) bool {
-		s := history(t, &choices{made: made}, nil)
+		s := history(t, &choices{made: made})
 		return class(s.wrong) == class(wrong)
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -127,7 +130,7 @@ func smallest(t *testing.T, wrong error, made []int) string {
 		}
 	}
 	var lines []string
-	s := history(t, &choices{made: made}, &lines)
+	s := history(t, &choices{made: made}, func(s *sim) { s.traced = &lines })
 	return fmt.Sprintf("the smallest history found (%d choices):\n  %s\n%v", len(made), strings.Join(lines, "\n  "), s.wrong)
 }
 
@@ -153,19 +156,19 @@ func (s *sim) play() {
 	}
 	s.checkSettled()
 	s.checkSilence()
-	for _, u := range append(s.api.all("books"), s.api.all("shelves")...) {
-		ref := simRef{s.pluralOf(u.GetKind()), simNamespace, u.GetName()}
+	declared := slices.SortedFunc(maps.Keys(s.api.objects), func(a, b simRef) int { return strings.Compare(a.name, b.name) })
+	for _, ref := range declared {
 		s.edit(ref, "lets go on", annotate(model.AnnotationPaused, ""))
+	}
+	if !s.until(time.Now().Add(settling)) {
+		return
+	}
+	for _, ref := range declared {
 		s.remove(ref)
 	}
 	if s.until(time.Now().Add(settling)) {
 		s.checkGone()
 	}
-}
-
-func (s *sim) pluralOf(kind string) string {
-	i := slices.IndexFunc(s.api.kinds, func(k *model.Kind) bool { return k.GVK.Kind == kind })
-	return s.api.kinds[i].Resource
 }
 
 // until lets everything happen that can until a time.
@@ -314,6 +317,15 @@ func (s *sim) checkGone() {
 		s.fail("not gone: %s has finalizers %v, status %v", ref.name, u.GetFinalizers(), u.Object["status"])
 	}
 	s.checkZombies()
+}
+
+// checkLate checks that no event takes a place in its lane for longer than a visibility timeout.
+func (o *simSource) checkLate() {
+	for k, task := range o.tasks {
+		if d := task.inFlight; d != nil && !d.accepted.IsZero() && !d.freed && !o.now().Before(d.accepted.Add(o.Visibility)) {
+			o.fail("late: the event for %v was accepted %s ago and still takes a place", k, o.now().Sub(d.accepted))
+		}
+	}
 }
 
 // checkTracker checks what holds for a tracker after each call.

@@ -43,6 +43,15 @@ type simAPI struct {
 	log []simChange
 	// policed has the version at which the first success of an object's policy was stored.
 	policed map[types.UID]int64
+	// done are the requests and their answers, if somebody wants to know.
+	done *[]simDone
+}
+
+type simDone struct {
+	simRequest
+	err error
+	// object is as it is after the request, nil if it is gone.
+	object *unstructured.Unstructured
 }
 
 type simRef struct{ plural, namespace, name string }
@@ -119,6 +128,14 @@ func (r simRequest) String() string {
 
 // do answers a request at a time. What it returns must not be changed.
 func (a *simAPI) do(r simRequest, now time.Time) (runtime.Object, error) {
+	result, err := a.answer(r, now)
+	if a.done != nil {
+		*a.done = append(*a.done, simDone{r, err, a.objects[r.simRef]})
+	}
+	return result, err
+}
+
+func (a *simAPI) answer(r simRequest, now time.Time) (runtime.Object, error) {
 	switch r.verb {
 	case "get":
 		return a.get(r.simRef)
@@ -136,6 +153,12 @@ func (a *simAPI) do(r simRequest, now time.Time) (runtime.Object, error) {
 			return nil, err
 		}
 		return a.update(r.simRef, old, wanted, r.status)
+	case "update":
+		old, err := a.get(r.simRef)
+		if err != nil {
+			return nil, err
+		}
+		return a.update(r.simRef, old, r.object, r.status)
 	}
 	return nil, a.delete(r.simRef, r.must, now)
 }
@@ -253,7 +276,9 @@ func operate(object map[string]any, op string, path []string, value any) bool {
 			delete(fields, last)
 			return found
 		}
-		fields[last] = value
+		if fields[last] = value; value == nil {
+			delete(fields, last) // No field of the library is nullable.
+		}
 		return true
 	}
 	i, err := strconv.Atoi(last)
@@ -337,15 +362,12 @@ func (a *simAPI) delete(ref simRef, must *metav1.Preconditions, now time.Time) e
 }
 
 // edit is what a user does to an object with one request. It does nothing if the object is not there.
-func (a *simAPI) edit(ref simRef, change func(u *unstructured.Unstructured)) bool {
-	old := a.objects[ref]
-	if old == nil {
-		return false
+func (a *simAPI) edit(ref simRef, status bool, change func(u *unstructured.Unstructured)) {
+	if old := a.objects[ref]; old != nil {
+		wanted := old.DeepCopy()
+		change(wanted)
+		_, _ = a.do(simRequest{verb: "update", simRef: ref, object: wanted, status: status}, time.Now())
 	}
-	wanted := old.DeepCopy()
-	change(wanted)
-	_, err := a.update(ref, old, wanted, false)
-	return err == nil
 }
 
 // snapshots are those of all objects of a kind, as they are.

@@ -67,7 +67,7 @@ func (b *simBackend) put(ctx context.Context, obj model.Object, wanted simRecord
 		if buried, ok := b.buried[uid]; ok && wanted.generation <= buried {
 			return fmt.Errorf("refused: it was deleted at generation %d", buried)
 		}
-		if old.generation > wanted.generation || old.generation == wanted.generation && old.dependency > wanted.dependency {
+		if old.generation > wanted.generation || !b.enabled[coarseBackend] && old.generation == wanted.generation && old.dependency > wanted.dependency {
 			return errors.New("refused: there is a newer one")
 		}
 		b.records[uid], b.ever[uid] = wanted, true

@@ -21,7 +21,7 @@ func (s *sim) user() {
 		u := &unstructured.Unstructured{Object: map[string]any{}}
 		u.SetGroupVersionKind(s.api.kind(ref.plural).GVK)
 		s.declare(u, ref)
-		_, _ = s.api.create(ref, u, time.Now())
+		_, _ = s.api.do(simRequest{verb: "create", simRef: ref, object: u}, time.Now())
 		return
 	}
 	switch habit := s.pick(12); habit {
@@ -47,6 +47,9 @@ func (s *sim) user() {
 			s.count(userReplaces)
 			s.edit(ref, "replaces", func(u *unstructured.Unstructured) { u.SetFinalizers(nil) })
 			s.settleRemoval(ref)
+			if s.pick(2) == 1 && s.api.objects[ref] != nil {
+				s.remove(ref) // By force.
+			}
 		}
 	case 10, 11:
 		s.report(ref)
@@ -55,13 +58,13 @@ func (s *sim) user() {
 
 func (s *sim) edit(ref simRef, what string, change func(*unstructured.Unstructured)) {
 	s.note("user %s %s", what, ref.name)
-	s.api.edit(ref, change)
+	s.api.edit(ref, false, change)
 }
 
-// settleRemoval marks what is gone because its finalizers were taken away while it was being deleted.
+// settleRemoval marks what is gone because its finalizers were taken away, and were not back yet.
 func (s *sim) settleRemoval(ref simRef) {
 	last := s.api.log[len(s.api.log)-1]
-	if last.simRef == ref && s.api.objects[ref] == nil {
+	if s.stormy && last.simRef == ref && s.api.objects[ref] == nil {
 		if _, ok := s.backend.records[last.object.GetUID()]; ok {
 			s.backend.unprotected[last.object.GetUID()] = true
 		}
@@ -77,7 +80,9 @@ func annotate(key, value string) func(*unstructured.Unstructured) {
 		if a[key] = value; value == "" {
 			delete(a, key)
 		}
-		u.SetAnnotations(a)
+		if u.SetAnnotations(a); len(a) == 0 {
+			unstructured.RemoveNestedField(u.Object, "metadata", "annotations") // As the server does.
+		}
 	}
 }
 
@@ -98,21 +103,20 @@ func (s *sim) declare(u *unstructured.Unstructured, ref simRef) {
 
 func (s *sim) remove(ref simRef) {
 	s.note("user deletes %s", ref.name)
-	_ = s.api.delete(ref, nil, time.Now())
+	_, _ = s.api.do(simRequest{verb: "delete", simRef: ref}, time.Now())
 	s.settleRemoval(ref)
 }
 
 // report is feedback from the micro-service, which a pull or an event step brings.
 func (s *sim) report(ref simRef) {
-	old := s.api.objects[ref]
-	wanted := old.DeepCopy()
-	status, _ := wanted.Object["status"].(map[string]any)
-	revision, _, _ := unstructured.NestedInt64(status, "observedRevision")
-	lent, _, _ := unstructured.NestedInt64(status, "observed", "lent")
-	if ref.plural == "books" && status != nil {
-		s.note("%s was lent", ref.name)
-		_ = unstructured.SetNestedField(status, lent+1, "observed", "lent")
-		_ = unstructured.SetNestedField(status, revision+1, "observedRevision")
-		_, _ = s.api.update(ref, old, wanted, true)
+	if ref.plural != "books" {
+		return
 	}
+	s.note("%s was lent", ref.name)
+	s.api.edit(ref, true, func(u *unstructured.Unstructured) {
+		for _, count := range [][]string{{"status", "observed", "lent"}, {"status", "observedRevision"}} {
+			n, _, _ := unstructured.NestedInt64(u.Object, count...)
+			_ = unstructured.SetNestedField(u.Object, n+1, count...)
+		}
+	})
 }

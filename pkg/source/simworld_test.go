@@ -68,10 +68,11 @@ const (
 	sourceRestarts, twoSources   fault = "source restarts", "two sources"
 	clockSkew, manyPods          fault = "clock skew", "several pods"
 	userReplaces                 fault = "user removes finalizers"
+	coarseBackend                fault = "backend knows only generations"
 )
 
 var faults = []fault{eventLost, eventDoubled, sinkRejects, sinkForgets, crashBefore, crashAfter, podHangs, stepPanics, backendFails, backendForgets,
-	api409, api429, api500, apiTimeout, apiForgets, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces}
+	api409, api429, api500, apiTimeout, apiForgets, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces, coarseBackend}
 
 const simNamespace = "sim"
 
@@ -399,7 +400,7 @@ func (s *sim) perform(op *simOp) {
 	s.parked = slices.DeleteFunc(s.parked, func(o *simOp) bool { return o == op })
 	s.mu.Unlock()
 	if op.abandoned {
-		if s.pick(2) == 0 {
+		if s.pick(2) == 0 && (op.api || !s.enabled[coarseBackend]) {
 			s.note("%s: %s is done late", op.simRun, op.what)
 			op.do()
 		}
@@ -560,7 +561,7 @@ func (o *simSource) watch(k *model.Kind, version int64) {
 
 // work evaluates all keys whose time has come, and returns when the next one comes.
 func (o *simSource) work() (next time.Time) {
-	for {
+	for range tooLong {
 		var due []key
 		next = time.Time{}
 		for k, at := range o.queue {
@@ -571,6 +572,7 @@ func (o *simSource) work() (next time.Time) {
 			}
 		}
 		if len(due) == 0 {
+			o.checkLate()
 			return next
 		}
 		slices.SortFunc(due, func(a, b key) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
@@ -579,6 +581,8 @@ func (o *simSource) work() (next time.Time) {
 			o.does(o.evaluate(k, o.now()))
 		}
 	}
+	o.fail("no end: a source evaluates the same keys again and again")
+	return next
 }
 
 func (o *simSource) does(do todo) {
@@ -633,11 +637,18 @@ func (s *sim) deliver(n int) {
 }
 
 // newSim draws which faults the history has.
-func newSim(c choices, traced *[]string) *sim {
-	s := &sim{choices: c, api: newSimAPI(), enabled: map[fault]bool{}, stormy: true, counts: map[fault]int{}, calls: map[types.UID]int{}, traced: traced}
+func newSim(c choices) *sim {
+	s := &sim{choices: c, api: newSimAPI(), enabled: map[fault]bool{}, stormy: true, counts: map[fault]int{}, calls: map[types.UID]int{}}
 	s.backend = &simBackend{sim: s, records: map[types.UID]simRecord{}, buried: map[types.UID]int64{}, ever: map[types.UID]bool{}, unprotected: map[types.UID]bool{}}
 	for _, f := range faults {
 		s.enabled[f] = s.pick(3) == 2
+	}
+	if s.enabled[coarseBackend] {
+		s.count(coarseBackend)
+		// Then a late writer that has read an older dependency must live to see that it was overtaken.
+		for _, f := range []fault{crashBefore, crashAfter, api409, api429, api500, apiTimeout, apiForgets, sourceRestarts} {
+			s.enabled[f] = false
+		}
 	}
 	s.users = 3 + s.pick(8)
 	for _, of := range model.Steps() {
