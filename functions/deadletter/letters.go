@@ -70,7 +70,7 @@ type namespaceKey struct{}
 
 // HTTP serves /letters/NAMESPACE. The answer to any other path says that this is expected.
 func (l Letters) HTTP() (http.Handler, error) {
-	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent), function.WithSenders(ownAccount))
+	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent), function.WithSenders(ownAccount), function.WithAnyText())
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,11 @@
 package function
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"mime"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -31,6 +32,7 @@ type EventsOption func(*eventsSettings)
 type eventsSettings struct {
 	maxBody int64
 	senders func(r *http.Request, subject string) bool
+	anyText bool
 }
 
 // WithMaxBody replaces the size, in bytes, of the largest event that is read. Default: [MaxBody].
@@ -43,6 +45,10 @@ func WithMaxBody(bytes int64) EventsOption {
 func WithSenders(allowed func(r *http.Request, subject string) bool) EventsOption {
 	return func(s *eventsSettings) { s.senders = allowed }
 }
+
+// WithAnyText takes also events whose text is not Unicode: for who keeps events and does not read them.
+// Default: such an event is refused.
+func WithAnyText() EventsOption { return func(s *eventsSettings) { s.anyText = true } }
 
 // Handler handles one CloudEvent. The result says what to answer:
 //
@@ -136,14 +142,15 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier, settings 
 			return nil, cehttp.NewResult(err.code, "%s", err.reason)
 		}
 	}
-	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); strings.HasPrefix(media, cloudevents.ApplicationCloudEventsBatchJSON) {
-		return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type %s: batches are not supported, send one event a request", media)
+	body, err := Body(w, r, settings.maxBody)
+	if refused := (*BodyError)(nil); errors.As(err, &refused) {
+		return nil, cehttp.NewResult(refused.Code, "%s", refused.Reason)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, settings.maxBody)
+	if body, err = form(r.Header, body, settings.anyText); err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	event, err := decode(r)
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return nil, cehttp.NewResult(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", tooLarge.Limit)
-	}
 	if errors.Is(err, binding.ErrUnknownEncoding) {
 		return nil, cehttp.NewResult(http.StatusBadRequest, "not a CloudEvent: expected the headers ce-specversion, ce-id, ce-source and ce-type, or content-type application/cloudevents+json")
 	}

@@ -122,12 +122,10 @@ func run(ctx context.Context, env Settings, build func(ctx context.Context) (htt
 // alive, but not ready.
 func routes(handler http.Handler, stopping *atomic.Bool, metrics bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		Unread(w, r)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		Unread(w, r)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if stopping.Load() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
@@ -147,25 +145,13 @@ func routes(handler http.Handler, stopping *atomic.Bool, metrics bool) http.Hand
 	return mux
 }
 
-// Unread says that the body of a request is not going to be read, so that net/http answers without
-// waiting for a body that somebody sends slowly. Without a body it does nothing.
-func Unread(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
-}
-
 // serve serves until the context ends, then drains.
 func serve(ctx context.Context, listener net.Listener, env Settings, handler http.Handler) error {
 	var stopping atomic.Bool
-	server := &http.Server{
-		Handler:           routes(handler, &stopping, env.Metrics),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		// Requests under way keep the values of the context but outlive the signal: that is what
-		// draining means.
-		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-	}
+	server := Server(routes(handler, &stopping, env.Metrics), Limits{})
+	// Requests under way keep the values of the context but outlive the signal: that is what draining
+	// means.
+	server.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	logging.FromContext(ctx).Infow("Listening", zap.Stringer("address", listener.Addr()))

@@ -133,28 +133,6 @@ func TestNoMetrics(t *testing.T) {
 	}
 }
 
-// Whoever sends a body slowly to where nobody reads it does not hold up a pod.
-func TestUnread(t *testing.T) {
-	s := newServing(t, time.Minute, http.NotFoundHandler())
-	for _, path := range []string{"/healthz", "/readyz"} {
-		body, never := io.Pipe()
-		defer never.Close()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("%s is answered after %s", path, took)
-		}
-	}
-}
-
 // waiting is a handler that is not ready while it has an error.
 type waiting struct {
 	http.Handler

@@ -55,7 +55,6 @@ func (s *server) event() (handler, error) {
 		if err != nil {
 			return err
 		}
-		w.Header().Del("Connection")
 		events.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), senderKey{}, sender{c, args.namespace})))
 		return nil
 	}, nil

@@ -17,9 +17,8 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
-	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"runtime/debug"
@@ -55,7 +54,6 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // ServeHTTP implements [http.Handler].
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h(w, r); err != nil {
-		function.Unread(w, r)
 		respondError(w, r, err)
 	}
 }
@@ -74,10 +72,7 @@ func New(o Options) (http.Handler, error) {
 	mux.Handle("POST /{$}", event)
 	mux.Handle("GET /{$}", handler(s.index))
 	mux.Handle("GET /custom_type/{name}", handler(s.customType))
-	return recovered(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		function.Unread(w, r)
-		mux.ServeHTTP(w, r)
-	})), nil
+	return recovered(mux), nil
 }
 
 // recovered answers a panic with 500. What it was about is in the log only.
@@ -116,7 +111,6 @@ func (s *server) recipes(do action) handler {
 		if err != nil {
 			return err
 		}
-		w.Header().Del("Connection")
 		result, err := c.work(r.Context(), do, recipe, args)
 		if err != nil {
 			return err
@@ -126,19 +120,18 @@ func (s *server) recipes(do action) handler {
 	}
 }
 
+// bodyErrors are the names of errors about the body as a whole.
+var bodyErrors = map[int]string{
+	http.StatusRequestEntityTooLarge: tosca.TooLarge,
+	http.StatusUnsupportedMediaType:  tosca.InvalidArgument,
+}
+
 // body reads a recipe of any content type: curl calls what it sends a form.
 func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return nil, &failure{status: http.StatusUnsupportedMediaType, errs: []*tosca.Error{{Name: tosca.InvalidArgument,
-			Message: fmt.Sprintf("content-encoding %q: send the recipe as it is", enc)}}}
-	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, tosca.MaxBytes))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, &failure{status: http.StatusRequestEntityTooLarge, errs: []*tosca.Error{{Name: tosca.TooLarge,
-			Message: fmt.Sprintf("the recipe is too large; at most %d bytes are taken", tooLarge.Limit)}}}
-	}
-	if err != nil {
-		return nil, badRequest(tosca.SyntaxError, "the recipe could not be read to its end")
+	data, err := function.Body(w, r, tosca.MaxBytes)
+	if refused := (*function.BodyError)(nil); errors.As(err, &refused) {
+		name := cmp.Or(bodyErrors[refused.Code], tosca.SyntaxError)
+		return nil, &failure{status: refused.Code, errs: []*tosca.Error{{Name: name, Message: refused.Reason}}}
 	}
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media == "application/x-www-form-urlencoded" &&
 		bytes.Contains(data, []byte("tosca_definitions_version")) && !bytes.Contains(data, []byte("\n")) {

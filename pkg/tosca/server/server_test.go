@@ -126,7 +126,7 @@ func badRecipes(t *testing.T, w *world) {
 			for _, path := range []string{"/run", "/delete"} {
 				a := w.send("POST", path, tc.Recipe)
 				if name == "TooLarge" {
-					a.want(t, tc.Reason, 413, "TooLargeError: the recipe is too large; at most 1048576 bytes are taken\n")
+					a.want(t, tc.Reason, 413, "TooLargeError: body: expected at most 1048576 bytes\n")
 					continue
 				}
 				lines := strings.Split(strings.TrimSpace(a.body), "\n")

@@ -6,7 +6,6 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -147,12 +146,9 @@ func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {
 		return nil, failure(http.StatusUnsupportedMediaType, "Content-Type: expected application/json, got %.100q", contentType)
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return nil, failure(http.StatusRequestEntityTooLarge, "body: expected at most %d bytes", api.MaxBody)
-	}
-	if err != nil {
-		return nil, failure(http.StatusBadRequest, "body: cannot be read: %w", err)
+	raw, err := function.Body(w, r, api.MaxBody)
+	if refused := (*function.BodyError)(nil); errors.As(err, &refused) {
+		return nil, failure(refused.Code, "%s", refused.Reason)
 	}
 	if len(raw) == 0 {
 		return nil, failure(http.StatusBadRequest, "body: expected a JSON object, got nothing")
