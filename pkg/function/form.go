@@ -21,8 +21,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/types"
 )
 
-// attributePrefix begins the names of headers that are attributes, in Go's spelling.
-const attributePrefix = "Ce-"
+// attributePrefix begins the names of headers that are attributes.
+const attributePrefix = "ce-"
 
 // form checks what the SDK does not, and would take for another event without an error. It returns the
 // body as the SDK reads it right.
@@ -62,7 +62,8 @@ func form(header http.Header, body []byte, anyText bool) ([]byte, error) {
 // are not Unicode, of which the API would store something else.
 func checkHeader(header http.Header, anyText bool) error {
 	for _, name := range slices.Sorted(maps.Keys(header)) {
-		if name != "Content-Type" && !strings.HasPrefix(name, attributePrefix) {
+		attribute, ok := strings.CutPrefix(strings.ToLower(name), attributePrefix)
+		if !ok {
 			continue
 		}
 		values := header[name]
@@ -72,11 +73,7 @@ func checkHeader(header http.Header, anyText bool) error {
 		if !anyText && !utf8.ValidString(values[0]) {
 			return fmt.Errorf("header %s: expected text in UTF-8, got %.100q", strings.ToLower(name), values[0])
 		}
-		attribute, ok := strings.CutPrefix(strings.ToLower(name), "ce-")
-		if !ok {
-			continue
-		}
-		if err := checkAttribute("header ce-", attribute, values[0]); err != nil {
+		if err := checkAttribute("header "+attributePrefix, attribute, values[0]); err != nil {
 			return err
 		}
 	}

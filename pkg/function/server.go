@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"k8s.io/utils/ptr"
 )
 
 // MaxHeader is how large the header of a request may be, in bytes: 1 MiB. Knative's own programs take as
@@ -29,7 +32,7 @@ type Limits struct {
 func Server(handler http.Handler, limits Limits) *http.Server {
 	request := cmp.Or(limits.Request, 30*time.Second)
 	return &http.Server{
-		Handler:           prompt(handler, request),
+		Handler:           prompt(once(handler), request),
 		ReadHeaderTimeout: cmp.Or(limits.Header, 10*time.Second),
 		ReadTimeout:       request,
 		MaxHeaderBytes:    MaxHeader,
@@ -43,10 +46,30 @@ func prompt(next http.Handler, reading time.Duration) http.Handler {
 		answer := &promptWriter{ResponseWriter: w, reading: reading}
 		if r.Body != nil && r.Body != http.NoBody {
 			answer.body = &countedBody{ReadCloser: r.Body}
+			// A copy: net/http goes on with its own body, of which it lets the client send a little more
+			// before it hangs up, so that the answer is not lost.
+			r = ptr.To(*r)
 			r.Body = answer.body
 		}
 		defer answer.begin() // Of a handler that has written nothing.
 		next.ServeHTTP(answer, r)
+	})
+}
+
+// single are headers of which only one can be meant. Programs read the first, and a proxy in front of them
+// may have read the last.
+var single = []string{"Authorization", "Content-Encoding", "Content-Type", "If-Match"}
+
+// once refuses requests that have one of these twice.
+func once(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range single {
+			if n := len(r.Header.Values(name)); n > 1 {
+				http.Error(w, fmt.Sprintf("header %s: expected once, got %d times", strings.ToLower(name), n), http.StatusBadRequest)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -1,17 +1,16 @@
 package model
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/json"
 )
 
 // Reference is the data of a model event: which object it is about. It never holds the spec:
@@ -73,16 +72,12 @@ func (s *Snapshot) Event(eventType, id string, now time.Time, data any) cloudeve
 // what was expected.
 func ParseReference(event cloudevents.Event) (Reference, error) {
 	var r Reference
-	d := json.NewDecoder(bytes.NewReader(event.Data()))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("it is empty")
-		}
-		return r, fmt.Errorf("data: expected a JSON object with apiVersion, kind, namespace and name: %w", err)
+	if !utf8.Valid(event.Data()) {
+		return r, errors.New("data: expected JSON in UTF-8")
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return r, errors.New("data: expected one JSON object, found more after it")
+	strict, err := json.UnmarshalStrict(event.Data(), &r)
+	if err = errors.Join(append(strict, err)...); err != nil {
+		return r, fmt.Errorf("data: expected a JSON object with apiVersion, kind, namespace and name: %w", err)
 	}
 	gv, err := schema.ParseGroupVersion(r.APIVersion)
 	if err != nil || gv.Group == "" || gv.Version == "" {

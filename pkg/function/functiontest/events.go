@@ -2,6 +2,7 @@ package functiontest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +26,15 @@ type EventProgram struct {
 	MaxBody int64
 	// Method answers a method other than POST. Default: 405.
 	Method int
+}
+
+// Request makes a request of an event in binary mode.
+func Request(path string, event cloudevents.Event) *http.Request {
+	r, err := cloudevents.NewHTTPRequestFromEvent(context.Background(), "http://x"+path, event)
+	if err != nil {
+		panic(err) // The test's own event is not one.
+	}
+	return r
 }
 
 // EventRows are what can be wrong with an event. The good request is an event in binary mode with data of

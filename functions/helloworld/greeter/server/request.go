@@ -126,7 +126,7 @@ func decode[T interface{ Validate() error }](w http.ResponseWriter, r *http.Requ
 	}
 	strict, err := json.UnmarshalStrict(raw, &body)
 	if mismatch := new(stdjson.UnmarshalTypeError); errors.As(err, &mismatch) {
-		return body, failure(http.StatusBadRequest, "%s: expected %s, got %s", cmp.Or(mismatch.Field, "body"), jsonType(mismatch.Type), mismatch.Value)
+		return body, failure(http.StatusBadRequest, "%s: expected %s, got %.50s", cmp.Or(mismatch.Field, "body"), jsonType(mismatch.Type), mismatch.Value)
 	}
 	if err != nil {
 		return body, failure(http.StatusBadRequest, "body: expected a JSON object: %w", err)

@@ -240,6 +240,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// The cause is for the log: the caller can only try again.
 		s.log.Errorw("The store is in trouble", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	// Joined errors have a line each, but a reason is one line, for logs and status messages.
-	s.answer(w, status, api.Error{Error: strings.ReplaceAll(reason, "\n", "; ")})
+	// Joined errors have a line each, but a reason is one line, for logs and status messages. It can have
+	// names of fields in it, which may be long.
+	s.answer(w, status, api.Error{Error: fmt.Sprintf("%.1000s", strings.ReplaceAll(reason, "\n", "; "))})
 }
