@@ -150,6 +150,8 @@ func structured(change func(event string) string) func(*http.Request) {
 	return func(r *http.Request) {
 		attributes := attributesOf(r)
 		attributes["datacontenttype"] = r.Header.Get("Content-Type")
+		delete(attributes, "time") // The rows have their own.
+		delete(attributes, "subject")
 		plain(r)
 		r.Header.Set("Content-Type", cloudevents.ApplicationCloudEventsJSON)
 		body(func(data []byte) []byte {

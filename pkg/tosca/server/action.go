@@ -43,9 +43,16 @@ type arguments struct {
 
 // parseArguments refuses what it does not know: who mistypes dry-run must not find out by a changed
 // system.
-func parseArguments(q url.Values) (arguments, error) {
+func parseArguments(query string) (arguments, error) {
 	var args arguments
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return args, badRequest(tosca.InvalidArgument, "query: "+err.Error())
+	}
 	for _, key := range slices.Sorted(maps.Keys(q)) {
+		if n := len(q[key]); n > 1 {
+			return args, badRequest(tosca.InvalidArgument, fmt.Sprintf("parameter %.50q: expected once, got %d times", key, n))
+		}
 		var err error
 		switch value := q.Get(key); key {
 		case "namespace":

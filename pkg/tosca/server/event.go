@@ -44,7 +44,7 @@ func (s *server) event() (handler, error) {
 		return nil, err
 	}
 	return func(w http.ResponseWriter, r *http.Request) error {
-		args, err := parseArguments(r.URL.Query())
+		args, err := parseArguments(r.URL.RawQuery)
 		if err != nil {
 			return err
 		}

@@ -69,6 +69,10 @@ func failureOf(err error) *failure {
 	one := func(status int, name string) *failure {
 		return &failure{status: status, errs: []*tosca.Error{{Name: name, Message: err.Error()}}}
 	}
+	if errors.Is(err, context.Canceled) {
+		// Nobody may be there any more. Who has closed only its side reads this.
+		return &failure{status: http.StatusRequestTimeout, errs: []*tosca.Error{{Name: unavailable, Message: "connection: expected it to stay open until the answer"}}}
+	}
 	status := apierrors.APIStatus(nil)
 	isStatus := errors.As(err, &status)
 	switch {

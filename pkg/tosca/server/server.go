@@ -96,7 +96,7 @@ func recovered(next http.Handler) http.Handler {
 // recipes handles POST /run and POST /delete.
 func (s *server) recipes(do action) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		args, err := parseArguments(r.URL.Query())
+		args, err := parseArguments(r.URL.RawQuery)
 		if err != nil {
 			return err
 		}

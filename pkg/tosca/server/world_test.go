@@ -71,6 +71,7 @@ type world struct {
 	api       *kubeapi.Server
 	namespace string
 	url       string
+	handler   http.Handler
 	admin     dynamic.Interface
 	proxy     *httptest.Server
 	// logs are what the function logs as a warning or worse.
@@ -114,6 +115,7 @@ func newWorldOn(t testing.TB, api *kubeapi.Server, options ...func(*server.Optio
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.handler = handler
 	core, logs := observer.New(zap.WarnLevel)
 	w.logs = logs
 	w.url = functiontest.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
