@@ -35,7 +35,10 @@ func Server(handler http.Handler, limits Limits) *http.Server {
 		Handler:           prompt(once(handler), request),
 		ReadHeaderTimeout: cmp.Or(limits.Header, 10*time.Second),
 		ReadTimeout:       request,
-		MaxHeaderBytes:    MaxHeader,
+		// Longer than Go's clients keep one, which is 90 s: otherwise one of their requests may be on its way
+		// while this side hangs up.
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: MaxHeader,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,7 +30,9 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/pkg/local/broker"
 )
 
 const (
@@ -232,6 +235,7 @@ func TestSystem(t *testing.T) {
 	t.Run("Client", s.testClient)
 	t.Run("Concurrency", s.testConcurrency)
 	t.Run("Ingress", s.testIngress)
+	t.Run("Hardening", s.testHardening)
 	t.Run("SynchronousBroker", s.testSynchronousBroker)
 	t.Run("AsynchronousBroker", s.testAsynchronousBroker)
 	t.Run("Reply", s.testReply)
@@ -377,6 +381,23 @@ func (s system) testIngress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// testHardening is about the one address. What can be wrong with an event has a table in package broker.
+func (s system) testHardening(t *testing.T) {
+	functiontest.Hardening(t, functiontest.Program{
+		URL: s.URL(), Code: http.StatusAccepted, MaxBody: broker.MaxEvent, Silent: true, HalfClosed: http.StatusInternalServerError,
+		Good: func() *http.Request {
+			event := cloudevents.NewEvent()
+			event.SetID("1")
+			event.SetSource("/test")
+			event.SetType("none")
+			_ = event.SetData(cloudevents.ApplicationJSON, map[string]int{"a": 1})
+			r := functiontest.Request("/test/sync", event)
+			r.Host = ingress
+			return r
+		},
+	})
 }
 
 func (s system) testSynchronousBroker(t *testing.T) {

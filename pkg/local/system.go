@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -22,6 +21,7 @@ import (
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
 
+	programs "github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/local/broker"
 	"github.com/xos-knative/synchronizer/pkg/local/collector"
 	"github.com/xos-knative/synchronizer/pkg/local/console"
@@ -193,7 +193,7 @@ func (s *System) startEvents() error {
 
 // serve opens the address.
 func (s *System) serve() error {
-	s.server = &http.Server{Handler: s.router(), ReadHeaderTimeout: 10 * time.Second}
+	s.server = programs.Server(s.router(), programs.Limits{})
 	go func() { _ = s.server.Serve(s.listener) }()
 	s.open.Store(true)
 	return s.writeAddress()

@@ -43,6 +43,8 @@ type Program struct {
 	HalfClosed int
 	// Lines: an answer has a line for each thing that is wrong.
 	Lines bool
+	// Silent: an answer that says no has no reason.
+	Silent bool
 }
 
 // Row is a request and its answer.
@@ -89,7 +91,7 @@ func (p Program) row(t *testing.T, row Row) {
 		t.Errorf("%s\nwant %d, got %d %q", row.Reason, row.Code, code, text)
 	}
 	for _, part := range row.Says {
-		if !strings.Contains(text, part) {
+		if !p.Silent && !strings.Contains(text, part) {
 			t.Errorf("%s\nthe answer must say %q, got %q", row.Reason, part, text)
 		}
 	}
@@ -105,6 +107,9 @@ func (p Program) row(t *testing.T, row Row) {
 // checkReason is about the text of an answer that says no.
 func (p Program) checkReason(t *testing.T, text string) {
 	t.Helper()
+	if p.Silent && text == "" {
+		return
+	}
 	if line := strings.TrimSuffix(text, "\n"); line == "" || strings.Contains(line, "\n") && !p.Lines || !utf8.ValidString(text) || len(text) > 2048 {
 		t.Errorf("want a reason of one line, got %q", text)
 	}

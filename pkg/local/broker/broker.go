@@ -151,7 +151,7 @@ func (b *Broker) setUp(ctx context.Context, p *plane, w Wires) error {
 			return fmt.Errorf("the cache of %s did not fill", kind)
 		}
 	}
-	p.hosts[manifest.BrokerIngressHost] = b.whenUp(in)
+	p.hosts[manifest.BrokerIngressHost] = b.whenUp(front(in))
 	p.hosts[filterHost()] = observe(wanted.before(out), b.o.Failed)
 	return nil
 }
