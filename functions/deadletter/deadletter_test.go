@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
@@ -63,19 +64,19 @@ func TestStored(t *testing.T) {
 	}
 	w.change(letter.Name, func(l *v1alpha1.DeadLetter) { l.Spec.Event.Type, l.Spec.Replay = "fixed", true })
 	again := w.stored(w.event(func(e *cloudevents.Event) {
-		e.SetExtension(extensionCode, 503)
-		e.SetExtension(extensionReason, base64.StdEncoding.EncodeToString([]byte("later")))
+		e.SetExtension(envelope.ExtensionCode, 503)
+		e.SetExtension(envelope.ExtensionReason, base64.StdEncoding.EncodeToString([]byte("later")))
 	}))
 	if got := again.Spec; got.Code != 503 || got.Reason != "later" || got.Event.Type != "fixed" || !got.Replay {
 		t.Errorf("a second failure has its own reason, and leaves alone what was fixed: got %+v", got)
 	}
-	other := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://other") }))
+	other := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(envelope.ExtensionDestination, "http://other") }))
 	if other.Name == letter.Name {
 		t.Error("the same event to another destination is another letter")
 	}
 
 	structured := w.event(func(e *cloudevents.Event) { e.SetID("structured") })
-	if code := w.giveStructured(structured); code != 200 || w.get(letterOf(structured).Name) == nil {
+	if code := w.giveStructured(structured); code != 200 || w.get(envelope.Of(structured).Name) == nil {
 		t.Errorf("events of both modes are kept: got %d", code)
 	}
 }
@@ -117,8 +118,8 @@ func TestReasons(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			got := w.stored(w.event(func(e *cloudevents.Event) {
-				e.SetExtension(extensionCode, tc.code)
-				e.SetExtension(extensionReason, tc.text)
+				e.SetExtension(envelope.ExtensionCode, tc.code)
+				e.SetExtension(envelope.ExtensionReason, tc.text)
 			})).Spec
 			if got.Code != tc.wantCode || got.Reason != tc.want {
 				t.Errorf("%s: want %d %q, got %d %q", tc.reason, tc.wantCode, tc.want, got.Code, got.Reason)
@@ -177,7 +178,7 @@ func TestAsItWas(t *testing.T) {
 				t.Fatal("nothing came")
 			}
 			want := published.Clone()
-			for _, e := range []string{extensionCode, extensionReason, extensionDestination} {
+			for _, e := range []string{envelope.ExtensionCode, envelope.ExtensionReason, envelope.ExtensionDestination} {
 				want.SetExtension(e, nil)
 			}
 			if diff := cmp.Diff(want.Context.AsV1(), got.Context.AsV1()); diff != "" {
@@ -268,7 +269,7 @@ func TestTooLargeAttributes(t *testing.T) {
 	if code := w.giveStructured(huge); code != 200 {
 		t.Fatalf("an event with huge attributes is not lost: got %d", code)
 	}
-	letter := w.get(letterOf(huge).Name)
+	letter := w.get(envelope.Of(huge).Name)
 	if got := letter.Spec.Event; got.ID != "attributes" || got.DroppedBytes < 1<<20 || !strings.Contains(letter.Spec.Reason, "attributes of the event were too large to be kept, so it cannot be replayed") {
 		t.Errorf("want what fits of it, and how much does not: got %d, %q", got.DroppedBytes, letter.Spec.Reason)
 	}
@@ -369,7 +370,7 @@ func (tc replayCase) run(t *testing.T, name string) {
 func TestLimit(t *testing.T) {
 	w := newWorld(t, "MAX_DEAD_LETTERS=3")
 	name := func(i int) string {
-		return letterOf(w.event(func(e *cloudevents.Event) { e.SetID(fmt.Sprint(i)) })).Name
+		return envelope.Of(w.event(func(e *cloudevents.Event) { e.SetID(fmt.Sprint(i)) })).Name
 	}
 	for i := range 3 {
 		w.stored(w.event(func(e *cloudevents.Event) { e.SetID(fmt.Sprint(i)) }))

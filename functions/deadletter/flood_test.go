@@ -12,6 +12,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"knative.dev/pkg/apis"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
@@ -110,7 +111,7 @@ func TestBytes(t *testing.T) {
 		w.stored(w.numbered(i, data("application/octet-stream", make([]byte, 700<<10))))
 	}
 	left := steptest.List[*v1alpha1.DeadLetter](w.World)
-	newest := letterOf(w.numbered(5)).Name
+	newest := envelope.Of(w.numbered(5)).Name
 	if n := len(left); n < 2 || n > 3 || w.get(newest) == nil {
 		t.Errorf("want no more letters than have 3,000,000 bytes, and the newest: got %d", n)
 	}
@@ -153,7 +154,7 @@ func TestSenderHangsUp(t *testing.T) {
 		t.Fatalf("the sender is gone, and got %d", resp.StatusCode)
 	}
 	<-stored
-	w.until("the letter is there all the same", func() bool { return w.get(letterOf(event).Name) != nil })
+	w.until("the letter is there all the same", func() bool { return w.get(envelope.Of(event).Name) != nil })
 }
 
 // TestCorrectedMeanwhile has a human correct a letter while the same event comes again.
@@ -166,7 +167,7 @@ func TestCorrectedMeanwhile(t *testing.T) {
 			w.change(letter.Name, func(l *v1alpha1.DeadLetter) { l.Spec.Event.Type, l.Spec.Replay = "corrected", true })
 		}
 	}
-	got := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionCode, 503) }))
+	got := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(envelope.ExtensionCode, 503) }))
 	if s := got.Spec; s.Event.Type != "corrected" || !s.Replay || s.Code != 503 {
 		t.Errorf("want the correction and the newest reason, got %+v", s)
 	}

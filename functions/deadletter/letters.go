@@ -2,20 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
-	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -24,24 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/model"
-)
-
-// Extensions that Knative adds to an event that it cannot deliver
-// (knative.dev/eventing/pkg/kncloudevents/attributes). They are not part of the event as it was
-// published.
-const (
-	extensionCode        = "knativeerrorcode"
-	extensionReason      = "knativeerrordata"
-	extensionDestination = "knativeerrordest"
-)
-
-// What the fields of a DeadLetter hold, in characters; see its definition.
-const (
-	maxReason      = 4096
-	maxDestination = 2048
 )
 
 // storing is how long it may take to store one event.
@@ -51,14 +31,9 @@ const storing = 20 * time.Second
 // such an event it must at least be known that it was there.
 const maxEvent = 16 << 20
 
-// Annotations of a letter.
-const (
-	// annotationBytes is how large a letter was when it was stored, for [limits].
-	annotationBytes = "core.xos-knative.dev/bytes"
-	// annotationFailed changes when the event fails once more while its replay is asked for: it may be
-	// the replay that has failed.
-	annotationFailed = "core.xos-knative.dev/failed-during-replay"
-)
+// annotationFailed is an annotation of a letter. It changes when the event fails once more while its replay
+// is asked for: it may be the replay that has failed.
+const annotationFailed = "core.xos-knative.dev/failed-during-replay"
 
 // Letters stores what could not be delivered.
 type Letters struct {
@@ -105,7 +80,7 @@ func (l Letters) Keep(ctx context.Context, namespace string, event cloudevents.E
 	// The sender may have given up, and this may have been its last attempt.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storing)
 	defer cancel()
-	letter := letterOf(event)
+	letter := envelope.Of(event)
 	letter.Namespace = namespace
 	if err := l.limits.Wait(ctx, letter); err != nil {
 		return function.Unavailable("namespace %s: %s", namespace, err)
@@ -147,89 +122,6 @@ func (l Letters) store(ctx context.Context, letter *v1alpha1.DeadLetter) (*v1alp
 		}
 		return nil
 	})
-}
-
-// letterOf makes the object for an event that could not be delivered.
-func letterOf(event cloudevents.Event) *v1alpha1.DeadLetter {
-	spec := v1alpha1.DeadLetterSpec{
-		Destination: cut(text(event, extensionDestination), maxDestination),
-		Code:        codeOf(text(event, extensionCode)),
-		Reason:      reasonOf(text(event, extensionReason)),
-	}
-	spec.Event, spec.Reason = keep(event, spec.Reason)
-	return &v1alpha1.DeadLetter{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:        nameOf(event, text(event, extensionDestination)),
-			Annotations: map[string]string{annotationBytes: strconv.Itoa(size(spec.Event))},
-		},
-		Spec: spec,
-	}
-}
-
-// nameOf is the same for each delivery of an event to one destination.
-func nameOf(event cloudevents.Event, destination string) string {
-	sum := sha256.Sum256([]byte(event.Source() + "\x00" + event.ID() + "\x00" + destination))
-	return "letter-" + hex.EncodeToString(sum[:10])
-}
-
-// text is an extension as a header has it; empty if there is none.
-func text(event cloudevents.Event, extension string) string {
-	value, ok := event.Extensions()[extension]
-	if !ok {
-		return ""
-	}
-	s, err := types.Format(value)
-	if err != nil {
-		return fmt.Sprint(value)
-	}
-	return s
-}
-
-// codeOf reads the HTTP status. Knative writes -1 if there was no answer.
-func codeOf(s string) int32 {
-	code, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || code < 0 || code > 999 {
-		return 0
-	}
-	return int32(code)
-}
-
-// maxEncoded is how many characters of its base64 Knative keeps of an answer
-// (KnativeErrorDataExtensionMaxLength).
-const maxEncoded = 1024
-
-// reasonOf reads the body of the answer. Knative writes base64, which may be cut off inside of a
-// character; some channels write the text itself. Text that only looks like base64 does not decode
-// to text.
-func reasonOf(s string) string {
-	raw, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		return reason(s)
-	}
-	whole := raw
-	for range utf8.UTFMax - 1 {
-		if len(s) == maxEncoded && !utf8.Valid(whole) {
-			whole = whole[:len(whole)-1]
-		}
-	}
-	if utf8.Valid(whole) {
-		return reason(string(raw))
-	}
-	return reason(s)
-}
-
-// reason makes text fit into the field, and into one line of kubectl's table.
-func reason(s string) string {
-	return cut(strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " "), maxReason)
-}
-
-// cut shortens to at most n characters.
-func cut(s string, n int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:n])
 }
 
 // refused reports whether a status says that sending the same again is of no use. Knative's

@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/lru"
 	"knative.dev/pkg/logging"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -71,8 +72,8 @@ func newLimits(s settings, letters metadata.Interface, record recordFunc) (*limi
 	if s.Max < 1 {
 		return nil, fmt.Errorf("MAX_DEAD_LETTERS: expected 1 or more, got %d", s.Max)
 	}
-	if s.MaxBytes < 2*maxStored {
-		return nil, fmt.Errorf("MAX_DEAD_LETTER_BYTES: expected %d or more, got %d", 2*maxStored, s.MaxBytes)
+	if s.MaxBytes < 2*envelope.MaxStored {
+		return nil, fmt.Errorf("MAX_DEAD_LETTER_BYTES: expected %d or more, got %d", 2*envelope.MaxStored, s.MaxBytes)
 	}
 	if s.BytesPerSecond < 1 {
 		return nil, fmt.Errorf("DEAD_LETTER_BYTES_PER_SECOND: expected 1 or more, got %d", s.BytesPerSecond)
@@ -111,11 +112,11 @@ func (l *limits) Stored(ctx context.Context, letter *v1alpha1.DeadLetter) {
 // bytesOf is about how large a letter is. One that this function has not made may not say so, and is
 // taken for small: such letters do not come in floods.
 func bytesOf(letter metav1.ObjectMeta) int64 {
-	n, err := strconv.ParseInt(letter.Annotations[annotationBytes], 10, 64)
+	n, err := strconv.ParseInt(letter.Annotations[envelope.AnnotationBytes], 10, 64)
 	if err != nil {
 		n = 0
 	}
-	return overhead + min(max(n, 0), maxStored)
+	return overhead + min(max(n, 0), envelope.MaxStored)
 }
 
 // of returns the limit of a namespace.
@@ -129,7 +130,7 @@ func (l *limits) of(namespace string) *limit {
 		settings: l.settings,
 		letters:  l.letters.Resource(v1alpha1.GroupVersion.WithResource("deadletters")).Namespace(namespace),
 		record:   l.record,
-		written:  rate.NewLimiter(rate.Limit(l.BytesPerSecond), max(64*l.BytesPerSecond, 2*maxStored)),
+		written:  rate.NewLimiter(rate.Limit(l.BytesPerSecond), max(64*l.BytesPerSecond, 2*envelope.MaxStored)),
 	}
 	l.byNamespace.Add(namespace, one)
 	return one
@@ -183,7 +184,7 @@ func (l *limit) oldestFirst(ctx context.Context) ([]metav1.ObjectMeta, error) {
 		m := obj.(*metav1.PartialObjectMetadata).ObjectMeta
 		if m.DeletionTimestamp.IsZero() {
 			all = append(all, metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, CreationTimestamp: m.CreationTimestamp,
-				Finalizers: m.Finalizers, Annotations: map[string]string{annotationBytes: m.Annotations[annotationBytes]}})
+				Finalizers: m.Finalizers, Annotations: map[string]string{envelope.AnnotationBytes: m.Annotations[envelope.AnnotationBytes]}})
 		}
 		return nil
 	})

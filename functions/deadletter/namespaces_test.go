@@ -11,28 +11,29 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi/kubeapitest"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
 )
 
 func TestNamespaces(t *testing.T) {
 	w := newWorld(t, "REPLAY_SINK=http://events.{namespace}.svc.cluster.local")
-	anywhere := func(e *cloudevents.Event) { e.SetExtension(extensionDestination, nil) }
+	anywhere := func(e *cloudevents.Event) { e.SetExtension(envelope.ExtensionDestination, nil) }
 	event := w.event(anywhere)
 	first := w.Namespace
 	w.stored(event)
 	w.Namespace = kubeapitest.Namespace(t)
-	if w.get(letterOf(event).Name) != nil {
+	if w.get(envelope.Of(event).Name) != nil {
 		t.Error("a letter is where the path says and nowhere else")
 	}
 	w.stored(event)
 	w.stored(w.event(anywhere, func(e *cloudevents.Event) { e.SetID("2") }))
-	replayed := w.replay(letterOf(event).Name)
+	replayed := w.replay(envelope.Of(event).Name)
 	if _, n := w.subscriber.last(); n != 1 || w.sync(replayed.Name) != nil {
 		t.Errorf("letters of every namespace are replayed: want 1 sent and that letter gone, got %d", n)
 	}
 	w.Namespace = first
-	if w.get(letterOf(event).Name) == nil {
+	if w.get(envelope.Of(event).Name) == nil {
 		t.Error("the one of the other namespace stays")
 	}
 }
@@ -120,7 +121,7 @@ func TestNotStored(t *testing.T) {
 func TestReplaySink(t *testing.T) {
 	sink := newSubscriber(t)
 	w := newWorld(t, "REPLAY_SINK="+sink.url+"/{namespace}/events")
-	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "") }))
+	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(envelope.ExtensionDestination, "") }))
 	w.replay(letter.Name)
 	if len(sink.paths) != 1 || sink.paths[0] != "/"+w.Namespace+"/events" {
 		t.Errorf("a letter without a destination goes to the Broker of its namespace, got %v", sink.paths)

@@ -17,6 +17,7 @@ import (
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/network"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -57,7 +58,7 @@ func (r *Replay) Sync(ctx context.Context, letter *v1alpha1.DeadLetter) (string,
 	if !letter.Spec.Replay {
 		return "", nil
 	}
-	event, err := restore(letter.Spec.Event)
+	event, err := envelope.Restore(letter.Spec.Event)
 	if err != nil {
 		return "", step.Permanent(err)
 	}
@@ -78,7 +79,7 @@ func (r *Replay) Sync(ctx context.Context, letter *v1alpha1.DeadLetter) (string,
 	}
 	log.Warnw("Dead letter refused again", zap.Int("code", answer.Code), zap.String("reason", answer.Reason))
 	return "", r.settle(ctx, letter, func(spec *v1alpha1.DeadLetterSpec) {
-		spec.Code, spec.Reason = int32(answer.Code), reason(answer.Reason)
+		spec.Code, spec.Reason = int32(answer.Code), envelope.Reason(answer.Reason)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
@@ -81,7 +82,7 @@ func TestDestinations(t *testing.T) {
 			config.Wrap(instead(identities))
 			w := newWorldOn(t, config, "OIDC_REPLAY="+tc.setting, "REPLAY_SINK="+strings.ReplaceAll(sink, "%s", "{namespace}"))
 			in := func(s string) string { return strings.ReplaceAll(s, "%s", w.Namespace) }
-			letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, in(tc.to)) }))
+			letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(envelope.ExtensionDestination, in(tc.to)) }))
 			got := w.replay(letter.Name)
 			if tc.refused {
 				if s := got.Status.Sync; len(w.subscriber.tokens) != 0 || !s.Permanent || !strings.Contains(s.Message, "spec.destination: expected a Service of the letter's namespace, such as http://NAME."+w.Namespace+".svc.cluster.local") {
@@ -105,7 +106,9 @@ func TestNoToken(t *testing.T) {
 		return nil, nil
 	}))
 	w := newWorldOn(t, config, "OIDC_REPLAY=true")
-	letter := w.stored(w.event(func(e *cloudevents.Event) { e.SetExtension(extensionDestination, "http://event."+w.Namespace+".svc/") }))
+	letter := w.stored(w.event(func(e *cloudevents.Event) {
+		e.SetExtension(envelope.ExtensionDestination, "http://event."+w.Namespace+".svc/")
+	}))
 	status := w.replay(letter.Name).Status.Sync
 	if status.State != model.StateFailed || status.Permanent || !strings.Contains(status.Message, "getting a token") {
 		t.Errorf("an event that needs a token waits for it: got %+v", status)
@@ -127,8 +130,8 @@ type duringCase struct {
 func failsAgain(code int, reason string) func(*world, string) {
 	return func(w *world, _ string) {
 		w.stored(w.event(func(e *cloudevents.Event) {
-			e.SetExtension(extensionCode, code)
-			e.SetExtension(extensionReason, reason)
+			e.SetExtension(envelope.ExtensionCode, code)
+			e.SetExtension(envelope.ExtensionReason, reason)
 		}))
 	}
 }

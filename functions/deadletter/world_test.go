@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/xos-knative/synchronizer/functions/deadletter/envelope"
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
@@ -194,9 +195,9 @@ func (w *world) event(change ...func(*cloudevents.Event)) cloudevents.Event {
 	e.SetID("1")
 	e.SetSource("/greeter")
 	e.SetType("greeting")
-	e.SetExtension(extensionCode, 422)
-	e.SetExtension(extensionReason, "bm8=") // no
-	e.SetExtension(extensionDestination, w.destination())
+	e.SetExtension(envelope.ExtensionCode, 422)
+	e.SetExtension(envelope.ExtensionReason, "bm8=") // no
+	e.SetExtension(envelope.ExtensionDestination, w.destination())
 	for _, c := range change {
 		c(&e)
 	}
@@ -246,7 +247,7 @@ func (w *world) stored(event cloudevents.Event) *v1alpha1.DeadLetter {
 	if a.Code != http.StatusOK || a.Reply != nil {
 		w.Fatalf("a dead letter is taken: got %+v", a)
 	}
-	letter := w.get(letterOf(event).Name)
+	letter := w.get(envelope.Of(event).Name)
 	if letter == nil {
 		w.Fatal("the letter is not there")
 	}

@@ -1,8 +1,11 @@
-package main
+// Package envelope puts an event that could not be delivered into a DeadLetter, and takes it out again as it
+// was. It needs no API.
+package envelope
 
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,44 +22,146 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/types"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/xos-knative/synchronizer/pkg/apis/core/v1alpha1"
 )
 
 const (
-	// maxStored is how much of an event, in bytes of JSON, an object holds. The API takes 1.5 MiB with
+	// MaxStored is how much of an event, in bytes of JSON, an object holds. The API takes 1.5 MiB with
 	// everything that belongs to the object.
-	maxStored = 1 << 20
+	MaxStored = 1 << 20
 	// maxAttribute is how many bytes of an attribute, and maxExtensions how many extensions, are
-	// kept of an event whose attributes alone are larger than maxStored.
+	// kept of an event whose attributes alone are larger than MaxStored.
 	maxAttribute  = 1024
 	maxExtensions = 64
 	// aboutData is more than the JSON of a cut event has for the fields about its data, without the data.
 	aboutData = 512
 )
 
+// Extensions that Knative adds to an event that it cannot deliver
+// (knative.dev/eventing/pkg/kncloudevents/attributes). They are not part of the event as it was
+// published.
+const (
+	ExtensionCode        = "knativeerrorcode"
+	ExtensionReason      = "knativeerrordata"
+	ExtensionDestination = "knativeerrordest"
+)
+
+// What the fields of a DeadLetter hold, in characters; see its definition.
+const (
+	maxReason      = 4096
+	maxDestination = 2048
+)
+
+// AnnotationBytes is how large a letter was when it was stored.
+const AnnotationBytes = "core.xos-knative.dev/bytes"
+
+// Of makes the object for an event that could not be delivered.
+func Of(event cloudevents.Event) *v1alpha1.DeadLetter {
+	spec := v1alpha1.DeadLetterSpec{
+		Destination: cut(text(event, ExtensionDestination), maxDestination),
+		Code:        codeOf(text(event, ExtensionCode)),
+		Reason:      reasonOf(text(event, ExtensionReason)),
+	}
+	spec.Event, spec.Reason = keep(event, spec.Reason)
+	return &v1alpha1.DeadLetter{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        nameOf(event, text(event, ExtensionDestination)),
+			Annotations: map[string]string{AnnotationBytes: strconv.Itoa(size(spec.Event))},
+		},
+		Spec: spec,
+	}
+}
+
+// nameOf is the same for each delivery of an event to one destination.
+func nameOf(event cloudevents.Event, destination string) string {
+	sum := sha256.Sum256([]byte(event.Source() + "\x00" + event.ID() + "\x00" + destination))
+	return "letter-" + hex.EncodeToString(sum[:10])
+}
+
+// text is an extension as a header has it; empty if there is none.
+func text(event cloudevents.Event, extension string) string {
+	value, ok := event.Extensions()[extension]
+	if !ok {
+		return ""
+	}
+	s, err := types.Format(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return s
+}
+
+// codeOf reads the HTTP status. Knative writes -1 if there was no answer.
+func codeOf(s string) int32 {
+	code, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || code < 0 || code > 999 {
+		return 0
+	}
+	return int32(code)
+}
+
+// maxEncoded is how many characters of its base64 Knative keeps of an answer
+// (KnativeErrorDataExtensionMaxLength).
+const maxEncoded = 1024
+
+// reasonOf reads the body of the answer. Knative writes base64, which may be cut off inside of a
+// character; some channels write the text itself. Text that only looks like base64 does not decode
+// to text.
+func reasonOf(s string) string {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return Reason(s)
+	}
+	whole := raw
+	for range utf8.UTFMax - 1 {
+		if len(s) == maxEncoded && !utf8.Valid(whole) {
+			whole = whole[:len(whole)-1]
+		}
+	}
+	if utf8.Valid(whole) {
+		return Reason(string(raw))
+	}
+	return Reason(s)
+}
+
+// Reason makes text fit into the field, and into one line of kubectl's table.
+func Reason(s string) string {
+	return cut(strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " "), maxReason)
+}
+
+// cut shortens to at most n characters.
+func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n])
+}
+
 // keep makes what is stored of an event. The reason that it returns says what is not stored.
 func keep(event cloudevents.Event, why string) (v1alpha1.CloudEvent, string) {
 	kept, data := attributes(event), event.Data()
-	if len(data) <= maxStored {
+	if len(data) <= MaxStored {
 		for _, whole := range withData(kept, data) {
-			if size(whole) <= maxStored {
+			if size(whole) <= MaxStored {
 				return whole, why
 			}
 		}
 	}
-	if size(kept)+aboutData > maxStored {
+	if size(kept)+aboutData > MaxStored {
 		kept.DroppedBytes = squeeze(&kept)
-		why = reason("attributes of the event were too large to be kept, so it cannot be replayed; " + why)
+		why = Reason("attributes of the event were too large to be kept, so it cannot be replayed; " + why)
 	}
-	room := (maxStored - aboutData - size(kept)) / 4 * 3 // In base64.
+	room := (MaxStored - aboutData - size(kept)) / 4 * 3 // In base64.
 	kept.DataBase64 = data[:min(room, len(data))]
 	if cut := len(data) - len(kept.DataBase64); cut > 0 {
 		sum := sha256.Sum256(data)
 		kept.DataSize, kept.DataSHA256 = int64(len(data)), hex.EncodeToString(sum[:])
 		kept.DroppedBytes += int64(cut)
-		why = reason(fmt.Sprintf("only %d of the %d bytes of the data could be kept, so the event cannot be replayed; %s", len(kept.DataBase64), len(data), why))
+		why = Reason(fmt.Sprintf("only %d of the %d bytes of the data could be kept, so the event cannot be replayed; %s", len(kept.DataBase64), len(data), why))
 	}
 	return kept, why
 }
@@ -101,7 +206,7 @@ func canonical(data []byte) []byte {
 func size(kept v1alpha1.CloudEvent) int {
 	raw, err := json.Marshal(kept)
 	if err != nil {
-		return maxStored + 1 // It cannot fail: all of it is text.
+		return MaxStored + 1 // It cannot fail: all of it is text.
 	}
 	return len(raw)
 }
@@ -116,7 +221,7 @@ func attributes(event cloudevents.Event) v1alpha1.CloudEvent {
 		kept.Time = types.FormatTime(t)
 	}
 	for name := range event.Extensions() {
-		if name == extensionCode || name == extensionReason || name == extensionDestination {
+		if name == ExtensionCode || name == ExtensionReason || name == ExtensionDestination {
 			continue
 		}
 		if kept.Extensions == nil {
@@ -237,8 +342,8 @@ func exact(number string) bool {
 	return ok && is.Cmp(becomes) == 0
 }
 
-// restore makes the event that was kept. The error names the field that is wrong.
-func restore(kept v1alpha1.CloudEvent) (cloudevents.Event, error) {
+// Restore makes the event that was kept. The error names the field that is wrong.
+func Restore(kept v1alpha1.CloudEvent) (cloudevents.Event, error) {
 	event := cloudevents.NewEvent()
 	if kept.SpecVersion != "" {
 		event.SetSpecVersion(kept.SpecVersion)
