@@ -3,6 +3,7 @@ package function
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,6 +107,13 @@ func FuzzCheckText(f *testing.F) {
 		err := CheckText("x", raw)
 		if err != nil && !strings.HasPrefix(err.Error(), "x") {
 			t.Fatalf("%q: the error names the field, got %v", raw, err)
+		}
+		var value any
+		if err != nil || strings.Contains(strings.ToLower(string(raw)), "fffd") || strings.ContainsRune(string(raw), utf8.RuneError) || json.Unmarshal(raw, &value) != nil {
+			return
+		}
+		if decoded := fmt.Sprint(value); strings.ContainsRune(decoded, utf8.RuneError) {
+			t.Fatalf("%q is decoded as %q", raw, decoded)
 		}
 	})
 }

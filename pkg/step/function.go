@@ -221,20 +221,29 @@ func (f *Function) Handle(ctx context.Context, event cloudevents.Event) (*cloude
 // handleModel handles an event about a model. An event that is sent by hand needs no attribute "step"
 // if the function has only one step.
 func (f *Function) handleModel(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
-	ref, err := model.ParseReference(event)
+	step, ref, err := f.workItem(event)
 	if err != nil {
 		return nil, function.Unprocessable("%s", err)
 	}
-	steps := slices.Sorted(maps.Keys(f.engines))
-	step := steps[0]
-	if wanted, ok := event.Extensions()[model.ExtensionStep]; ok || len(steps) > 1 {
-		i := slices.IndexFunc(steps, func(s model.Step) bool { return string(s) == wanted })
-		if i < 0 {
-			return nil, function.Unprocessable("step: expected %s, got %v: the event is for another function", oneOf(steps), wanted)
-		}
-		step = steps[i]
-	}
 	return f.engines[step].handle(ctx, event, ref)
+}
+
+// workItem says which step an event is for, and which object it is about.
+func (f *Function) workItem(event cloudevents.Event) (model.Step, model.Reference, error) {
+	ref, err := model.ParseReference(event)
+	if err != nil {
+		return "", ref, err
+	}
+	steps := slices.Sorted(maps.Keys(f.engines))
+	wanted, ok := event.Extensions()[model.ExtensionStep]
+	if !ok && len(steps) == 1 {
+		return steps[0], ref, nil
+	}
+	i := slices.IndexFunc(steps, func(s model.Step) bool { return string(s) == wanted })
+	if i < 0 {
+		return "", ref, fmt.Errorf("step: expected %s, got %.100v: the event is for another function", oneOf(steps), wanted)
+	}
+	return steps[i], ref, nil
 }
 
 func oneOf(steps []model.Step) string {
