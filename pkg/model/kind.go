@@ -193,7 +193,8 @@ type Snapshot struct {
 }
 
 // SnapshotOf takes what a snapshot needs from a live object. Whatever the spec and the status look like,
-// there is one: no object may be hidden from the source. A status that cannot be read counts as none.
+// there is one: no object may be hidden from the source. A field of the status that cannot be read counts as
+// none: the others stay what they are, so that what is reported of the object can be read again.
 func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 	s := &Snapshot{Kind: k}
 	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
@@ -204,10 +205,13 @@ func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 		return nil, fmt.Errorf("%s %s/%s: metadata: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 	}
 	s.ObjectMeta = part.Metadata
-	if status, ok := u.Object["status"].(map[string]any); ok {
-		if err := convert(status, &s.Status); err != nil {
-			s.Status = Status{}
-		}
+	if status, ok := u.Object["status"].(map[string]any); ok && convert(status, &s.Status) != nil {
+		readable := maps.Clone(status)
+		maps.DeleteFunc(readable, func(field string, value any) bool {
+			return convert(map[string]any{field: value}, &Status{}) != nil
+		})
+		s.Status = Status{}
+		_ = convert(readable, &s.Status) // Each field can be.
 	}
 	// What kubectl and field managers store here is as large as the spec.
 	s.ManagedFields = nil

@@ -261,6 +261,15 @@ func TestSnapshotOf(t *testing.T) {
 			object: map[string]any{"metadata": map[string]any{"name": "a"}, "status": map[string]any{"sync": "fine"}},
 			want:   &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}},
 		},
+		"StatusReadInPart": {
+			reason: "The other fields of the status stay what they are.",
+			object: map[string]any{"metadata": map[string]any{"name": "a"}, "status": map[string]any{"sync": "fine", "observedGeneration": int64(2), "policy": map[string]any{"generation": int64(1), "state": "OK", "code": int64(1)}}},
+			want: &model.Snapshot{Kind: books, ObjectMeta: metav1.ObjectMeta{Name: "a"}, Refs: []string{""}, Status: func() (s model.Status) {
+				s.ObservedGeneration = 2
+				s.Policy = &model.StepStatus{Generation: 1, State: model.StateOK, Code: model.CodeOK}
+				return s
+			}()},
+		},
 		"NoMetadata": {
 			reason:  "An API server sends no such object.",
 			object:  map[string]any{"metadata": map[string]any{"name": "a", "generation": "x"}},
