@@ -30,9 +30,14 @@ test: lint ## Run all checks and tests
 	@echo '== tests, a line for each package' && go test $(RACE) -p $(PACKAGES) -timeout 30m ./...
 	@echo '== the page "Your own synchronizer", with a stop-watch'
 	go test -count 1 -v -run TestPage ./scripts/synchronizer/pagetest -limit 1m
-	@echo '== fuzzing recipes and models of XOS'
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./pkg/tosca -args -test.fuzzcachedir="$$(mktemp -d)"
-	go test -run '^$$' -fuzz FuzzParse -fuzztime 20000x -fuzzminimizetime 10x ./scripts/synchronizer/xproto -args -test.fuzzcachedir="$$(mktemp -d)"
+	@echo '== fuzzing, 10 s for each target' && FUZZCACHE="$$(mktemp -d)" scripts/fuzz.sh --light 10s
+
+# How long each target runs.
+FUZZTIME ?= 2m
+
+.PHONY: fuzz
+fuzz: ## Run all fuzz targets for FUZZTIME each, 2m by default; ARGS=WORD chooses those with it in package or name
+	scripts/fuzz.sh $(FUZZTIME) $(ARGS)
 
 .PHONY: e2e
 e2e: ## Check everything on the cluster of KUBECONFIG, images go to KO_DOCKER_REPO; ARGS='-h' lists the flags

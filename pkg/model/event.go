@@ -3,7 +3,9 @@ package model
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -66,6 +68,26 @@ func (s *Snapshot) Event(eventType, id string, now time.Time, data any) cloudeve
 		panic(fmt.Sprintf("model event data %T cannot be encoded: %v", data, err)) // A programmer's error.
 	}
 	return event
+}
+
+// ParseWakeEvent says which of a function's steps an event is for, and which object it is about: it is what
+// [Snapshot.WakeEvent] has made, or somebody by hand, who need not say the step if the function has only one.
+// The error names the field that is wrong and what was expected.
+func ParseWakeEvent(event cloudevents.Event, steps ...Step) (Step, Reference, error) {
+	ref, err := ParseReference(event)
+	if err != nil {
+		return "", ref, err
+	}
+	wanted, ok := event.Extensions()[ExtensionStep]
+	if !ok && len(steps) == 1 {
+		return steps[0], ref, nil
+	}
+	i := slices.IndexFunc(steps, func(s Step) bool { return string(s) == wanted })
+	if i < 0 {
+		names := strings.Trim(strings.ReplaceAll(fmt.Sprint(steps), " ", " or "), "[]")
+		return "", ref, fmt.Errorf("step: expected %s, got %.100v: the event is for another function", names, wanted)
+	}
+	return steps[i], ref, nil
 }
 
 // ParseReference reads the reference from a model event. The error names the field that is wrong and

@@ -218,40 +218,13 @@ func (f *Function) Handle(ctx context.Context, event cloudevents.Event) (*cloude
 	return f.handleModel(ctx, event)
 }
 
-// handleModel handles an event about a model. An event that is sent by hand needs no attribute "step"
-// if the function has only one step.
+// handleModel handles an event about a model.
 func (f *Function) handleModel(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
-	step, ref, err := f.workItem(event)
+	step, ref, err := model.ParseWakeEvent(event, slices.Sorted(maps.Keys(f.engines))...)
 	if err != nil {
 		return nil, function.Unprocessable("%s", err)
 	}
 	return f.engines[step].handle(ctx, event, ref)
-}
-
-// workItem says which step an event is for, and which object it is about.
-func (f *Function) workItem(event cloudevents.Event) (model.Step, model.Reference, error) {
-	ref, err := model.ParseReference(event)
-	if err != nil {
-		return "", ref, err
-	}
-	steps := slices.Sorted(maps.Keys(f.engines))
-	wanted, ok := event.Extensions()[model.ExtensionStep]
-	if !ok && len(steps) == 1 {
-		return steps[0], ref, nil
-	}
-	i := slices.IndexFunc(steps, func(s model.Step) bool { return string(s) == wanted })
-	if i < 0 {
-		return "", ref, fmt.Errorf("step: expected %s, got %.100v: the event is for another function", oneOf(steps), wanted)
-	}
-	return steps[i], ref, nil
-}
-
-func oneOf(steps []model.Step) string {
-	names := make([]string, len(steps))
-	for i, s := range steps {
-		names[i] = string(s)
-	}
-	return strings.Join(names, " or ")
 }
 
 // types lists the types of events that are not about models.

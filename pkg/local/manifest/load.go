@@ -110,14 +110,19 @@ func newDecoder() runtime.Decoder {
 // Load reads all files, and defaults and validates each object by itself. The error lists everything that is wrong, not
 // only the first of it. What objects say about each other is checked by Join.
 func Load(o Options) (*Set, error) {
+	documents, err := Read(o.Dirs...)
+	return load(documents, err, o.Without)
+}
+
+// load is [Load] of documents that are read, with an error about the others.
+func load(documents []Document, unread error, without *Exclusions) (*Set, error) {
 	s := &Set{files: map[metav1.Object]string{}}
 	var errs []error
-	documents, err := Read(o.Dirs...)
-	if err != nil {
-		errs = append(errs, err)
+	if unread != nil {
+		errs = append(errs, unread)
 	}
 	for _, d := range documents {
-		if err := s.take(d, o.Without); err != nil {
+		if err := s.take(d, without); err != nil {
 			errs = append(errs, d.Errorf("%w", err))
 		}
 	}
@@ -193,17 +198,19 @@ func Read(dirs ...string) ([]Document, error) {
 	var documents []Document
 	var errs []error
 	for _, file := range files {
-		found, err := readFile(file)
+		content, err := os.ReadFile(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		found, err := parse(file, content)
 		documents, errs = append(documents, found...), append(errs, err)
 	}
 	return documents, errors.Join(errs...)
 }
 
-func readFile(file string) (documents []Document, _ error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
+// parse reads the documents of a file.
+func parse(file string, content []byte) (documents []Document, _ error) {
 	var errs []error
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
 	for n := 1; ; n++ {

@@ -2,9 +2,12 @@ package fuzztest
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
@@ -40,6 +43,39 @@ func FuzzParseReference(f *testing.F) {
 					t.Fatalf("%q passed", data)
 				}
 			}
+		}
+	})
+}
+
+// FuzzParseWakeEvent makes work items of events: each has one of the function's steps and names that can be in a
+// path, or an error of one line that names the field.
+func FuzzParseWakeEvent(f *testing.F) {
+	f.Add("sync", []byte(`{"apiVersion": "g.io/v1", "kind": "K", "namespace": "n", "name": "a.b", "uid": "u", "generation": 1}`), true)
+	f.Add("policy", []byte(`{"apiVersion": "g.io/v1", "kind": "K", "namespace": "..", "name": "%2e%2e/"}`), false)
+	f.Add("", []byte(`[1e999]`), true)
+	f.Add("\xff\n", []byte(`{"generation": 99999999999999999999, "Kind": ""}`), false)
+	f.Fuzz(func(t *testing.T, wanted string, data []byte, both bool) {
+		event := cloudevents.NewEvent()
+		event.DataEncoded = data
+		if wanted != "" {
+			event.SetExtension(model.ExtensionStep, wanted)
+		}
+		steps := model.Steps()[:1]
+		if both {
+			steps = model.Steps()
+		}
+		step, ref, err := model.ParseWakeEvent(event, steps...)
+		if err != nil {
+			if text := err.Error(); !strings.HasPrefix(text, "data") && !strings.HasPrefix(text, "step") {
+				t.Fatalf("the error names the field, got %q", text)
+			}
+			return
+		}
+		if !slices.Contains(steps, step) || wanted != "" && wanted != string(step) || wanted == "" && both {
+			t.Fatalf("an event for %q is for %q", wanted, step)
+		}
+		if len(validation.IsDNS1123Label(ref.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(ref.Name)) > 0 || ref.Kind == "" {
+			t.Fatalf("%q passed as %+v", data, ref)
 		}
 	})
 }
