@@ -59,7 +59,10 @@ func FuzzRoundTrip(f *testing.F) {
 		if !bytes.Equal(restored.Data(), data) {
 			t.Fatalf("data: published %q, replayed %q", data, restored.Data())
 		}
-		for what, got := range map[string][2]string{"id": {id, restored.ID()}, "type": {eventType, restored.Type()}, "subject": {subject, restored.Subject()}, "datacontenttype": {contentType, restored.DataContentType()}} {
+		for what, got := range map[string][2]string{
+			"id": {published.ID(), restored.ID()}, "source": {published.Source(), restored.Source()}, "type": {published.Type(), restored.Type()},
+			"subject": {published.Subject(), restored.Subject()}, "datacontenttype": {published.DataContentType(), restored.DataContentType()},
+		} {
 			if utf8.ValidString(got[0]) && got[0] != got[1] {
 				t.Fatalf("%s: published %q, replayed %q", what, got[0], got[1])
 			}
