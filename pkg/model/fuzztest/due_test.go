@@ -82,7 +82,7 @@ func FuzzDue(f *testing.F) {
 			if verdict.Reason == model.DueReport {
 				reported := report(t, k, u)
 				if v := model.Due(step, reported, n, at); v.Reason == model.DueReport {
-					t.Fatalf("%s: what was reported is due to be reported again: %+v", step, reported)
+					t.Fatalf("%s: what was reported is due to be reported again: %+v", step, reported.Status)
 				}
 			}
 		}
