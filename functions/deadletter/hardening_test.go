@@ -22,7 +22,7 @@ func TestHardening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := functiontest.EventRows(functiontest.EventProgram{BadData: 200, AnyText: true, MaxBody: maxEvent})
+	rows := functiontest.EventRows(functiontest.EventProgram{BadData: 200, Lenient: true, MaxBody: maxEvent})
 	path := func(path string) func(*http.Request) { return func(r *http.Request) { r.URL.Path = path } }
 	rows["OtherPath"] = functiontest.Row{Reason: "Letters are for a namespace.", Change: path("/letters"), Code: 404, Says: []string{"path", "/letters/NAMESPACE"}}
 	rows["UncleanPath"] = functiontest.Row{Reason: "Of an unclean path the clean one is told.", Change: path("/letters//x"), Code: 307}

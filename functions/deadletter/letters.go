@@ -45,7 +45,7 @@ type namespaceKey struct{}
 
 // HTTP serves /letters/NAMESPACE. The answer to any other path says that this is expected.
 func (l Letters) HTTP() (http.Handler, error) {
-	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent), function.WithSenders(ownAccount), function.WithAnyText())
+	events, err := function.Events(l.handle, function.WithMaxBody(maxEvent), function.WithSenders(ownAccount), function.WithLeniency())
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type EventsOption func(*eventsSettings)
 type eventsSettings struct {
 	maxBody int64
 	senders func(r *http.Request, subject string) bool
-	anyText bool
+	lenient bool
 }
 
 // WithMaxBody replaces the size, in bytes, of the largest event that is read. Default: [MaxBody].
@@ -46,9 +46,10 @@ func WithSenders(allowed func(r *http.Request, subject string) bool) EventsOptio
 	return func(s *eventsSettings) { s.senders = allowed }
 }
 
-// WithAnyText takes also events whose text is not Unicode: for who keeps events and does not read them.
-// Default: such an event is refused.
-func WithAnyText() EventsOption { return func(s *eventsSettings) { s.anyText = true } }
+// WithLeniency takes also events that a Broker lets pass although they are not as the specification says: with
+// text that is not Unicode, or data of a type that is none. It is for a program that keeps events and does not
+// read them. Default: they are refused.
+func WithLeniency() EventsOption { return func(s *eventsSettings) { s.lenient = true } }
 
 // Handler handles one CloudEvent. The result says what to answer:
 //
@@ -146,7 +147,7 @@ func receive(w http.ResponseWriter, r *http.Request, verify *verifier, settings 
 	if refused := (*BodyError)(nil); errors.As(err, &refused) {
 		return nil, cehttp.NewResult(refused.Code, "%s", refused.Reason)
 	}
-	if body, err = form(r.Header, body, settings.anyText); err != nil {
+	if body, err = form(r.Header, body, settings.lenient); err != nil {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

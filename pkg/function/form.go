@@ -26,11 +26,11 @@ const attributePrefix = "ce-"
 
 // form checks what the SDK does not, and would take for another event without an error. It returns the
 // body as the SDK reads it right.
-func form(header http.Header, body []byte, anyText bool) ([]byte, error) {
+func form(header http.Header, body []byte, lenient bool) ([]byte, error) {
 	bad := func(err error) error {
 		return cehttp.NewResult(http.StatusBadRequest, "not a CloudEvent: %s", oneLine(err))
 	}
-	if err := checkHeader(header, anyText); err != nil {
+	if err := checkHeader(header, lenient); err != nil {
 		return nil, bad(err)
 	}
 	media, parameters, _ := mime.ParseMediaType(header.Get("Content-Type"))
@@ -41,12 +41,14 @@ func form(header http.Header, body []byte, anyText bool) ([]byte, error) {
 		if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
 			return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type: expected charset utf-8, got %.50q", charset)
 		}
-	case strings.HasPrefix(media, "application/cloudevents"): // HTTP binding 3: the prefix means structured mode.
+	case strings.HasPrefix(media, "application/cloudevents") && !lenient: // HTTP binding 3: the prefix means structured mode.
 		return nil, cehttp.NewResult(http.StatusUnsupportedMediaType, "content-type: expected application/cloudevents+json, or the attributes in headers, got %.100q", media)
+	case media != "" && !strings.Contains(media, "/") && !lenient:
+		return nil, bad(fmt.Errorf("header content-type: expected TYPE/SUBTYPE, got %.100q", media))
 	default:
 		return body, nil
 	}
-	if !anyText {
+	if !lenient {
 		if err := CheckText("event", body); err != nil {
 			return nil, bad(err)
 		}
@@ -60,7 +62,7 @@ func form(header http.Header, body []byte, anyText bool) ([]byte, error) {
 
 // checkHeader refuses attributes that are there twice, of which the SDK takes the first, and those that
 // are not Unicode, of which the API would store something else.
-func checkHeader(header http.Header, anyText bool) error {
+func checkHeader(header http.Header, lenient bool) error {
 	for _, name := range slices.Sorted(maps.Keys(header)) {
 		attribute, ok := strings.CutPrefix(strings.ToLower(name), attributePrefix)
 		if !ok {
@@ -70,7 +72,7 @@ func checkHeader(header http.Header, anyText bool) error {
 		if len(values) > 1 {
 			return fmt.Errorf("header %s: expected once, got %d times", strings.ToLower(name), len(values))
 		}
-		if !anyText && !utf8.ValidString(values[0]) {
+		if !lenient && !utf8.ValidString(values[0]) {
 			return fmt.Errorf("header %s: expected text in UTF-8, got %.100q", strings.ToLower(name), values[0])
 		}
 		if err := checkAttribute("header "+attributePrefix, attribute, values[0]); err != nil {
@@ -87,6 +89,11 @@ func checkAttribute(where, name, value string) (err error) {
 	case "time":
 		_, err = types.ParseTime(value)
 		expected = "a time of RFC 3339"
+	case "datacontenttype":
+		if !strings.Contains(value, "/") {
+			err = errors.New("RFC 2046")
+		}
+		expected = "TYPE/SUBTYPE"
 	case "source", "dataschema":
 		_, err = url.Parse(value)
 		expected = "a URI"
@@ -94,8 +101,8 @@ func checkAttribute(where, name, value string) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s%s: expected %s, got %.100q", where, name, expected, value)
 	}
-	if !event.IsExtensionNameValid(name) {
-		return fmt.Errorf("%s%.100s: expected a name of letters and digits", where, name)
+	if !event.IsExtensionNameValid(name) || name != strings.ToLower(name) {
+		return fmt.Errorf("%s%.100s: expected a name of lower-case letters and digits", where, name)
 	}
 	return nil
 }
@@ -111,26 +118,13 @@ func envelope(body []byte) ([]byte, error) {
 		return nil, errors.New("event: expected data or data_base64, got both")
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		raw := string(fields[name])
-		var text string
-		isText := stdjson.Unmarshal(fields[name], &text) == nil
 		switch {
 		case name == "data":
-		case raw == "null":
+		case string(fields[name]) == "null":
 			delete(fields, name)
-		case name == "data_base64":
-			if !isText {
-				return nil, fmt.Errorf("event.%s: expected text, got %.50s", name, raw)
-			}
-			fields[name], _ = stdjson.Marshal(text) // Without escapes, which the SDK does not read everywhere.
-		case isText:
-			if err := checkAttribute("event.", name, text); err != nil {
+		default:
+			if fields[name], err = checkMember(name, fields[name]); err != nil {
 				return nil, err
-			}
-		case strings.ContainsAny(raw[:1], "-0123456789"):
-			number, err := strconv.ParseFloat(raw, 64)
-			if err != nil || number != math.Trunc(number) || math.Abs(number) > math.MaxInt32 {
-				return nil, fmt.Errorf("event.%s: expected a whole number of 32 bits, got %.50s", name, raw)
 			}
 		}
 	}
@@ -146,13 +140,36 @@ func envelope(body []byte) ([]byte, error) {
 	return append(append([]byte("{"), bytes.TrimPrefix(sorted.Bytes(), []byte(","))...), '}'), nil
 }
 
+// texts are the attributes that the specification has, all of them text.
+var texts = []string{"specversion", "id", "type", "source", "subject", "time", "dataschema", "datacontenttype", "data_base64"}
+
+// checkMember checks a member other than data that is not null, and returns it as the SDK reads it.
+func checkMember(name string, raw stdjson.RawMessage) (stdjson.RawMessage, error) {
+	var text string
+	isText := stdjson.Unmarshal(raw, &text) == nil
+	switch {
+	case slices.Contains(texts, name) && (!isText || text == "" && name != "data_base64"):
+		return nil, fmt.Errorf("event.%s: expected text that is not empty, got %.50s", name, raw)
+	case name == "data_base64":
+		return stdjson.Marshal(text) // Without escapes, which the SDK does not read everywhere.
+	case isText:
+		return raw, checkAttribute("event.", name, text)
+	case strings.ContainsAny(string(raw[:1]), "-0123456789"):
+		number, err := strconv.ParseFloat(string(raw), 64)
+		if err != nil || number != math.Trunc(number) || math.Abs(number) > math.MaxInt32 {
+			return nil, fmt.Errorf("event.%s: expected a whole number of 32 bits, got %.50s", name, raw)
+		}
+	}
+	return raw, checkAttribute("event.", name, "")
+}
+
 // members are those of a JSON object, each with a name of its own.
 func members(body []byte) (map[string]stdjson.RawMessage, error) {
 	expected := errors.New("event: expected one JSON object")
 	if !stdjson.Valid(body) || bytes.TrimSpace(body)[0] != '{' {
 		return nil, expected
 	}
-	fields, seen := map[string]stdjson.RawMessage{}, map[string]bool{}
+	fields := map[string]stdjson.RawMessage{}
 	decoder := stdjson.NewDecoder(bytes.NewReader(body))
 	_, _ = decoder.Token() // It is valid.
 	for decoder.More() {
@@ -165,11 +182,8 @@ func members(body []byte) (map[string]stdjson.RawMessage, error) {
 		if name == "" {
 			return nil, errors.New("event: expected a name for each attribute, got an empty one")
 		}
-		// The SDK writes all names in lower case.
-		if lower := strings.ToLower(name); seen[lower] {
+		if fields[name] != nil {
 			return nil, fmt.Errorf("event.%.100s: expected once, got it twice", name)
-		} else {
-			seen[lower] = true
 		}
 		fields[name] = raw
 	}

@@ -20,8 +20,8 @@ type EventProgram struct {
 	Code int
 	// BadData answers an event whose data is not as it should be. Default: 422.
 	BadData int
-	// AnyText: text that is not Unicode is taken.
-	AnyText bool
+	// Lenient: what a Broker lets pass is taken, see [function.WithLeniency].
+	Lenient bool
 	// MaxBody is as in [Program]. Default: 1 MiB.
 	MaxBody int64
 	// Method answers a method other than POST. Default: 405.
@@ -63,12 +63,12 @@ func (p EventProgram) withDefaults() EventProgram {
 	return p
 }
 
-// text is the answer to an event that is not Unicode.
-func (p EventProgram) text() int {
-	if p.AnyText {
+// unless is the answer to what only a lenient program takes.
+func (p EventProgram) unless(code int) int {
+	if p.Lenient {
 		return p.Code
 	}
-	return http.StatusBadRequest
+	return code
 }
 
 func method(name string) func(*http.Request) { return func(r *http.Request) { r.Method = name } }
@@ -124,12 +124,13 @@ func (p EventProgram) binary() map[string]Row {
 		"TwoEqual":       {"Also if they are equal.", func(r *http.Request) { add("ce-type", r.Header.Get("ce-type"))(r) }, 400, []string{"header ce-type", "once"}},
 		"TwoExtensions":  {"Or are extensions.", func(r *http.Request) { add("ce-a", "1")(r); add("CE-A", "2")(r) }, 400, []string{"header ce-a", "once"}},
 		"TwoTypes":       {"Data is of one type.", add("Content-Type", "text/plain"), 400, []string{"header content-type", "once"}},
-		"NotUTF8":        {"Text is Unicode.", set("ce-extra", "J\xf6rg"), p.text(), nil},
+		"NotUTF8":        {"Text is Unicode.", set("ce-extra", "J\xf6rg"), p.unless(400), nil},
 		"Batch":          {"A batch cannot be answered event by event.", set("Content-Type", "application/cloudevents-batch+json"), 415, []string{"batches are not supported"}},
-		"OtherFormat":    {"JSON is the only format.", set("Content-Type", "application/cloudevents+xml"), 415, []string{"application/cloudevents+json"}},
+		"OtherFormat":    {"JSON is the only format.", set("Content-Type", "application/cloudevents+xml"), p.unless(415), nil},
 		"OtherCharset":   {"It is UTF-8.", set("Content-Type", "application/cloudevents+json; charset=utf-16"), 415, []string{"utf-8"}},
 		"Compressed":     {"Nothing is compressed.", set("Content-Encoding", "gzip"), 415, []string{"content-encoding", "gzip"}},
 		"BadContentType": {"Data of an unknown type is no event.", set("Content-Type", "a b c"), 400, []string{"datacontenttype"}},
+		"NoSubtype":      {"A type of data has two parts (RFC 2046).", set("Content-Type", "json"), p.unless(400), nil},
 		"TooLarge":       {"Bodies are bounded.", body(func([]byte) []byte { return make([]byte, p.MaxBody+1) }), 413, []string{fmt.Sprint(p.MaxBody)}},
 	}
 }
@@ -191,19 +192,19 @@ func (p EventProgram) structured() map[string]Row {
 		"StructuredCharset":   {"Of UTF-8.", func(r *http.Request) { with(`"extra": "ä"`)(r); add("x", "y")(r) }, p.Code, nil},
 		"StructuredNull":      {"Null is not set (JSON format 2.2).", with(`"subject": null, "time": null, "dataschema": null, "extra": null`), p.Code, nil},
 		"StructuredTwice":     {"An attribute is there once.", with(`"id": "2"`), 400, []string{"event.id", "once"}},
-		"StructuredTwiceCase": {"Whatever its case.", with(`"extra": "1", "EXTRA": "2"`), 400, []string{"event.EXTRA", "once"}},
+		"StructuredTwiceCase": {"Whatever its case.", with(`"extra": "1", "EXTRA": "2"`), 400, []string{"event.EXTRA", "lower-case"}},
 		"StructuredBoth":      {"There is one data.", with(`"data_base64": "YQ=="`), 400, []string{"data or data_base64"}},
 		"StructuredNoName":    {"An attribute has a name.", with(`"": 1`), 400, []string{"event", "name"}},
 		"StructuredFraction":  {"Numbers are whole.", with(`"extra": 1.5`), 400, []string{"event.extra", "whole number"}},
 		"StructuredHuge":      {"And have 32 bits.", with(`"extra": 3000000000`), 400, []string{"event.extra", "32 bits"}},
 		"StructuredInfinite":  {"Or are no numbers.", with(`"extra": 1e999999`), 400, []string{"event.extra", "32 bits"}},
 		"StructuredNested":    {"An attribute has one value.", with(`"extra": {"a": [1]}`), 400, []string{"not a CloudEvent"}},
-		"StructuredID":        {"An id is text.", structured(func(e string) string { return strings.Replace(e, `"id": "`, `"id": 5, "was": "`, 1) }), 400, []string{"not a"}},
+		"StructuredID":        {"An id is text.", structured(func(e string) string { return strings.Replace(e, `"id": "`, `"id": 5, "was": "`, 1) }), 400, []string{"event.id", "text"}},
 		"StructuredTime":      {"A time is one of RFC 3339.", with(`"time": "yesterday"`), 400, []string{"event.time", "RFC 3339"}},
 		"StructuredSchema":    {"A schema is a URI.", with(`"dataschema": "%zz"`), 400, []string{"event.dataschema", "URI"}},
 		"StructuredName":      {"Names are letters and digits.", with(`"a_b": "x"`), 400, []string{"event.a_b"}},
-		"StructuredNotUTF8":   {"Text is Unicode.", with("\"extra\": \"J\xf6rg\""), p.text(), nil},
-		"StructuredSurrogate": {"Half a character is none.", with(`"extra": "\ud800"`), p.text(), nil},
+		"StructuredNotUTF8":   {"Text is Unicode.", with("\"extra\": \"J\xf6rg\""), p.unless(400), nil},
+		"StructuredSurrogate": {"Half a character is none.", with(`"extra": "\ud800"`), p.unless(400), nil},
 		"StructuredEmpty":     {"Nothing is no event.", instead(""), 400, []string{"JSON object"}},
 		"StructuredText":      {"Nor is text.", instead("hello"), 400, []string{"JSON object"}},
 		"StructuredArray":     {"Nor is a list.", instead("[]"), 400, []string{"JSON object"}},

@@ -13,7 +13,7 @@ import (
 func TestHardening(t *testing.T) {
 	r := newRig(t, nil, map[string]trigger{"any": {subscriber: &subscriber{}}}, nil)
 	const taken = http.StatusAccepted
-	rows := functiontest.EventRows(functiontest.EventProgram{Code: taken, BadData: taken, AnyText: true, MaxBody: broker.MaxEvent})
+	rows := functiontest.EventRows(functiontest.EventProgram{Code: taken, BadData: taken, Lenient: true, MaxBody: broker.MaxEvent})
 	for code, names := range map[int][]string{
 		// A batch, and a form that it cannot read, are malformed (data plane: "400 Bad Request").
 		400: {"Batch", "OtherCharset"},
