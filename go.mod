@@ -3,7 +3,6 @@ module github.com/xos-knative/synchronizer
 go 1.26.0
 
 require (
-	github.com/cloudevents/conformance v0.2.0
 	github.com/cloudevents/sdk-go/v2 v2.16.1
 	github.com/coreos/go-oidc/v3 v3.9.0
 	github.com/fsnotify/fsnotify v1.9.0

@@ -165,6 +165,7 @@ func TestAsItWas(t *testing.T) {
 				e.SetID(name)
 				e.SetTime(time.Date(2024, 1, 2, 3, 4, 5, 123456789, time.UTC))
 				e.SetExtension("partitionkey", "p 1")
+				e.SetExtension("knativebrokerttl", 254)
 			})
 			letter := w.stored(published)
 			if (letter.Spec.Event.Data != nil) != tc.json {
@@ -178,7 +179,7 @@ func TestAsItWas(t *testing.T) {
 				t.Fatal("nothing came")
 			}
 			want := published.Clone()
-			for _, e := range []string{envelope.ExtensionCode, envelope.ExtensionReason, envelope.ExtensionDestination} {
+			for _, e := range []string{envelope.ExtensionCode, envelope.ExtensionReason, envelope.ExtensionDestination, "knativebrokerttl"} {
 				want.SetExtension(e, nil)
 			}
 			if diff := cmp.Diff(want.Context.AsV1(), got.Context.AsV1()); diff != "" {

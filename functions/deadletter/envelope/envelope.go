@@ -47,6 +47,8 @@ const (
 	ExtensionCode        = "knativeerrorcode"
 	ExtensionReason      = "knativeerrordata"
 	ExtensionDestination = "knativeerrordest"
+	// extensionTTL is how many Brokers the event may still go through. Subscribers do not see it.
+	extensionTTL = "knativebrokerttl"
 )
 
 // What the fields of a DeadLetter hold, in characters; see its definition.
@@ -221,7 +223,7 @@ func attributes(event cloudevents.Event) v1alpha1.CloudEvent {
 		kept.Time = types.FormatTime(t)
 	}
 	for name := range event.Extensions() {
-		if name == ExtensionCode || name == ExtensionReason || name == ExtensionDestination {
+		if slices.Contains([]string{ExtensionCode, ExtensionReason, ExtensionDestination, extensionTTL}, name) {
 			continue
 		}
 		if kept.Extensions == nil {

@@ -135,6 +135,9 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		request.URL = &url.URL{Path: request.URL.Path, RawPath: request.URL.RawPath, RawQuery: request.URL.RawQuery}
 		request.RequestURI = request.URL.RequestURI()
 	}
+	if strings.HasPrefix(name, "127.0.0.1") {
+		name = manifest.BrokerIngressHost
+	}
 	if h := r.broker.Handler(name); h != nil {
 		h.ServeHTTP(w, request)
 		return

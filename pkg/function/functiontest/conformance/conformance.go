@@ -1,64 +1,134 @@
-// Package conformance runs the conformance suite of CloudEvents (github.com/cloudevents/conformance) in tests: its
-// events, sent by its own invoker, and its list of what the JSON format takes and refuses. Version 0.2.0 of the suite, the
-// newest that is a module, has no files for that list; they are here, written from the specification.
+// Package conformance has the cases of the conformance suite of CloudEvents (github.com/cloudevents/conformance) for the
+// tests of programs that take events: its events (yaml/v1.0, yaml/v1.yaml), its scenarios of the HTTP binding
+// (features/http-protocol-binding.feature) and its list of what the JSON format takes and refuses (format/json). They are
+// written here from the specification. The suite is no dependency: its module would add some hundred others to go.sum, and
+// its invoker knows neither text in structured mode nor what came of an event.
 package conformance
 
 import (
+	"encoding/json"
+	"maps"
 	"net/http"
-	"net/url"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/cloudevents/conformance/pkg/event"
-	"github.com/cloudevents/conformance/pkg/invoker"
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 )
 
-// Module is the suite.
-const Module = "github.com/cloudevents/conformance"
+// Event is one that is sent.
+type Event struct {
+	// Attributes are all of them, datacontenttype too.
+	Attributes map[string]string
+	Data       string
+	structured bool
+	// as is the content type of the envelope.
+	as string
+}
 
-// Files are the suite's events.
-var Files = []string{"yaml/v1.yaml", "yaml/v1.0", "yaml/v03.yaml", "yaml/v0.3"}
-
-// Invoke sends the suite's events to the URL, each in binary mode and, if its data is JSON, in structured mode, and
-// returns them as they were sent. The suite fails the test if an answer is not 2xx.
-func Invoke(t *testing.T, to string) []event.Event {
-	t.Helper()
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", Module).Output()
-	if err != nil {
-		t.Fatalf("finding the suite: %v", err)
+// Events are to be sent, and to come as they are.
+func Events() []Event {
+	var all []Event
+	add := func(data string, attributes map[string]string) {
+		a := map[string]string{"specversion": "1.0", "type": "io.cloudevents.minimum", "id": "conformance", "source": "//example.com/yaml/v1.yaml"}
+		maps.Copy(a, attributes)
+		all = append(all, Event{Attributes: a, Data: data}, Event{a, data, true, "application/cloudevents+json"}, Event{a, data, true, "application/cloudevents+json; charset=utf-8"})
 	}
-	target, err := url.Parse(to)
+	of := func(contentType string) map[string]string { return map[string]string{"datacontenttype": contentType} }
+	add("Hello, World!", of("text/plain; charset=us-ascii"))
+	add("Hello, 🌎!", of("text/plain; charset=utf-8"))
+	add(`"Hello, 🌎!"`, of("application/json; charset=utf-8"))
+	add(`{"msg":"Hello, 🌎!"}`, of("application/json; charset=utf-8"))
+	add(`["Hello","🌎!"]`, of("application/json"))
+	add("<msg>Hello, 🌎!</msg>", of("application/xml; charset=utf-8"))
+	add("{\n    \"message\": \"Hello World!\"\n}", map[string]string{"datacontenttype": "application/json", "source": "/mycontext/subcontext", "subject": "s", "time": "2018-04-05T03:56:24Z", "dataschema": "https://example.com/schema",
+		"comexampleextension1": "value", "comexampleextension2": `{"othervalue": 5}`})
+	add("", nil)
+	return all
+}
+
+// Request sends the event.
+func (e Event) Request(t *testing.T, to string) *http.Request {
+	t.Helper()
+	body := e.Data
+	if e.structured {
+		envelope := map[string]any{}
+		for name, value := range e.Attributes {
+			envelope[name] = value
+		}
+		switch {
+		case strings.Contains(e.Attributes["datacontenttype"], "json"):
+			envelope["data"] = json.RawMessage(e.Data)
+		case e.Data != "":
+			envelope["data"] = e.Data
+		}
+		raw, err := json.Marshal(envelope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = string(raw)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sent []event.Event
-	for _, mode := range []string{event.BinaryMode, event.StructuredMode} {
-		run := invoker.Invoker{URL: target, Recursive: true, PreHook: func(e event.Event) (event.Event, error) {
-			e.Mode = mode
-			if mode == event.StructuredMode && !isJSON(e) {
-				e.Data = "" // Of other data the suite cannot make an envelope.
-			}
-			sent = append(sent, e)
-			return e, nil
-		}}
-		for _, file := range Files {
-			run.Files = append(run.Files, filepath.Join(strings.TrimSpace(string(dir)), file))
-		}
-		if err := run.Do(); err != nil {
-			t.Errorf("%s mode: %v", mode, err)
-		}
+	if e.structured {
+		r.Header.Set("Content-Type", e.as)
+		return r
 	}
-	if len(sent) == 0 {
-		t.Fatal("the suite has no events")
+	for name, value := range e.Attributes {
+		if name == "datacontenttype" {
+			r.Header.Set("Content-Type", value)
+			continue
+		}
+		r.Header.Set("ce-"+name, value)
 	}
-	return sent
+	return r
 }
 
-func isJSON(e event.Event) bool {
-	contentType := e.Attributes.DataContentType
-	return contentType == "" || strings.Contains(contentType, "json")
+// Send sends the event. The answer has to be 2xx.
+func (e Event) Send(t *testing.T, to string) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(e.Request(t, to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		t.Errorf("want 2xx, got %s for %+v", resp.Status, e)
+	}
+}
+
+// Check checks that this is the event that came.
+func (e Event) Check(t *testing.T, got cloudevents.Event) {
+	t.Helper()
+	for name, want := range e.Attributes {
+		has := map[string]func() string{"specversion": got.SpecVersion, "id": got.ID, "type": got.Type, "source": got.Source, "subject": got.Subject, "datacontenttype": got.DataContentType, "dataschema": got.DataSchema,
+			"time": func() string { return got.Time().UTC().Format("2006-01-02T15:04:05Z07:00") }}[name]
+		value := ""
+		if has != nil {
+			value = has()
+		} else if err := got.ExtensionAs(name, &value); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if value != want {
+			t.Errorf("%s: sent %q, got %q", name, want, value)
+		}
+	}
+	if data := string(got.Data()); data != e.Data && !sameJSON(data, e.Data) {
+		t.Errorf("data: sent %q, got %q", e.Data, data)
+	}
+}
+
+// sameJSON compares what may have other white space in an envelope.
+func sameJSON(a, b string) bool {
+	compact := func(s string) string {
+		raw, err := json.Marshal(json.RawMessage(s))
+		if err != nil {
+			return s
+		}
+		return string(raw)
+	}
+	return compact(a) == compact(b)
 }
 
 // Case is an event of the JSON format.
