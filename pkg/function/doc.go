@@ -13,6 +13,8 @@
 //
 //   - A request that was accepted is finished, also after SIGTERM, within DRAIN_TIMEOUT.
 //   - The answer to an event is always one that Knative's broker understands: see [Events].
+//   - Whatever a client sends, slowly, endlessly or broken, gets an answer of one line or a closed
+//     connection, and holds up nobody else: see [Server].
 //   - A setting that is wrong ends the program at its start, with an error that names the variable.
 //   - Nothing here links an API server or Knative Eventing: a function is a small static program
 //     that starts in a fraction of a second.
