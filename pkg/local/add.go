@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,8 +140,8 @@ func (s *System) withdraw(p *part) error {
 	s.removeSchedules(p)
 	s.become(rest, next)
 	err = s.setWires(nil)
-	inParallel(functions, func(f *function) { f.activator.Stop() })
-	inParallel(daemons, (*daemon).stop)
+	inParallel(slices.Collect(maps.Values(functions)), (*function).stop)
+	inParallel(slices.Collect(maps.Values(daemons)), (*daemon).stop)
 	for _, program := range p.set.Programs() {
 		err = errors.Join(err, s.logs.closeProgram(program.Key()))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
 
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 
@@ -150,10 +151,20 @@ func (s *System) setWires(without func(*eventingv1.Trigger) bool) error {
 	return s.broker.Set(broker.Wires{Brokers: s.set.Brokers, Triggers: triggers, Resolve: s.set.Resolve})
 }
 
-// writeKubeconfig writes the administrator's kubeconfig for what runs now.
+// writeKubeconfig writes the administrator's kubeconfig for what runs now, and that of the programs if it is another one.
 func (s *System) writeKubeconfig() error {
 	s.api.SetNamespace(namespace(s.parts))
-	return s.api.WriteKubeconfig(s.Kubeconfig())
+	if err := s.api.WriteKubeconfig(s.Kubeconfig()); err != nil || s.o.Network == nil {
+		return err
+	}
+	config, err := clientcmd.LoadFromFile(s.Kubeconfig())
+	if err != nil {
+		return fmt.Errorf("cannot read the kubeconfig: %w", err)
+	}
+	for _, cluster := range config.Clusters {
+		cluster.Server = "https://" + s.insideAPI
+	}
+	return clientcmd.WriteToFile(*config, s.programKubeconfig())
 }
 
 // run starts what always runs of the new parts and waits a moment for it to be ready, then lets their PingSources tick.
@@ -167,7 +178,7 @@ func (s *System) run(ctx context.Context, next *plan) error {
 	}
 	for key, f := range next.functionsOf(next.added) {
 		if f.spec.AlwaysOn && !next.kept[key] {
-			f.activator.Warm()
+			f.warm()
 		}
 	}
 	for _, d := range started {

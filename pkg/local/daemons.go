@@ -90,7 +90,7 @@ func (d *daemon) start() {
 
 // launch starts the process, and opens it for requests when it is ready.
 func (d *daemon) launch() (*process.Process, error) {
-	spec, address, err := d.s.spec(d.spec)
+	spec, address, err := d.s.spec(d.spec, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +162,7 @@ func (d *daemon) stats() ProgramStats {
 		p.Starts = k.Starts()
 		if now := k.Current(); now != nil {
 			p.PID = now.PID()
+			p.PIDs = []int{p.PID}
 		}
 	}
 	return p

@@ -24,5 +24,5 @@
 // way round. After the end of the runner, also by SIGKILL, only the objects in the API and the files in volumes are left.
 //
 // What is different from a cluster: there is no core API (no Namespaces, Secrets or Events), RBAC is not enforced (every
-// program gets the administrator's kubeconfig), a Service has at most one process, and Go programs are the only images.
+// program gets the administrator's kubeconfig), a Service has one process unless Options.Pods says otherwise, and Go programs are the only images.
 package local

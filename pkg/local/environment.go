@@ -18,14 +18,15 @@ var inherited = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "GOCOVERDIR", "
 // maxLog is the size at which a program's log is put aside before its next start.
 const maxLog = 20 << 20
 
-// spec turns a program into a process on a free port, in the environment that it would have in its container.
-func (s *System) spec(p manifest.Program) (spec process.Spec, address string, err error) {
+// spec turns a program into a process on a free port, in the environment that it would have in its container. Pods of a
+// program are counted from 0.
+func (s *System) spec(p manifest.Program, pod int) (spec process.Spec, address string, err error) {
 	port, err := freePort()
 	if err != nil {
 		return spec, "", err
 	}
 	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	mounts, err := s.mounts(p)
+	mounts, err := s.mounts(p, pod)
 	if err != nil {
 		return spec, "", err
 	}
@@ -44,8 +45,8 @@ func (s *System) spec(p manifest.Program) (spec process.Spec, address string, er
 	env = append(env,
 		"PORT="+strconv.Itoa(port),
 		"LISTEN_ADDRESS=127.0.0.1",
-		"KUBECONFIG="+s.Kubeconfig(),
-		"HTTP_PROXY="+s.URL(),
+		"KUBECONFIG="+s.programKubeconfig(),
+		"HTTP_PROXY=http://"+s.inside,
 		"NO_PROXY=127.0.0.1,localhost",
 	)
 	spec = process.Spec{
@@ -54,7 +55,7 @@ func (s *System) spec(p manifest.Program) (spec process.Spec, address string, er
 		Env:     env,
 		Dir:     s.o.Root,
 		Grace:   p.Grace,
-		PIDFile: filepath.Join(s.o.Dir, "pids", p.Namespace, p.Name),
+		PIDFile: filepath.Join(s.o.Dir, "pids", p.Namespace, p.Name+suffix(pod)),
 	}
 	for _, a := range p.Args {
 		spec.Args = append(spec.Args, relocate(a, mounts))
@@ -65,14 +66,14 @@ func (s *System) spec(p manifest.Program) (spec process.Spec, address string, er
 	return spec, address, nil
 }
 
-// mounts makes the directories of a program, and returns the directory of each mount path.
-func (s *System) mounts(p manifest.Program) (map[string]string, error) {
+// mounts makes the directories of a pod of a program, and returns the directory of each mount path.
+func (s *System) mounts(p manifest.Program, pod int) (map[string]string, error) {
 	dirs := map[string]string{}
 	for i, m := range p.Mounts {
 		dir := s.volume(p.Namespace, m.Claim)
 		if m.Claim == "" {
 			// A new container has it empty.
-			dir = filepath.Join(s.scratch(p.Key()), strconv.Itoa(i))
+			dir = filepath.Join(s.scratch(p.Key()), strconv.Itoa(i)+suffix(pod))
 			if err := os.RemoveAll(dir); err != nil {
 				return nil, fmt.Errorf("cannot empty a volume of %s: %w", p.Key(), err)
 			}
@@ -83,6 +84,14 @@ func (s *System) mounts(p manifest.Program) (map[string]string, error) {
 		dirs[m.Path] = dir
 	}
 	return dirs, nil
+}
+
+// suffix tells the pods of a program apart. The first one has none.
+func suffix(pod int) string {
+	if pod == 0 {
+		return ""
+	}
+	return "-" + strconv.Itoa(pod)
 }
 
 // relocate replaces a mount path at the start of a value by its directory. Of mounts inside of each other the innermost

@@ -506,6 +506,51 @@ func (s system) testCrash(t *testing.T) {
 	})
 }
 
+// TestPods lets several processes share the requests of a function.
+func TestPods(t *testing.T) {
+	s := start(t, local.Options{Pods: 2})
+	processes := func(host, name string) int {
+		seen := map[int]bool{}
+		for range 4 {
+			_, body := get(t, s, host, "/")
+			seen[asTold(t, body).PID] = true
+		}
+		if p := s.Program("test", name); len(p.PIDs) != len(seen) || !seen[p.PID] || p.Starts != len(seen) || p.Requests != 4 {
+			t.Errorf("%s: expected the stats of %d processes, got %+v", name, len(seen), p)
+		}
+		return len(seen)
+	}
+	if n := processes(outer, "outer"); n != 2 {
+		t.Errorf("two processes share the requests, got %d", n)
+	}
+	if n := processes(inner, "inner"); n != 1 {
+		t.Errorf("max-scale is 1, but there were %d processes", n)
+	}
+	if !s.Kill("test", "outer") {
+		t.Error("Kill must report that there were processes")
+	}
+	eventually(t, "all of them are gone", func() bool { return !s.Program("test", "outer").Running() })
+}
+
+// TestNetwork gives programs other addresses than those who look at the System from outside.
+func TestNetwork(t *testing.T) {
+	s := start(t, local.Options{Network: func(address string) (string, error) {
+		return strings.Replace(address, "127.0.0.1", "localhost", 1), nil
+	}})
+	_, body := get(t, s, outer, "/get?url=http://"+inner+"/z")
+	got := asTold(t, body)
+	if want := strings.Replace(s.URL(), "127.0.0.1", "localhost", 1); got.Env["HTTP_PROXY"] != want || got.Path != "/z" {
+		t.Errorf("expected the way to others over %s, got %s; %s", want, got.Env["HTTP_PROXY"], body)
+	}
+	want := strings.Replace(s.Config().Host, "127.0.0.1", "localhost", 1)
+	if c, err := clientcmd.BuildConfigFromFlags("", got.Env["KUBECONFIG"]); err != nil || c.Host != want {
+		t.Errorf("expected the API at %s, got %v, %v", want, c, err)
+	}
+	if c, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig()); err != nil || c.Host != s.Config().Host {
+		t.Errorf("users see it where it is: got %v, %v", c, err)
+	}
+}
+
 func (s system) testToZero(t *testing.T) {
 	starts := s.Program("test", "inner").Starts
 	eventually(t, "a function is stopped after its window", func() bool { return !s.Program("test", "inner").Running() })

@@ -42,6 +42,17 @@ type Options struct {
 	// Default (0): the annotation autoscaling.knative.dev/window, or DefaultIdle.
 	Idle time.Duration
 
+	// Pods is how many processes of a function share its requests, as on a cluster that has scaled out, at most as many as
+	// its annotation autoscaling.knative.dev/max-scale allows.
+	// Default (0): 1.
+	Pods int
+
+	// Network stands between the programs and what they talk to, for tests with a network that fails. For the address
+	// (host and port) of the System, to which programs, Brokers and Triggers send their requests, and for that of its API
+	// it returns the address that they get instead. It is called once for each of the two, in this order.
+	// Default: they talk to each other directly.
+	Network func(address string) (string, error)
+
 	// Debug is the name of a function that runs under the debugger Delve, as NAME or NAMESPACE/NAME. It is not stopped when
 	// it is idle, and a request may take as long as it takes.
 	Debug string
@@ -77,6 +88,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return o, err
 	}
+	o.Pods = max(1, o.Pods)
 	if o.Out == nil {
 		o.Out = io.Discard
 	}

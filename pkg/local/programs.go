@@ -13,8 +13,10 @@ type ProgramStats struct {
 	Namespace, Name string
 	// Function: it is a Knative Service, which runs only when it is needed.
 	Function bool
-	// PID of the process, 0 if none runs.
+	// PID of the process, 0 if none runs. Of several it is the first one's.
 	PID int
+	// PIDs of all its processes: at most one, unless Options.Pods says otherwise.
+	PIDs []int
 	// Starts of a process since the program is part of the System.
 	Starts int
 	// Requests that came for it since it is part of the System.
@@ -51,7 +53,7 @@ func (s *System) Program(namespace, name string) ProgramStats {
 	return ProgramStats{Namespace: namespace, Name: name}
 }
 
-// Kill ends a program with SIGKILL, as a crash does, and reports whether there was one to kill. What always runs is
+// Kill ends all processes of a program with SIGKILL, as a crash does, and reports whether there was one to kill. What always runs is
 // started again by itself, a function by its next request.
 func (s *System) Kill(namespace, name string) bool {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
@@ -60,7 +62,7 @@ func (s *System) Kill(namespace, name string) bool {
 	s.mu.RUnlock()
 	switch {
 	case f != nil:
-		return f.activator.Kill()
+		return f.kill()
 	case d != nil:
 		return d.kill()
 	default:

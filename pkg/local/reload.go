@@ -52,8 +52,8 @@ func (s *System) Reload(ctx context.Context, name string) error {
 		if err := s.wire(ctx, next); err != nil {
 			return errors.Join(err, s.addSchedules(old))
 		}
-		inParallel(functions, func(f *function) { f.activator.Stop() })
-		inParallel(daemons, (*daemon).stop)
+		inParallel(slices.Collect(maps.Values(functions)), (*function).stop)
+		inParallel(slices.Collect(maps.Values(daemons)), (*daemon).stop)
 		s.console.Event(name, "reloaded: %d functions and %d other programs are new", len(functions), len(daemons))
 		return s.run(ctx, next)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -50,6 +52,8 @@ type System struct {
 	listener net.Listener
 	server   *http.Server
 	open     atomic.Bool // the address is served
+
+	inside, insideAPI string // the addresses of the System and of its API for programs, see Options.Network
 
 	changing sync.Mutex         // held while something changes what runs
 	life     context.Context    // ends when Stop begins
@@ -137,6 +141,9 @@ func (s *System) start(ctx context.Context) error {
 	if s.collector, err = collector.Start(s.api.Config()); err != nil {
 		return err
 	}
+	if err := s.connect(); err != nil {
+		return err
+	}
 	if err := s.startEvents(); err != nil {
 		return err
 	}
@@ -165,6 +172,21 @@ func (s *System) prepare() (parts []*part, err error) {
 		return nil, err
 	}
 	return s.choose()
+}
+
+// connect finds out how programs reach the System and its API.
+func (s *System) connect() (err error) {
+	s.inside, s.insideAPI = s.listener.Addr().String(), strings.TrimPrefix(s.api.URL(), "https://")
+	if s.o.Network == nil {
+		return nil
+	}
+	if s.inside, err = s.o.Network(s.inside); err != nil {
+		return fmt.Errorf("the network of the programs: %w", err)
+	}
+	if s.insideAPI, err = s.o.Network(s.insideAPI); err != nil {
+		return fmt.Errorf("the network of the programs: %w", err)
+	}
+	return nil
 }
 
 // startEvents makes what carries events, still without Brokers and PingSources.
@@ -233,12 +255,12 @@ func (s *System) resolve(d duckv1.Destination, namespace string) (*apis.URL, err
 // URL is the one address, such as "http://127.0.0.1:8080".
 func (s *System) URL() string { return "http://" + s.listener.Addr().String() }
 
-// present is where this System is, nil as long as it is nowhere.
+// present is where this System is for those in it, nil as long as it is nowhere.
 func (s *System) present() *url.URL {
 	if s == nil || !s.open.Load() {
 		return nil
 	}
-	return &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
+	return &url.URL{Scheme: "http", Host: s.inside}
 }
 
 // FunctionURL is where a public Knative Service is reached from outside, such as
@@ -255,11 +277,20 @@ func (s *System) BrokerURL(namespace, name string) string {
 
 // Client reaches everything by its name on a cluster, such as "http://greeter.helloworld.svc.cluster.local/greetings".
 func (s *System) Client() *http.Client {
-	return &http.Client{Transport: &http.Transport{Proxy: broker.ClusterProxy(s.present, nil)}}
+	here := &url.URL{Scheme: "http", Host: s.listener.Addr().String()}
+	return &http.Client{Transport: &http.Transport{Proxy: broker.ClusterProxy(func() *url.URL { return here }, nil)}}
 }
 
 // Kubeconfig is the path of the administrator's kubeconfig.
 func (s *System) Kubeconfig() string { return kubeconfig(s.o.Dir) }
+
+// programKubeconfig is the path of the kubeconfig that programs get.
+func (s *System) programKubeconfig() string {
+	if s.o.Network == nil {
+		return s.Kubeconfig()
+	}
+	return filepath.Join(s.o.Dir, "programs.kubeconfig")
+}
 
 func kubeconfig(dir string) string { return filepath.Join(dir, "kubeconfig") }
 
@@ -285,8 +316,8 @@ func (s *System) Stop() error {
 		if s.broker != nil {
 			s.broker.SetDown(true)
 		}
-		inParallel(s.functions, func(f *function) { f.activator.Stop() })
-		inParallel(s.daemons, (*daemon).stop)
+		inParallel(slices.Collect(maps.Values(s.functions)), (*function).stop)
+		inParallel(slices.Collect(maps.Values(s.daemons)), (*daemon).stop)
 		s.stopErr = errors.Join(s.close()...)
 		current.CompareAndSwap(s, nil)
 	})
@@ -322,7 +353,7 @@ func (s *System) close() (errs []error) {
 // Failed is closed when the System cannot go on: its Kubernetes API has ended by itself.
 func (s *System) Failed() <-chan struct{} { return s.api.Done() }
 
-func inParallel[T any](all map[types.NamespacedName]T, f func(T)) {
+func inParallel[T any](all []T, f func(T)) {
 	var wg sync.WaitGroup
 	for _, v := range all {
 		wg.Go(func() { f(v) })

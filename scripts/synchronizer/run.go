@@ -66,6 +66,7 @@ added and removed is remembered in the data directory: the next run has it too, 
 	own.StringVar(&r.Bin, "bin", "", "where the programs are, each under its import path in the module (default they are built)")
 	own.IntVar(&r.Port, "port", 8080, "port of functions and brokers, 0 = any free one")
 	own.DurationVar(&r.Idle, "idle", local.DefaultIdle, "how long functions stay without a request, 0 = what their annotations say")
+	own.IntVar(&r.Pods, "pods", 1, "how many processes of a function share its requests, at most as its annotation max-scale says")
 	own.StringVar(&r.Debug, "debug", "", "run the `function`, as NAME or NAMESPACE/NAME, under the debugger Delve, and print its address")
 	own.StringArrayVar(&r.Without, "without", nil, "leave a resource out, as `kind/name` such as trigger/helloworld-policy; can be repeated")
 	own.BoolVarP(&r.Verbose, "verbose", "v", false, "show more")

@@ -77,6 +77,8 @@ type Function struct {
 	Timeout time.Duration
 	// Window is how long it may be idle before it is stopped, 0 = not said.
 	Window time.Duration
+	// MaxScale is how many pods it may have, 0 = not said.
+	MaxScale int
 	// AlwaysOn: it must not be stopped when idle.
 	AlwaysOn bool
 }
@@ -172,13 +174,16 @@ func (s *Set) function(svc *servingv1.Service) (Function, field.ErrorList) {
 	if c := template.Spec.ContainerConcurrency; c != nil {
 		f.Concurrency = int(*c)
 	}
-	// Knative has validated both annotations; what it could not parse does not get here.
+	// Knative has validated the annotations; what it could not parse does not get here.
 	if _, v, ok := autoscaling.WindowAnnotation.Get(template.Annotations); ok {
 		f.Window, _ = time.ParseDuration(v)
 	}
 	if _, v, ok := autoscaling.MinScaleAnnotation.Get(template.Annotations); ok {
 		n, _ := strconv.Atoi(v)
 		f.AlwaysOn = n > 0
+	}
+	if _, v, ok := autoscaling.MaxScaleAnnotation.Get(template.Annotations); ok {
+		f.MaxScale, _ = strconv.Atoi(v)
 	}
 	if traffic := svc.Spec.Traffic; len(traffic) > 1 || len(traffic) == 1 && traffic[0].Tag != "" {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "traffic"), "there is only one revision locally"))
