@@ -40,7 +40,7 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 	if err != nil {
 		return "", err
 	}
-	greeting, err := s.Greeter.Put(ctx, hello.GreetingID(instance), hello.GreetingOf(instance, service), s.ifNewest(instance))
+	greeting, err := s.Greeter.Put(ctx, hello.GreetingID(instance), hello.GreetingOf(instance, service), s.ifNewest(instance, service))
 	if client.IsInvalid(err) {
 		return "", step.Permanent(err) // Only another spec can fix that.
 	}
@@ -53,18 +53,27 @@ func (s Instance) Sync(ctx context.Context, instance *v1alpha1.HelloWorldService
 
 // Delete removes the greeting.
 func (s Instance) Delete(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
-	return s.Greeter.Delete(ctx, hello.GreetingID(instance), instance.Generation, s.ifNewest(instance))
+	return s.Greeter.Delete(ctx, hello.GreetingID(instance), instance.Generation, s.ifNewest(instance, nil))
 }
 
 // ifNewest says that the models decide after they were restored from a backup, and the greeter has newer
 // generations than the backup. It is called after the greeter has refused a write. A late write is still
-// refused: the instance that is read then is newer, or gone.
-func (s Instance) ifNewest(instance *v1alpha1.HelloWorldServiceInstance) client.WriteOption {
+// refused: the instance or the service that is read then is newer, or gone. A deletion needs no service.
+func (s Instance) ifNewest(instance *v1alpha1.HelloWorldServiceInstance, service *v1alpha1.HelloWorldService) client.WriteOption {
 	return client.IfNewest(func(ctx context.Context) (bool, error) {
-		live, err := model.For[*v1alpha1.HelloWorldServiceInstance](s.Models).Get(ctx, instance.Namespace, instance.Name)
-		if model.IsGone(err) {
-			return false, nil
+		newest, err := isNewest(ctx, s.Models, instance)
+		if err != nil || !newest || service == nil {
+			return newest, err
 		}
-		return err == nil && live.UID == instance.UID && live.Generation == instance.Generation, err
+		return isNewest(ctx, s.Models, service)
 	})
+}
+
+// isNewest reports whether an object is still as it was read.
+func isNewest[T model.Object](ctx context.Context, models *model.Client, obj T) (bool, error) {
+	live, err := model.For[T](models).Get(ctx, obj.GetNamespace(), obj.GetName())
+	if model.IsGone(err) {
+		return false, nil
+	}
+	return err == nil && live.GetUID() == obj.GetUID() && live.GetGeneration() == obj.GetGeneration(), err
 }

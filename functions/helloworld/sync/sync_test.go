@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/api"
@@ -199,7 +200,7 @@ func TestGreeterAhead(t *testing.T) {
 				t.Errorf("%s: want it synced, or gone, got %v, %+v", tt.reason, ok, now.Status.Sync)
 			}
 			if !ok {
-				if _, err := greeter.Client.Put(t.Context(), string(i.UID), hello.GreetingOf(i, &service{Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jon"}})); !client.IsConflict(err) {
+				if _, err := greeter.Client.Put(t.Context(), string(i.UID), hello.GreetingOf(i, &service{ObjectMeta: metav1.ObjectMeta{UID: "hello", Generation: 1}, Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jon"}})); !client.IsConflict(err) {
 					t.Errorf("%s: a late write does not bring it back: got %v", tt.reason, err)
 				}
 			}
@@ -212,17 +213,29 @@ func request(w *steptest.World) {
 	steptest.Change(w, "a", func(i *instance) { i.Annotations = map[string]string{model.AnnotationRequestedAt: "now"} })
 }
 
+func isPut(r *http.Request) bool { return r.Method == http.MethodPut }
+
+func newest(w *steptest.World) {
+	steptest.Change(w, "a", func(i *instance) { i.Spec.HelloTo = "Newest" })
+}
+
 // TestLateWriter lets a newer run of the step overtake one that has read an older instance.
 func TestLateWriter(t *testing.T) {
 	tests := map[string]struct {
 		reason string
 		ahead  bool
 		when   func(r *http.Request) bool
+		change func(w *steptest.World)
+		want   string
 	}{
-		"Before": {"A late writer finds a newer instance when it is refused", false, func(r *http.Request) bool { return r.Method == http.MethodPut }},
+		"Before": {"A late writer finds a newer instance when it is refused", false, isPut, newest, "Jon is saying hello to Newest"},
 		"Between": {"A writer that found none is late when it tries again", true, func(r *http.Request) bool {
 			return r.Header.Get("If-Match") != ""
-		}},
+		}, newest, "Jon is saying hello to Newest"},
+		"Service": {"A late writer of the same instance finds a newer service", false, isPut, func(w *steptest.World) {
+			steptest.Change(w, "hello", func(s *service) { s.Spec.HelloFrom = "Newest" })
+			steptest.Wake[*service](w, model.StepSync, "hello")
+		}, "Newest is saying hello to Late"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -239,13 +252,13 @@ func TestLateWriter(t *testing.T) {
 			greeter.Misbehave(func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 					if tt.when(r) && overtaken.CompareAndSwap(false, true) {
-						steptest.Change(w, "a", func(i *instance) { i.Spec.HelloTo = "Newest" })
+						tt.change(other)
 						if code := steptest.Wake[*instance](other, model.StepSync, "a").Code; code != http.StatusOK {
 							t.Errorf("%s: the newer run: got %d", tt.reason, code)
 						}
 					}
 					next.ServeHTTP(rw, r)
-					if g, err := greeter.Store.Get(string(i.UID)); overtaken.Load() && (err != nil || g.HelloTo == "Late") {
+					if g, err := greeter.Store.Get(string(i.UID)); overtaken.Load() && (err != nil || g.Message == "Jon is saying hello to Late") {
 						t.Errorf("%s: it does not overwrite what is newer: got %+v, %v", tt.reason, g, err)
 					}
 				})
@@ -255,7 +268,7 @@ func TestLateWriter(t *testing.T) {
 			if !overtaken.Load() {
 				t.Fatalf("%s: it was not overtaken", tt.reason)
 			}
-			if diff := cmp.Diff([]string{"Jon is saying hello to Newest"}, says(t, greeter)); diff != "" {
+			if diff := cmp.Diff([]string{tt.want}, says(t, greeter)); diff != "" {
 				t.Errorf("%s: -want, +got:\n%s", tt.reason, diff)
 			}
 		})

@@ -134,17 +134,20 @@ func (w *world) untilReady(name string) {
 func (w *world) greets(want ...string) {
 	w.Helper()
 	slices.Sort(want)
-	w.Until(fmt.Sprintf("the greeter says %d greetings: %.300q", len(want), want), func() bool {
-		var have []string
-		for g, err := range w.greeter.All(w.Context(), client.ListOptions{}) {
-			if err != nil {
-				return false
-			}
-			have = append(have, g.Message)
+	w.Until(fmt.Sprintf("the greeter says %d greetings: %.300q", len(want), want), func() bool { return w.says(want...) })
+}
+
+// says reports whether the greeter says exactly this, which is sorted.
+func (w *world) says(want ...string) bool {
+	var have []string
+	for g, err := range w.greeter.All(w.Context(), client.ListOptions{}) {
+		if err != nil {
+			return false
 		}
-		slices.Sort(have)
-		return slices.Equal(have, want)
-	})
+		have = append(have, g.Message)
+	}
+	slices.Sort(have)
+	return slices.Equal(have, want)
 }
 
 // post sends a CloudEvent, or what pretends to be one, to a function of the example.

@@ -57,6 +57,9 @@ type Greeting struct {
 	// Model that a synchronizer writes the greeting from, nil if it is the greeter's own.
 	Model *ModelRef `json:"model,omitempty"`
 
+	// From is the version of the model that hello_from was read from, nil if it is not known.
+	From *Version `json:"hello_from_version,omitempty"`
+
 	// Requested is true if a user of the greeter asked for the greeting (POST /greetings). Such a
 	// greeting is also published, so whoever receives the event can leave it out of the list.
 	Requested bool `json:"requested,omitempty"`
@@ -76,20 +79,32 @@ type ModelRef struct {
 	UID       string `json:"uid"`
 }
 
+// Version is one of a model that a greeting uses beside its own.
+type Version struct {
+	UID        string `json:"uid"`
+	Generation int64  `json:"generation"`
+}
+
+// Before reports whether it is older than another version of the same model.
+func (v *Version) Before(other *Version) bool {
+	return v != nil && other != nil && v.UID == other.UID && v.Generation < other.Generation
+}
+
 // PutRequest is the body of PUT /greetings/{id}.
 type PutRequest struct {
 	Name      string `json:"name"`
 	HelloFrom string `json:"hello_from,omitempty"`
 	HelloTo   string `json:"hello_to"`
 
-	// Generation and Model are both set by a synchronizer, and by nobody else.
+	// Generation and Model are both set by a synchronizer, and by nobody else. From can be, too.
 	Generation int64     `json:"generation,omitempty"`
 	Model      *ModelRef `json:"model,omitempty"`
+	From       *Version  `json:"hello_from_version,omitempty"`
 }
 
 // PutRequest is the request that writes the greeting as it is.
 func (g Greeting) PutRequest() PutRequest {
-	return PutRequest{Name: g.Name, HelloFrom: g.HelloFrom, HelloTo: g.HelloTo, Generation: g.Generation, Model: g.Model}
+	return PutRequest{Name: g.Name, HelloFrom: g.HelloFrom, HelloTo: g.HelloTo, Generation: g.Generation, Model: g.Model, From: g.From}
 }
 
 // Request is what a user of the greeter asks for: the body of POST /greetings, and the data of the
@@ -160,6 +175,15 @@ func (r PutRequest) Validate() error {
 			text("model.namespace", r.Model.Namespace, true),
 			text("model.name", r.Model.Name, true),
 			text("model.uid", r.Model.UID, true))
+	}
+	switch {
+	case r.From == nil:
+	case r.Model == nil:
+		errs = append(errs, errors.New("hello_from_version: expected only with model"))
+	case r.From.Generation < 1:
+		errs = append(errs, fmt.Errorf("hello_from_version.generation: expected 1 or more, got %d", r.From.Generation))
+	default:
+		errs = append(errs, text("hello_from_version.uid", r.From.UID, true))
 	}
 	return errors.Join(errs...)
 }

@@ -34,7 +34,8 @@ const (
 )
 
 // Put creates the greeting, or makes it as the request says. The error is a [*ConflictError] if the
-// greeting or its tombstone has a newer generation of the model. The same generation may be written
+// greeting or its tombstone has a newer generation of the model, or the same with a newer version of the
+// model behind hello_from. The same generation may be written
 // again, also with other texts: in this way a synchronizer repairs what somebody else has changed.
 //
 // If the models were restored from a backup the store is ahead of all of them. A writer that has made
@@ -122,13 +123,15 @@ func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, replaced []str
 		older = fmt.Sprintf("generation: %d is not newer than %d, with which the greeting was deleted", r.Generation, there.dead.Generation)
 	case old != nil && r.Generation < old.Generation:
 		older = fmt.Sprintf("generation: %d is older than %d, which the greeting has", r.Generation, old.Generation)
+	case old != nil && r.Generation == old.Generation && r.From.Before(old.From):
+		older = fmt.Sprintf("hello_from_version.generation: %d is older than %d, which the greeting has", r.From.Generation, old.From.Generation)
 	}
 	if err := there.fence(older, replaced); err != nil {
 		return api.Greeting{}, Unchanged, err
 	}
 	g := api.Greeting{
 		ID: id, Name: r.Name, HelloFrom: r.HelloFrom, HelloTo: r.HelloTo,
-		Message: message(r.HelloFrom, r.HelloTo), Generation: r.Generation, Model: r.Model,
+		Message: message(r.HelloFrom, r.HelloTo), Generation: r.Generation, Model: r.Model, From: r.From,
 		CreatedAt: now, UpdatedAt: now,
 	}
 	if old == nil {
@@ -141,19 +144,19 @@ func (s *Store) decide(tx *bbolt.Tx, id string, r api.PutRequest, replaced []str
 	// Whoever is no synchronizer changes the texts of a greeting, but not its model: late writes of the
 	// model are still refused, and its synchronizer can repair the greeting.
 	if r.Model == nil {
-		g.Generation, g.Model = old.Generation, old.Model
+		g.Generation, g.Model, g.From = old.Generation, old.Model, old.From
 	}
 	g.CreatedAt, g.Requested = old.CreatedAt, old.Requested
 	if g.Name == old.Name && g.Message == old.Message && g.HelloFrom == old.HelloFrom && g.HelloTo == old.HelloTo {
 		g.UpdatedAt = old.UpdatedAt
-		if g.Generation == old.Generation && sameModel(g.Model, old.Model) {
+		if g.Generation == old.Generation && same(g.Model, old.Model) && same(g.From, old.From) {
 			return *old, Unchanged, nil
 		}
 	}
 	return g, Updated, nil
 }
 
-func sameModel(a, b *api.ModelRef) bool {
+func same[T comparable](a, b *T) bool {
 	return a == b || a != nil && b != nil && *a == *b
 }
 

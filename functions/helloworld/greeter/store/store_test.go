@@ -35,6 +35,12 @@ func managed(generation int64, to string) api.PutRequest {
 	return api.PutRequest{Name: "n", HelloFrom: "f", HelloTo: to, Generation: generation, Model: &api.ModelRef{Namespace: "ns", Name: "m", UID: "u"}}
 }
 
+func from(generation, version int64, to string) api.PutRequest {
+	r := managed(generation, to)
+	r.From = &api.Version{UID: "from", Generation: version}
+	return r
+}
+
 func own(to string) api.PutRequest { return api.PutRequest{Name: "n", HelloTo: to} }
 
 func TestWriters(t *testing.T) {
@@ -70,6 +76,11 @@ func TestWriters(t *testing.T) {
 			reason: "an older write must not replace a newer one",
 			ops:    []op{put(managed(3, "b"), Created), refused(managed(2, "a"), "generation: 2 is older than 3")},
 			want:   &want{"b", 3, true},
+		},
+		"OlderFrom": {
+			reason: "nor one of the same generation that has read an older version of another model",
+			ops:    []op{put(from(3, 2, "b"), Created), refused(from(3, 1, "a"), "hello_from_version.generation: 1 is older than 2"), put(from(3, 2, "b"), Unchanged), put(from(3, 3, "c"), Updated)},
+			want:   &want{"c", 3, true},
 		},
 		"Same": {
 			reason: "the same write again changes nothing",

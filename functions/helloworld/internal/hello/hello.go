@@ -30,5 +30,6 @@ func GreetingOf(instance *v1alpha1.HelloWorldServiceInstance, service *v1alpha1.
 		HelloTo:    instance.Spec.HelloTo,
 		Generation: instance.Generation,
 		Model:      &api.ModelRef{Namespace: instance.Namespace, Name: instance.Name, UID: string(instance.UID)},
+		From:       &api.Version{UID: string(service.UID), Generation: service.Generation},
 	}
 }
