@@ -30,6 +30,8 @@ test: lint ## Run all checks and tests
 	@echo '== tests, a line for each package' && go test $(RACE) -p $(PACKAGES) -timeout 30m ./...
 	@echo '== the page "Your own synchronizer", with a stop-watch'
 	go test -count 1 -v -run TestPage ./scripts/synchronizer/pagetest -limit 1m
+	@echo '== a minute of changes, kills and a failing network'
+	go run ./scripts/soak -duration 60s
 	@echo '== fuzzing, 10 s for each target' && FUZZCACHE="$$(mktemp -d)" scripts/fuzz.sh --light 10s
 
 # How long each target runs.
@@ -38,6 +40,18 @@ FUZZTIME ?= 2m
 .PHONY: fuzz
 fuzz: ## Run all fuzz targets for FUZZTIME each, 2m by default; ARGS=WORD chooses those with it in package or name
 	scripts/fuzz.sh $(FUZZTIME) $(ARGS)
+
+.PHONY: histories
+histories: ## Generate 10,000 histories of the protocol with faults, and check that each converges
+	go test -count 1 -v -run TestHistories ./pkg/source -histories 10000 $(ARGS)
+
+.PHONY: soak
+soak: ## Change, kill, stop and cut on this machine, then count what is lost; ARGS='-duration 10m'
+	go run ./scripts/soak $(ARGS)
+
+.PHONY: mutants
+mutants: ## Switch off one safety mechanism at a time, and show which test notices it
+	go run ./scripts/mutants $(ARGS)
 
 .PHONY: e2e
 e2e: ## Check everything on the cluster of KUBECONFIG, images go to KO_DOCKER_REPO; ARGS='-h' lists the flags

@@ -21,7 +21,7 @@ import (
 func main() {
 	root := flag.String("root", ".", "the `folder` of the project")
 	only := flag.String("run", "", "run only the mutants whose names match this `regexp`")
-	timeout := flag.Duration("timeout", 3*time.Minute, "how long the tests of a mutant may take")
+	timeout := flag.Duration("timeout", 2*time.Minute, "how long the tests of a mutant may take")
 	flag.Parse()
 	pattern, err := regexp.Compile(*only)
 	if err == nil {
@@ -86,7 +86,7 @@ func (m mutant) test(ctx context.Context, root string, timeout time.Duration) (s
 		return "", err
 	}
 	defer clean()
-	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count", "1", "-failfast", "-timeout", timeout.String(), "-run", "^("+m.run+")$", m.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count", "1", "-vet", "off", "-failfast", "-timeout", timeout.String(), "-run", "^("+m.run+")$", m.pkg)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {

@@ -76,7 +76,7 @@ func (s *soak) run(ctx context.Context) (err error) {
 	if s.verbose {
 		shown = io.MultiWriter(os.Stdout, out)
 	}
-	network := newNetwork(s.seed, &s.faults)
+	network := newNetwork(s.seed, maxDelay, &s.faults)
 	system, err := local.Start(ctx, local.Options{
 		Root: s.root, Dir: s.dir, Out: shown, Only: []string{"helloworld"}, Idle: 2 * time.Second, Pods: s.pods, Network: network.between,
 		Without: []string{"pingsource/pull"}, // The visitor ticks.

@@ -18,6 +18,7 @@ import (
 type network struct {
 	failing atomic.Bool
 	faults  *tally
+	delay   time.Duration // how late a request or its copy arrives at most
 
 	mu    sync.Mutex // protects following
 	rng   *rand.Rand
@@ -38,8 +39,8 @@ const (
 // maxDelay is how late a request or its copy arrives at most.
 const maxDelay = 8 * time.Second
 
-func newNetwork(seed uint64, faults *tally) *network {
-	return &network{faults: faults, rng: rand.New(rand.NewPCG(seed, 1)), conns: map[net.Conn]bool{}}
+func newNetwork(seed uint64, delay time.Duration, faults *tally) *network {
+	return &network{faults: faults, delay: delay, rng: rand.New(rand.NewPCG(seed, 1)), conns: map[net.Conn]bool{}}
 }
 
 // between implements local.Options.Network.
@@ -134,14 +135,14 @@ func (n *network) fault(ctx context.Context, send func(context.Context) (*http.R
 		time.AfterFunc(n.upTo(200*time.Millisecond), cancel)
 	case hits(percentDelayed, "request late"):
 		select {
-		case <-time.After(n.upTo(maxDelay)):
+		case <-time.After(n.upTo(n.delay)):
 		case <-ctx.Done():
 		}
 		ctx = context.WithoutCancel(ctx) // It arrives also if its sender has given up.
 	case hits(percentDoubled, "request doubled"):
 		go copied(0)
 	case hits(percentRepeated, "request repeated late"):
-		go copied(n.upTo(maxDelay))
+		go copied(n.upTo(n.delay))
 	}
 	return ctx
 }
@@ -186,7 +187,7 @@ func (n *network) pipe(to io.Writer, from io.Reader, end func()) {
 		count, err := from.Read(buffer)
 		if n.failing.Load() && n.percent() < 2 {
 			n.faults.add("API answer or request late")
-			time.Sleep(n.upTo(maxDelay / 4))
+			time.Sleep(n.upTo(n.delay / 4))
 		}
 		if _, failed := to.Write(buffer[:count]); err != nil || failed != nil {
 			return

@@ -23,6 +23,13 @@ func (t *tally) add(kind string) {
 	t.counts[kind]++
 }
 
+// count is how often a kind was added.
+func (t *tally) count(kind string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts[kind]
+}
+
 // print writes one row for each kind.
 func (t *tally) print(w io.Writer, title string) {
 	t.mu.Lock()

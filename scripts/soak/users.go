@@ -100,7 +100,7 @@ func (u *user) change(ctx context.Context) error {
 		})
 	}
 	switch u.rng.IntN(14) {
-	case 0, 1:
+	case 0, 1, 7:
 		return u.dismiss(ctx, name)
 	case 2:
 		owner := u.anyHost()
@@ -115,10 +115,6 @@ func (u *user) change(ctx context.Context) error {
 		return annotate(model.AnnotationNoSync)
 	case 6:
 		return annotate(model.AnnotationRequestedAt)
-	case 7:
-		err := u.modify(ctx, name, "instance made unwelcome: its policy deletes it", func(i *instance) { i.Spec.HelloTo = unwelcome })
-		delete(u.to, name)
-		return err
 	default:
 		return u.modify(ctx, name, "instance changed", func(i *instance) {
 			u.to[name] = u.text()
@@ -157,8 +153,8 @@ func (u *user) modify(ctx context.Context, name, what string, change func(*insta
 	return err
 }
 
-// dismiss deletes an instance. One whose finalizer somebody has removed would go without a clean-up if it were deleted
-// before the finalizer is back.
+// dismiss deletes an instance, or has its policy do so. One whose finalizer somebody has removed is let alone until that is
+// back: it would go without a clean-up, which only pull could make up for.
 func (u *user) dismiss(ctx context.Context, name string) error {
 	i, err := u.world.instances.Get(ctx, namespace, name)
 	if err != nil {
@@ -167,12 +163,15 @@ func (u *user) dismiss(ctx context.Context, name string) error {
 	if i.Status.Sync != nil && i.Status.Sync.Finalizer && !hasFinalizer(i) {
 		return nil
 	}
-	if err := u.world.instances.Delete(ctx, i); err != nil {
-		return err
+	if u.rng.IntN(3) == 0 {
+		err = u.modify(ctx, name, "instance made unwelcome: its policy deletes it", func(i *instance) { i.Spec.HelloTo = unwelcome })
+	} else if err = u.world.instances.Delete(ctx, i); err == nil {
+		u.changes.add("instance deleted")
 	}
-	u.changes.add("instance deleted")
-	delete(u.to, name)
-	return nil
+	if err == nil {
+		delete(u.to, name)
+	}
+	return err
 }
 
 func hasFinalizer(i *instance) bool {
@@ -252,12 +251,11 @@ func settle(ctx context.Context, w *world, users []*user, changes *tally) error 
 		}
 	}
 	return w.instances.Each(ctx, namespace, model.Filter{}, func(i *instance) error {
-		if i.Annotations[model.AnnotationMirrors] != "" {
-			return nil
-		}
 		_, op, err := w.instances.Modify(ctx, namespace, i.Name, func(i *instance) error {
 			delete(i.Annotations, model.AnnotationPaused)
-			delete(i.Annotations, model.AnnotationNoSync)
+			if i.Annotations[model.AnnotationMirrors] == "" {
+				delete(i.Annotations, model.AnnotationNoSync)
+			}
 			if i.DeletionTimestamp.IsZero() && !from[i.OwnerName()] {
 				i.Spec.Owner = &v1alpha1.OwnerReference{Name: home}
 			}
