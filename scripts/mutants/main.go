@@ -34,7 +34,7 @@ func main() {
 }
 
 func run(ctx context.Context, root string, only *regexp.Regexp, timeout time.Duration) error {
-	survived, all := 0, 0
+	unnoticed, all := 0, 0
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	defer table.Flush()
 	fmt.Fprintln(table, "SWITCHED OFF\tNOTICED BY\tSECONDS")
@@ -44,19 +44,24 @@ func run(ctx context.Context, root string, only *regexp.Regexp, timeout time.Dur
 		}
 		began := time.Now()
 		killer, err := m.test(ctx, root, timeout)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		all++
-		if killer == "" {
-			survived++
-			killer = "NOBODY: " + m.pkg + " " + m.run
+		switch {
+		case err != nil:
+			unnoticed++
+			killer = "ERROR: it could not be tried"
+			fmt.Fprintf(os.Stderr, "%s: %v\n", m.name, err)
+		case killer == "":
+			unnoticed++
+			killer = "NOBODY: SURVIVED " + m.pkg + " " + m.run
 		}
 		fmt.Fprintf(table, "%s\t%s\t%.0f\n", m.name, killer, time.Since(began).Seconds())
 		fmt.Fprintf(os.Stderr, "%s: %s\n", m.name, killer)
 	}
-	if survived > 0 {
-		return fmt.Errorf("%d of %d were noticed by no test", survived, all)
+	if unnoticed > 0 {
+		return fmt.Errorf("%d of %d were noticed by no test", unnoticed, all)
 	}
 	return nil
 }
@@ -89,9 +94,6 @@ func (m mutant) test(ctx context.Context, root string, timeout time.Duration) (s
 	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count", "1", "-vet", "off", "-failfast", "-timeout", timeout.String(), "-run", "^("+m.run+")$", m.pkg)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
 	text := string(out)
 	first := failed.FindStringSubmatch(text)
 	switch {

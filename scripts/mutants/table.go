@@ -47,6 +47,8 @@ var mutants = []mutant{
 	{"a definition that cannot be read protects what it may depend on", "pkg/model/client.go",
 		"if strings.Contains(b.dependsOn, k.GVK.Kind) {", "if false {", modelPkg, "TestWrongDefinition"},
 
+	// What the source remembers.
+
 	// A run.
 	{"the finalizer comes before the first call", actGo,
 		"if !o.obj.Deleting() {\n\t\tif u, err = e.addFinalizer", "if false {\n\t\tif u, err = e.addFinalizer", stepPkg, "TestLife|TestRequests"},
