@@ -94,22 +94,16 @@ func (s *Source) definitionsSynced(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.complete = true
-	if !s.hasSynchronizer() {
+	ofTheCore := func(gk schema.GroupKind, w *watchedKind) bool {
+		return w.Retired || gk.Group == v1alpha1.GroupVersion.Group
+	}
+	others := maps.Clone(s.kinds)
+	if maps.DeleteFunc(others, ofTheCore); len(others) == 0 {
 		logging.FromContext(ctx).Infof("No synchronizer is installed: waiting for CustomResourceDefinitions with the label %s: \"true\"", model.LabelModel)
 	}
 	for _, w := range s.kinds {
 		s.enqueueAll(w)
 	}
-}
-
-// hasSynchronizer reports whether anybody but the core has models. The caller holds mu.
-func (s *Source) hasSynchronizer() bool {
-	for gk, w := range s.kinds {
-		if !w.Retired && gk.Group != v1alpha1.GroupVersion.Group {
-			return true
-		}
-	}
-	return false
 }
 
 // keepLittle drops what is large in a definition and not needed here: schemas, and what kubectl and field
@@ -129,16 +123,21 @@ func keepLittle(u *unstructured.Unstructured) {
 	_ = unstructured.SetNestedSlice(u.Object, versions, "spec", "versions")
 }
 
+func definitionIn(u *unstructured.Unstructured) (*apiextensionsv1.CustomResourceDefinition, error) {
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	crd.Name = u.GetName()
+	return crd, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, crd)
+}
+
 // define starts to watch the objects of a model, or watches them as the definition says now. If that is
 // not the definition of a model any more it goes on, until nothing of the steps is left on the objects.
 func (s *Source) define(ctx context.Context, obj any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := logging.FromContext(ctx)
-	u := obj.(*unstructured.Unstructured)
-	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, crd); err != nil {
-		log.Errorw("A model definition cannot be read", zap.String("definition", u.GetName()), zap.Error(err))
+	crd, err := definitionIn(obj.(*unstructured.Unstructured))
+	if err != nil {
+		log.Errorw("A model definition cannot be read", zap.String("definition", crd.Name), zap.Error(err))
 		return
 	}
 	old := s.kinds[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}]
@@ -235,26 +234,17 @@ func (s *Source) unlisted(ctx context.Context, w *watchedKind, err error) {
 func (s *Source) observed(w *watchedKind, old, current any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changed(w, snapshotIn(old), snapshotIn(current))
+	s.changed(w, lastSeen[model.Snapshot](old), lastSeen[model.Snapshot](current))
 }
 
 // undefine stops watching the objects of a model.
 func (s *Source) undefine(ctx context.Context, obj any) {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return
-	}
-	group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
-	name, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
-	plural, _, _ := unstructured.NestedString(u.Object, "spec", "names", "plural")
-	gk := schema.GroupKind{Group: group, Kind: name}
+	crd, _ := definitionIn(lastSeen[unstructured.Unstructured](obj))
+	gk := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.kinds[gk]
-	if w == nil || w.Resource != plural {
+	if w == nil || w.Resource != crd.Spec.Names.Plural {
 		return // Not watched, or because of another definition that had the kind first.
 	}
 	w.stop()

@@ -59,7 +59,7 @@ func (s *Source) fill(all ...*model.Snapshot) {
 		w := s.kinds[o.Kind.GVK.GroupKind()]
 		old, _, _ := w.objects.Get(o)
 		_ = w.objects.Update(o)
-		w.index(snapshotIn(old), o)
+		w.index(lastSeen[model.Snapshot](old), o)
 	}
 }
 
@@ -172,6 +172,11 @@ func TestUnreliableWorld(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{t: t, random: rand.New(rand.NewPCG(seed, 0)), objects: map[string]*model.Snapshot{}, running: map[string]int{}}
 				w.source = inMemory(t, w.send, Options{Window: window}, ownerKind)
+				w.source.verify = func() {
+					if err := checkTracker(&w.source.tracker); err != nil {
+						t.Errorf("the tracker is wrong: %v", err)
+					}
+				}
 				ctx, cancel := context.WithCancel(logging.WithLogger(t.Context(), zap.NewNop().Sugar()))
 				w.source.workers.Go(func() { w.source.work(ctx) })
 				w.live(objects, rand.New(rand.NewPCG(seed, 1)))

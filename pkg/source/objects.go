@@ -62,26 +62,22 @@ func newWatchedKind(k *model.Kind, stop context.CancelFunc) *watchedKind {
 // out whether anything is left under a key it copies everything that is: too expensive at the end of
 // each of ten thousand dependents.
 func (w *watchedKind) index(before, now *model.Snapshot) {
-	if before != nil {
-		for d := range w.dependencies(before) {
-			if names := w.dependents[d].Delete(before.Name); len(names) == 0 {
-				delete(w.dependents, d)
-			}
-		}
-		if !before.Deleting() {
-			w.present[before.Namespace]--
+	for d := range w.dependencies(before) {
+		if names := w.dependents[d].Delete(before.Name); len(names) == 0 {
+			delete(w.dependents, d)
 		}
 	}
-	if now != nil {
-		for d := range w.dependencies(now) {
-			if w.dependents[d] == nil {
-				w.dependents[d] = sets.Set[string]{}
-			}
-			w.dependents[d].Insert(now.Name)
+	for d := range w.dependencies(now) {
+		if w.dependents[d] == nil {
+			w.dependents[d] = sets.Set[string]{}
 		}
-		if !now.Deleting() {
-			w.present[now.Namespace]++
-		}
+		w.dependents[d].Insert(now.Name)
+	}
+	if before != nil && !before.Deleting() {
+		w.present[before.Namespace]--
+	}
+	if now != nil && !now.Deleting() {
+		w.present[now.Namespace]++
 	}
 }
 
@@ -91,7 +87,7 @@ func (w *watchedKind) known() bool { return w.synced || w.err != nil }
 func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
 	return func(yield func(dependency) bool) {
 		for i, d := range w.DependsOn {
-			if !yield(dependency{d.GroupKind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
+			if o == nil || !yield(dependency{d.GroupKind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
 				return
 			}
 		}
@@ -122,12 +118,12 @@ func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
 	}}
 }
 
-// snapshotIn finds the snapshot in what an informer hands to a handler, nil if there is none.
-func snapshotIn(obj any) *model.Snapshot {
+// lastSeen finds the object in what an informer hands to a handler, nil if there is none.
+func lastSeen[T any](obj any) *T {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = gone.Obj
 	}
-	o, _ := obj.(*model.Snapshot)
+	o, _ := obj.(*T)
 	return o
 }
 

@@ -284,6 +284,11 @@ func (r *rig) start(options Options) {
 		if err != nil {
 			r.Fatal(err)
 		}
+		source.verify = func() {
+			if err := checkTracker(&source.tracker); err != nil {
+				r.Errorf("the tracker is wrong: %v", err)
+			}
+		}
 		r.source = source
 		go func() { ended <- source.Run(ctx) }()
 	})

@@ -47,6 +47,7 @@ func (b *simBackend) lost(uid types.UID) {
 // call is a request to the backend.
 func (b *simBackend) call(ctx context.Context, what string, uid types.UID, do func(*simRun) error) error {
 	run := ctx.Value(simRunKey{}).(*simRun)
+	run.worked = true
 	_, err := b.park(ctx, false, what+" "+string(uid), func() any {
 		if err := do(run); err != nil {
 			return err
@@ -104,11 +105,19 @@ func (b *simBackend) since(u *unstructured.Unstructured) int64 {
 	return since
 }
 
+// called counts a call of Sync.
+func (s *sim) called(uid types.UID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[uid]++
+	return s.calls[uid]
+}
+
 // simShelves syncs shelves. It reports where they are.
 type simShelves struct{ *sim }
 
 func (s simShelves) Sync(ctx context.Context, shelf *v1alpha1.Shelf) (string, error) {
-	s.calls[shelf.UID]++
+	s.called(shelf.UID)
 	shelf.Status.Observed.Room = "room of " + shelf.Spec.Label
 	return "", s.backend.put(ctx, shelf, simRecord{text: shelf.Spec.Label})
 }
@@ -134,14 +143,14 @@ func textOf(shelf *v1alpha1.Shelf, title string) string {
 }
 
 func (s simBooks) Sync(ctx context.Context, book *v1alpha1.Book) (string, error) {
-	s.calls[book.UID]++
+	calls := s.called(book.UID)
 	switch book.Spec.Title {
 	case titleFails:
 		return "", errors.New("this title always fails")
 	case titlePermanent:
 		return "", step.Permanent(errors.New("this title is wrong"))
 	case titleDeferred:
-		if s.calls[book.UID]%3 != 0 {
+		if calls%3 != 0 {
 			return "", step.Deferred("not yet")
 		}
 	}

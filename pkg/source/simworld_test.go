@@ -151,14 +151,18 @@ type simRun struct {
 	err     error
 	// observed is the version of the API when the run has read its object.
 	observed int64
+	// worked: it has done more than read.
+	worked bool
 }
 
 func (r *simRun) String() string { return fmt.Sprintf("%s#%d", r.name, r.number) }
 
 type simMessage struct {
 	event cloudevents.Event
-	tries int
-	at    time.Time
+	// version of the API when the source sent it, zero if the source had not seen all of that.
+	version int64
+	tries   int
+	at      time.Time
 }
 
 // simOp is a request of a run, to the API or the backend, that waits until it is its turn.
@@ -230,6 +234,7 @@ func (r simResource) request(ctx context.Context, q simRequest) (runtime.Object,
 		if q.verb == "get" && q.name == run.message.event.Subject() {
 			run.observed = r.pod.api.version
 		}
+		run.worked = run.worked || q.verb != "get" && q.verb != "list"
 		obj, err := r.pod.api.do(q, time.Now())
 		if err != nil {
 			return err
@@ -358,6 +363,9 @@ func (s *sim) settleRuns() {
 	for _, r := range ended {
 		s.active--
 		s.note("%s ends: %v", r, r.err)
+		if r.err == nil && !r.dead && !r.worked && r.observed > 0 && r.observed == r.message.version {
+			s.fail("no work: the event %s woke %s for nothing", r.message.event.ID(), r)
+		}
 		if r.err == nil {
 			continue
 		}
@@ -480,7 +488,18 @@ type simSource struct {
 
 type simSend struct {
 	*simSource
-	sending
+	*delivery
+	version int64
+}
+
+// version of the API, zero if the source has not seen all of it.
+func (o *simSource) version() int64 {
+	for _, k := range o.api.kinds {
+		if o.behind(k.Resource) > 0 {
+			return 0
+		}
+	}
+	return o.api.version
 }
 
 func (s *sim) newSource() *simSource {
@@ -594,7 +613,7 @@ func (o *simSource) does(do todo) {
 	}
 	for _, next := range do.send {
 		o.note("source sends %s: %s", next.event.ID(), next.due)
-		o.sends = append(o.sends, simSend{o, next})
+		o.sends = append(o.sends, simSend{o, next, o.version()})
 	}
 }
 
@@ -608,7 +627,7 @@ func (s *sim) sink(n int) {
 		accepted = false
 	case s.happens(eventLost, 10):
 	default:
-		m := simMessage{event: next.event, at: time.Now()}
+		m := simMessage{event: next.event, version: next.version, at: time.Now()}
 		s.messages = append(s.messages, m)
 		if s.happens(eventDoubled, 10) {
 			s.messages = append(s.messages, m)

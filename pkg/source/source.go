@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,18 +43,10 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Window <= 0 {
-		o.Window = 64
-	}
-	if o.Visibility <= 0 {
-		o.Visibility = 30 * time.Second
-	}
-	if o.MaxVisibility < o.Visibility {
-		o.MaxVisibility = max(10*time.Minute, o.Visibility)
-	}
-	if o.Clock == nil {
-		o.Clock = clock.RealClock{}
-	}
+	o.Window = cmp.Or(max(0, o.Window), 64)
+	o.Visibility = cmp.Or(max(0, o.Visibility), 30*time.Second)
+	o.MaxVisibility = max(o.Visibility, cmp.Or(o.MaxVisibility, 10*time.Minute))
+	o.Clock = cmp.Or[clock.WithTicker](o.Clock, clock.RealClock{})
 	return o
 }
 
@@ -140,30 +133,31 @@ func (s *Source) track(ctx context.Context, k key, tell func(now time.Time) todo
 	for _, a := range do.again {
 		s.queue.AddAfter(a.key, a.after)
 	}
-	for _, next := range do.send {
+	for _, d := range do.send {
 		if ctx.Err() == nil { // What is not sent is found due by the next source.
-			s.workers.Go(func() { s.deliver(ctx, next) })
+			s.workers.Go(func() { s.deliver(ctx, d) })
 		}
 	}
 }
 
 // deliver hands an event to the sink and tells the tracker the answer.
-func (s *Source) deliver(ctx context.Context, next sending) {
+func (s *Source) deliver(ctx context.Context, d *delivery) {
 	sending, cancel := context.WithTimeout(ctx, s.Visibility)
-	err := s.send(sending, next.event)
+	event := d.event
+	err := s.send(sending, event)
 	cancel()
-	log := s.log(ctx, next.key)
+	log := s.log(ctx, d.key)
 	switch {
 	case err == nil:
-		sentTotal.WithLabelValues(string(next.step), next.groupKind.Kind, string(next.due)).Inc()
-		log.Debugw("Sent", zap.String("id", next.event.ID()), zap.String("type", next.event.Type()), zap.String("due", string(next.due)))
+		sentTotal.WithLabelValues(string(d.step), d.groupKind.Kind, string(d.due)).Inc()
+		log.Debugw("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(d.due)))
 	case ctx.Err() != nil:
 		return
 	default:
-		rejectedTotal.WithLabelValues(string(next.step), next.groupKind.Kind).Inc()
+		rejectedTotal.WithLabelValues(string(d.step), d.groupKind.Kind).Inc()
 		log.Warnw("The sink did not accept the event, trying again", zap.Error(err))
 	}
-	s.track(ctx, next.key, func(now time.Time) todo { return s.answered(next.delivery, err == nil, now) })
+	s.track(ctx, d.key, func(now time.Time) todo { return s.answered(d, err == nil, now) })
 }
 
 // Ready reports whether the source has read the definitions and all objects of the models that it
@@ -171,15 +165,12 @@ func (s *Source) deliver(ctx context.Context, next sending) {
 func (s *Source) Ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.complete {
-		return false
-	}
 	for _, w := range s.kinds {
 		if !w.synced && !w.Retired {
 			return false
 		}
 	}
-	return true
+	return s.complete
 }
 
 func (s *Source) log(ctx context.Context, k key) *zap.SugaredLogger {

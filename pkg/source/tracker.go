@@ -34,16 +34,11 @@ type tracker struct {
 // todo is what the caller of a tracker has to do.
 type todo struct {
 	// send are the events to be sent now; [tracker.answered] has to be called for each.
-	send []sending
+	send []*delivery
 	// again are the keys to be evaluated again.
 	again []again
 	// lost is the number of the attempt that was not acknowledged in time, zero if there is none.
 	lost int
-}
-
-type sending struct {
-	*delivery
-	event cloudevents.Event
 }
 
 // again is a key to be evaluated after a time.
@@ -69,7 +64,8 @@ type task struct {
 // delivery is an event that was sent, or is being sent, and is not acknowledged.
 type delivery struct {
 	key
-	task *task
+	task  *task
+	event cloudevents.Event // Until the sink has answered.
 	// due is why the event was sent.
 	due model.Reason
 	// status of the step when the event was sent. Any other one acknowledges it.
@@ -103,27 +99,25 @@ type lane struct {
 	resume   time.Time
 }
 
-// evaluate decides about one step of one object: whether the event that is in flight for it, if
-// any, still is, and whether the step is due. A key without a name is a lane whose wait is over.
+// evaluate looks at one step of one object. A key without a name is a lane whose wait is over.
 func (t *tracker) evaluate(k key, now time.Time) todo {
-	if k.Name == "" {
-		t.sendWaiting(t.lane(k), now)
-		return t.done()
+	if o, n, known := t.look(k); known {
+		t.decide(k, o, n, now)
 	}
-	o, n, known := t.look(k)
-	if !known {
-		return t.done()
-	}
-	task := t.remembered(k, o, now)
+	return t.done(t.lane(k), now)
+}
+
+// decide finds out whether the event that is in flight for a step, if any, still is, and whether the step is due.
+func (t *tracker) decide(k key, o *model.Snapshot, n model.Neighbours, now time.Time) {
+	task := t.remembered(k, o)
 	if o == nil {
-		return t.done()
+		return
 	}
 	verdict := model.Due(k.step, o, n, now)
 	switch {
 	case task != nil && t.mustWait(k, task, o, verdict, now):
 	case verdict.Due():
 		t.enter(k, task, o)
-		t.sendWaiting(t.lane(k), now)
 	default:
 		if task != nil {
 			task.waiting, task.lost = false, 0
@@ -132,7 +126,6 @@ func (t *tracker) evaluate(k key, now time.Time) todo {
 			t.again(k, verdict.At.Sub(now))
 		}
 	}
-	return t.done()
 }
 
 // answered tells whether the sink has accepted an event. One that it has not goes to the end of its lane, so that
@@ -140,6 +133,7 @@ func (t *tracker) evaluate(k key, now time.Time) todo {
 func (t *tracker) answered(d *delivery, accepted bool, now time.Time) todo {
 	l := t.lane(d.key)
 	l.sending--
+	d.event = cloudevents.Event{}
 	switch {
 	case d.round != l.rejected: // Another event of its round, or a later one, has decided about the lane.
 	case accepted:
@@ -157,18 +151,18 @@ func (t *tracker) answered(d *delivery, accepted bool, now time.Time) todo {
 	default:
 		d.task.waiting = true
 		l.waiting = append(l.waiting, d.key)
-		t.land(d.task, now)
+		t.land(d.task)
 	}
-	t.sendWaiting(l, now)
-	return t.done()
+	return t.done(l, now)
 }
 
-func (t *tracker) done() todo {
+// done ends a call about a lane.
+func (t *tracker) done(l *lane, now time.Time) (do todo) {
+	t.sendWaiting(l, now)
 	if t.verify != nil {
 		t.verify()
 	}
-	do := t.todo
-	t.todo = todo{}
+	do, t.todo = t.todo, do
 	return do
 }
 
@@ -185,7 +179,7 @@ func (t *tracker) lane(k key) *lane {
 }
 
 // remembered is the task for the step of exactly this object, nil if there is none.
-func (t *tracker) remembered(k key, o *model.Snapshot, now time.Time) *task {
+func (t *tracker) remembered(k key, o *model.Snapshot) *task {
 	task := t.tasks[k]
 	if task == nil {
 		return nil
@@ -194,7 +188,7 @@ func (t *tracker) remembered(k key, o *model.Snapshot, now time.Time) *task {
 		// The object is gone, and with it the interest in what is in flight for it. For another one
 		// that has its name everything starts from the beginning.
 		delete(t.tasks, k)
-		t.land(task, now)
+		t.land(task)
 		return nil
 	}
 	if task.generation != o.Generation {
@@ -224,7 +218,7 @@ func (t *tracker) mustWait(k key, task *task, o *model.Snapshot, verdict model.V
 		// would run twice at once.
 		next := d.accepted.Add(t.Visibility)
 		if !now.Before(next) {
-			t.free(d, now)
+			t.free(d)
 			next = d.expires
 		}
 		t.again(k, next.Sub(now))
@@ -233,7 +227,7 @@ func (t *tracker) mustWait(k key, task *task, o *model.Snapshot, verdict model.V
 		task.lost++
 		t.todo.lost = task.attempts
 	}
-	t.land(task, now)
+	t.land(task)
 	return false
 }
 
@@ -301,30 +295,28 @@ func (t *tracker) launch(l *lane, k key, now time.Time) {
 		t.again(k, 0) // It may be due at a later time.
 		return
 	}
-	d := &delivery{key: k, task: task, due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected}
 	task.attempts++
+	d := &delivery{key: k, task: task, event: o.WakeEvent(k.step, task.attempts, now), due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected}
 	task.inFlight = d
 	l.inFlight++
 	l.sending++
 	l.unacknowledged++
-	t.todo.send = append(t.todo.send, sending{d, o.WakeEvent(k.step, task.attempts, now)})
+	t.todo.send = append(t.todo.send, d)
 }
 
 // land ends the wait for an acknowledgement: nothing is in flight for the task after that.
-func (t *tracker) land(task *task, now time.Time) {
+func (t *tracker) land(task *task) {
 	if d := task.inFlight; d != nil {
-		task.inFlight = nil // First: the next to be sent may be the same step again.
+		task.inFlight = nil
 		t.lane(d.key).unacknowledged--
-		t.free(d, now)
+		t.free(d)
 	}
 }
 
 // free gives the place of an event in its lane to another one.
-func (t *tracker) free(d *delivery, now time.Time) {
+func (t *tracker) free(d *delivery) {
 	if !d.freed {
 		d.freed = true
-		l := t.lane(d.key)
-		l.inFlight--
-		t.sendWaiting(l, now)
+		t.lane(d.key).inFlight--
 	}
 }

@@ -13,6 +13,7 @@ type mutant struct {
 const (
 	dueGo       = "pkg/model/due.go"
 	steppatchGo = "pkg/model/steppatch.go"
+	trackerGo   = "pkg/source/tracker.go"
 	engineGo    = "pkg/step/engine.go"
 	actGo       = "pkg/step/act.go"
 	storeGo     = "pkg/step/store.go"
@@ -21,6 +22,7 @@ const (
 	greetingsGo = "functions/helloworld/greeter/store/greetings.go"
 
 	stepPkg, modelPkg     = "./pkg/step", "./pkg/model"
+	sourcePkg, histories  = "./pkg/source", "TestHistories"
 	uploadPkg, letterPkg  = "./pkg/tosca/upload", "./functions/deadletter"
 	helloSync, greeterPkg = "./functions/helloworld/sync", "./functions/helloworld/greeter/store"
 )
@@ -48,6 +50,19 @@ var mutants = []mutant{
 		"if strings.Contains(b.dependsOn, k.GVK.Kind) {", "if false {", modelPkg, "TestWrongDefinition"},
 
 	// What the source remembers.
+
+	// The model source. Its tests are the generated histories of the protocol.
+	{"an event that nothing acknowledges is sent again", trackerGo, "case now.Before(d.expires):", "case true:", sourcePkg, histories},
+	{"a step has one event in flight for an object", trackerGo,
+		"return true // Evaluated again when the sink has answered.", "return false", sourcePkg, histories},
+	{"only the step's part of the status acknowledges its event", trackerGo,
+		"return !equality.Semantic.DeepEqual(d.status, o.Status.Step(d.step))", "_ = equality.Semantic\n\treturn true", sourcePkg, "TestUnreliableWorld"},
+	{"a late event takes no place in its lane", trackerGo, "\t\t\tt.free(d)\n\t\t\tnext = d.expires", "\t\t\tnext = d.expires", sourcePkg, histories},
+	{"at most a window of events is under way", trackerGo, "max(l.inFlight, l.sending) < t.Window", "true", sourcePkg, histories},
+	{"an event that the sink rejects comes again", trackerGo, "d.task.waiting = true\n\t\tl.waiting", "l.waiting", sourcePkg, histories},
+	{"another object of the name is another object", trackerGo, "if o == nil || task.uid != o.UID {\n\t\t// The", "if o == nil {\n\t\t// The", sourcePkg, "TestReplacedWhileInFlight"},
+	{"a retry comes when the source's clock says so", "pkg/step/observe.go",
+		"min(maxSkew, max(0, event.Time().Sub(e.clock.Now())))", "0", stepPkg, "TestClockBehind"},
 
 	// A run.
 	{"the finalizer comes before the first call", actGo,
