@@ -82,7 +82,7 @@ var mutants = []mutant{
 	{"a status is stored only over the one that was read", steppatchGo,
 		"if !equality.Semantic.DeepEqual(now.Status.Step(step), start.Status.Step(step)) {", "if false {", modelPkg, "TestSetStepMeanwhile"},
 	{"the API tests what is replaced", steppatchGo,
-		"test(\"/status/\"+string(step), existing[string(step)]),\n", "\n", modelPkg, "TestSetStepMeanwhile"},
+		"\t\ttest(\"/status/\"+string(step), existing[string(step)]),\n", "\t\ttest(\"/metadata/uid\", map[bool]any{true: u.GetUID(), false: existing}[true]),\n", modelPkg, "TestSetStepMeanwhile"},
 	{"a status goes to the object that was read", steppatchGo,
 		"append([]operation{test(\"/metadata/uid\", u.GetUID())}, operations...)", "operations", modelPkg, "TestSetStepOfGone|TestFinalizersOfGone"},
 	{"a run that was overtaken calls the step again", storeGo,
@@ -124,11 +124,11 @@ var mutants = []mutant{
 	{"a replay shows its token to nobody else", replayGo,
 		"if r.Token == nil || service == \"\" {", "if r.Token == nil {", letterPkg, "TestDestinations"},
 	{"a letter that has failed again during its replay stays", replayGo,
-		"ResourceVersion: &version}})", "}})", letterPkg, "TestDuringReplay"},
+		"ResourceVersion: &version}})", "}})\n\t\t_ = version", letterPkg, "TestDuringReplay"},
 
 	// Recipes.
 	{"nothing of a recipe is written that is not all right", "pkg/tosca/upload/dryrun.go",
-		"results[i], err = s.explain(err)\n\t\t\t\treturn err", "return nil", "./pkg/tosca/server", "TestRefusedByTheAPI|TestBadRecipes"},
+		"results[i], err = s.explain(err)\n\t\t\t\treturn err", "_ = i\n\t\t\t\treturn nil", "./pkg/tosca/server", "TestRefusedByTheAPI|TestBadRecipes"},
 	{"a recipe is written to its end when its caller is gone", "pkg/tosca/upload/apply.go",
 		"ctx = context.WithoutCancel(ctx)", "", uploadPkg, "TestCallerGone"},
 	{"a recipe deletes only what it has found", "pkg/tosca/upload/write.go",
