@@ -112,7 +112,7 @@ var mutants = []mutant{
 	{"a late event changes nothing", "pkg/model/follow.go",
 		"(e.Time.IsZero() || last.Time == nil || !e.Time.Before(last.Time.Time))", "true", stepPkg, "TestOnObject|TestOvertakingEvents"},
 	{"a repeated event changes nothing", "pkg/model/follow.go",
-		"return !slices.Contains(last.Events, e.ID) && ", "return ", stepPkg, "TestOnObject|TestFollow"},
+		"return !slices.Contains(last.Events, e.ID) && ", "return ", "./functions/helloworld/event", "TestLateAndRepeated"},
 	{"a dead letter is stored before it is acknowledged", lettersGo,
 		"return function.Unavailable(\"namespace %s: the dead letter could not be stored: %s\", namespace, err)", "return nil", letterPkg, "TestNotStored"},
 	{"a dead letter is stored also if its sender hangs up", lettersGo,
