@@ -13,6 +13,35 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
+// sent is how many requests are sent.
+const sent = 1000
+
+// sendAll sends them, and returns how many got no answer.
+func sendAll(t *testing.T, url string) int64 {
+	var failed atomic.Int64
+	var all errgroup.Group
+	all.SetLimit(16)
+	for range sent {
+		all.Go(func() error {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))
+			if err != nil {
+				return err
+			}
+			req.Host = "greeter.helloworld"
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				failed.Add(1)
+				return nil
+			}
+			return resp.Body.Close()
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return failed.Load()
+}
+
 // TestNetwork counts what arrives of many requests.
 func TestNetwork(t *testing.T) {
 	var arrived atomic.Int64
@@ -28,37 +57,13 @@ func TestNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const sent = 1000
-	var failed atomic.Int64
-	send := func() {
-		var all errgroup.Group
-		all.SetLimit(16)
-		for range sent {
-			all.Go(func() error {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/work", strings.NewReader("{}"))
-				if err != nil {
-					return err
-				}
-				req.Host = "greeter.helloworld"
-				resp, err := http.DefaultClient.Do(req)
-				if err != nil {
-					failed.Add(1)
-					return nil
-				}
-				return resp.Body.Close()
-			})
-		}
-		if err := all.Wait(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send()
-	if arrived.Load() != sent || failed.Load() != 0 {
-		t.Fatalf("without faults all arrives: %d of %d, %d failed", arrived.Load(), sent, failed.Load())
+	send := func() int64 { return sendAll(t, "http://"+address+"/work") }
+	if failed := send(); arrived.Load() != sent || failed != 0 {
+		t.Fatalf("without faults all arrives: %d of %d, %d failed", arrived.Load(), sent, failed)
 	}
 	arrived.Store(0)
 	n.failing.Store(true)
-	send()
+	failed := send()
 	for _, kind := range []string{"request lost", "answer lost", "request late", "request doubled", "request repeated late"} {
 		if faults.count(kind) == 0 {
 			t.Errorf("%s: it never happened", kind)
@@ -69,7 +74,7 @@ func TestNetwork(t *testing.T) {
 	if err != nil {
 		t.Errorf("expected %d to arrive, got %d", want, arrived.Load())
 	}
-	if lost := int64(faults.count("request lost") + faults.count("answer lost")); failed.Load() < lost {
-		t.Errorf("expected at least %d without an answer, got %d", lost, failed.Load())
+	if lost := int64(faults.count("request lost") + faults.count("answer lost")); failed < lost {
+		t.Errorf("expected at least %d without an answer, got %d", lost, failed)
 	}
 }
