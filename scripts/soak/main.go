@@ -121,12 +121,18 @@ func (s *soak) play(ctx context.Context, system *local.System, network *network)
 	all.Go(func() error { return visitor.run(soaking) })
 	all.Go(func() error { killer.run(soaking); return nil })
 	all.Go(func() error { network.run(soaking); return nil })
+	watcher := &watcher{world: w}
+	all.Go(func() error { watcher.run(soaking); return nil })
 	err = all.Wait()
 	network.failing.Store(false)
 	if err != nil {
 		return nil, err
 	}
-	return s.converge(ctx, w, users, visitor)
+	v, err := s.converge(ctx, w, users, visitor)
+	if err == nil && len(watcher.older) > 0 {
+		v[older] = watcher.older
+	}
+	return v, err
 }
 
 // converge waits until nothing is wrong, for as long as it may take.

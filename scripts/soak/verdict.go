@@ -22,11 +22,12 @@ const (
 	lost        fault = "lost"         // declared or accepted, but not in the greeter, or with another text
 	doubled     fault = "doubled"      // in the greeter, or among the models, twice
 	zombie      fault = "zombie"       // deleted, but still there
+	older       fault = "older"        // in the greeter something newer was replaced, for however short a time
 	unconverged fault = "unconverged"  // not Ready as it is now
 	letterLeft  fault = "dead letters" // not handled when it was replayed
 )
 
-var faults = []fault{lost, doubled, zombie, unconverged, letterLeft}
+var faults = []fault{lost, doubled, zombie, older, unconverged, letterLeft}
 
 // verdict is what is wrong, by its kind.
 type verdict map[fault][]string
