@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ func TestHistories(t *testing.T) {
 	if *simSeed != 0 {
 		first, histories = *simSeed, 1
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // A history makes much garbage, and keeps little.
 	var mu sync.Mutex
 	total, runs, requests := map[fault]int{}, 0, 0
 	began := time.Now()

@@ -89,8 +89,8 @@ func (b *simBackend) delete(ctx context.Context, obj model.Object) error {
 // checkDeletion checks that a shelf goes after its books: the run must not have seen one that names it.
 func (b *simBackend) checkDeletion(obj model.Object, run *simRun) {
 	shelf, ok := obj.(*v1alpha1.Shelf)
-	if !ok || !b.ever[shelf.UID] || b.api.objects[simRef{"shelves", simNamespace, shelf.Name}] == nil {
-		return
+	if live := b.api.objects[simRef{"shelves", simNamespace, obj.GetName()}]; !ok || !b.ever[obj.GetUID()] || live == nil || live.GetUID() != obj.GetUID() {
+		return // It was removed by force.
 	}
 	for _, book := range b.api.all("books") {
 		if name, _, _ := unstructured.NestedString(book.Object, "spec", "shelf", "name"); name == shelf.Name && b.since(book) <= run.observed {

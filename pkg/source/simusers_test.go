@@ -45,7 +45,12 @@ func (s *sim) user() {
 	case 9:
 		if s.enabled[userReplaces] {
 			s.count(userReplaces)
-			s.edit(ref, "replaces", func(u *unstructured.Unstructured) { u.SetFinalizers(nil) })
+			s.edit(ref, "replaces", func(u *unstructured.Unstructured) {
+				u.SetFinalizers(nil)
+				if _, found, _ := unstructured.NestedMap(u.Object, "status", "sync"); !found {
+					s.backend.unprotected[u.GetUID()] = true // If the pod dies now, nothing says that there was one.
+				}
+			})
 			s.settleRemoval(ref)
 			if s.pick(2) == 1 && s.api.objects[ref] != nil {
 				s.remove(ref) // By force.
@@ -92,10 +97,14 @@ func (s *sim) declare(u *unstructured.Unstructured, ref simRef) {
 		u.Object["spec"] = map[string]any{"label": fmt.Sprintf("label-%d", s.pick(3))}
 		return
 	}
-	titles := []string{"title-1", "title-2", "title-3", titleRename, titleDeferred, titleFails, titlePermanent, titleWarns, titleUnwelcome}
+	title := fmt.Sprintf("title-%d", s.pick(3))
+	if s.pick(3) == 2 {
+		special := []string{titleRename, titleDeferred, titleFails, titlePermanent, titleWarns, titleUnwelcome}
+		title = special[s.pick(len(special))]
+	}
 	before, _, _ := unstructured.NestedString(u.Object, "spec", "shelf", "name")
 	shelf := fmt.Sprintf("shelf-%d", s.pick(2))
-	u.Object["spec"] = map[string]any{"title": titles[s.pick(len(titles))], "shelf": map[string]any{"name": shelf}}
+	u.Object["spec"] = map[string]any{"title": title, "shelf": map[string]any{"name": shelf}}
 	if shelf != before {
 		annotate("moved", fmt.Sprint(s.api.version+1))(u)
 	}

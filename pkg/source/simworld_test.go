@@ -679,7 +679,7 @@ func newSim(c choices) *sim {
 			s.enabled[f] = false
 		}
 	}
-	s.users = 3 + s.pick(8)
+	s.users = 2 + s.pick(7)
 	for _, of := range model.Steps() {
 		pods := 1
 		if s.enabled[manyPods] {
