@@ -8,6 +8,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest/conformance"
 )
 
 // TestHardening sends what can be wrong to the door for letters. Whatever is an event is kept: behind this
@@ -29,4 +30,5 @@ func TestHardening(t *testing.T) {
 	functiontest.Hardening(t, functiontest.Program{Handler: handler, MaxBody: maxEvent, Good: func() *http.Request {
 		return functiontest.Request("/letters/"+w.Namespace, w.event(data(cloudevents.ApplicationJSON, []byte(`{"a": 1}`))))
 	}}, rows)
+	conformance.Answers(t, handler, "/letters/"+w.Namespace, http.StatusOK)
 }

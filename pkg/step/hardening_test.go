@@ -9,6 +9,7 @@ import (
 
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/function/functiontest"
+	"github.com/xos-knative/synchronizer/pkg/function/functiontest/conformance"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 	"github.com/xos-knative/synchronizer/pkg/step/steptest"
@@ -50,6 +51,7 @@ func TestHardening(t *testing.T) {
 				rows["OtherType"] = functiontest.Row{Reason: "It is the attribute step that says for which step an event is.", Change: func(r *http.Request) { r.Header.Set("ce-step", "other") }, Code: 422, Says: []string{"step"}}
 			}
 			functiontest.Hardening(t, functiontest.Program{Handler: handler, MaxBody: function.MaxBody, Good: func() *http.Request { return functiontest.Request("/", tc.good) }}, rows)
+			conformance.Answers(t, handler, "/", http.StatusUnprocessableEntity)
 		})
 	}
 }

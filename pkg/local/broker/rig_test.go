@@ -86,6 +86,8 @@ type trigger struct {
 	// eventType that it wants; empty for all.
 	eventType string
 	*subscriber
+	// at is where the subscriber is. Default: a service of the rig.
+	at *apis.URL
 	// delivery of the Trigger; nil for that of the Broker.
 	delivery *eventingduckv1.DeliverySpec
 }
@@ -110,6 +112,9 @@ func newRig(t *testing.T, delivery *eventingduckv1.DeliverySpec, triggers map[st
 		wired := &eventingv1.Trigger{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: eventingv1.TriggerSpec{
 			Broker: "default", Subscriber: *destination(name), Delivery: tr.delivery,
 		}}
+		if tr.at != nil {
+			wired.Spec.Subscriber.URI = tr.at
+		}
 		if tr.eventType != "" {
 			wired.Spec.Filter = &eventingv1.TriggerFilter{Attributes: eventingv1.TriggerFilterAttributes{"type": tr.eventType}}
 		}

@@ -1,219 +1,224 @@
-// Package conformance has the cases of the conformance suite of CloudEvents (github.com/cloudevents/conformance) for the
-// tests of programs that take events: its events (yaml/v1.0, yaml/v1.yaml), its scenarios of the HTTP binding
-// (features/http-protocol-binding.feature) and its list of what the JSON format takes and refuses (format/json). They are
-// written here from the specification. The suite is no dependency: its module would add some hundred others to go.sum, and
-// its invoker knows neither text in structured mode nor what came of an event.
+// Package conformance runs the conformance suite of CloudEvents (github.com/cloudevents/conformance) for the tests of what
+// takes events. The suite is no dependency: it has a module of its own in scripts/conformance, because its requirements
+// would double go.sum. Its list of what the JSON format takes and refuses is in no release, so it is written down here.
 package conformance
 
 import (
+	"bufio"
 	"encoding/json"
-	"maps"
+	"io"
+	"io/fs"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
-
-	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"time"
 )
 
-// Event is one that is sent.
-type Event struct {
-	// Attributes are all of them, datacontenttype too.
-	Attributes map[string]string
-	Data       string
-	structured bool
-	// as is the content type of the envelope.
-	as string
+// suite is the suite with a listener.
+type suite struct {
+	// tool is its program.
+	tool string
+	// files are those of its module.
+	files fs.FS
+	// listener is the URL of a receiver of events.
+	listener string
 }
 
-// Events are to be sent, and to come as they are.
-func Events() []Event {
-	var all []Event
-	add := func(data string, attributes map[string]string) {
-		a := map[string]string{"specversion": "1.0", "type": "io.cloudevents.minimum", "id": "conformance", "source": "//example.com/yaml/v1.yaml"}
-		maps.Copy(a, attributes)
-		all = append(all, Event{Attributes: a, Data: data}, Event{a, data, true, "application/cloudevents+json"}, Event{a, data, true, "application/cloudevents+json; charset=utf-8"})
+// files of events, by versions of CloudEvents.
+var files = map[string][]string{"1.0": {"v1.yaml", "v1.0/*.yaml"}, "0.3": {"v03.yaml", "v0.3/*.yaml"}}
+
+// lacking is what no event of the suite has. Its invoker knows dataschema only as an extension.
+const lacking = `
+ContextAttributes:
+  specversion: 1.0
+  type: io.cloudevents.attributes
+  id: no-data
+  source: "#fragment"
+  subject: Hello, 🌎!
+  Extensions:
+    dataschema: https://example.com/schema`
+
+// Run invokes a front door with all events of the suite, of versions 1.0 and 0.3, each in both content modes, and sends the
+// requests of its scenarios of the HTTP binding. They have to be taken, and the suite's listener has to get each event once,
+// the same as without the front door. Open makes the front door: it passes all events to the listener before it answers, and
+// returns its own URL. Added are the names of extensions that it adds.
+func Run(t *testing.T, open func(t *testing.T, listener string) string, added ...string) {
+	s := newSuite(t)
+	s.listen(t)
+	to := open(t, s.listener)
+	for version := range files {
+		for _, mode := range []string{"binary", "structured"} {
+			t.Run(version+" "+mode, func(t *testing.T) {
+				want := s.send(t, s.listener, s.events(t, version, "binary"))
+				got := s.send(t, to, s.events(t, version, mode))
+				for _, name := range added {
+					got = regexp.MustCompile(`(?im)^ +`+name+`: .*\n`).ReplaceAllString(got, "")
+				}
+				s.run(t, "", "diff", file(t, want), file(t, got))
+			})
+		}
 	}
-	of := func(contentType string) map[string]string { return map[string]string{"datacontenttype": contentType} }
-	add("Hello, World!", of("text/plain; charset=us-ascii"))
-	add("Hello, 🌎!", of("text/plain; charset=utf-8"))
-	add(`"Hello, 🌎!"`, of("application/json; charset=utf-8"))
-	add(`{"msg":"Hello, 🌎!"}`, of("application/json; charset=utf-8"))
-	add(`["Hello","🌎!"]`, of("application/json"))
-	add("<msg>Hello, 🌎!</msg>", of("application/xml; charset=utf-8"))
-	add("{\n    \"message\": \"Hello World!\"\n}", map[string]string{"datacontenttype": "application/json", "source": "/mycontext/subcontext", "subject": "s", "time": "2018-04-05T03:56:24Z", "dataschema": "https://example.com/schema",
-		"comexampleextension1": "value", "comexampleextension2": `{"othervalue": 5}`})
-	add("", nil)
+	s.features(t, to)
+}
+
+// Answers invokes a handler with all events of the suite, as Run does. It has to answer each with this code.
+func Answers(t *testing.T, handler http.Handler, path string, code int) {
+	s := newSuite(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, r)
+		if answer.Code != code {
+			t.Errorf("want %d, got %d %s for %v", code, answer.Code, answer.Body, r.Header)
+		}
+		w.WriteHeader(http.StatusAccepted) // For others the suite has no exit code of their own.
+	}))
+	defer srv.Close()
+	for version := range files {
+		for _, mode := range []string{"binary", "structured"} {
+			s.invoke(t, srv.URL+path, s.events(t, version, mode))
+		}
+	}
+}
+
+func newSuite(t *testing.T) *suite {
+	t.Helper()
+	in := func(dir, name string, args ...string) string {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", cmd, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	module := filepath.Join(in("", "go", "list", "-m", "-f", "{{.Dir}}"), "scripts/conformance")
+	return &suite{
+		tool:  in(module, "go", "tool", "-n", "cloudevents"), // It builds it, and keeps it in the build cache.
+		files: os.DirFS(in(module, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cloudevents/conformance")),
+	}
+}
+
+// listen starts the listener.
+func (s *suite) listen(t *testing.T) {
+	t.Helper()
+	// Its history goes with who reads it.
+	listen := exec.CommandContext(t.Context(), s.tool, "listen", "--port", "0", "--retain=false")
+	stderr, err := listen.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listen.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listen.Wait() }) // The end of the context has killed it.
+	out := bufio.NewReader(stderr)
+	line, err := out.ReadString('\n')
+	_, port, ok := strings.Cut(strings.TrimSpace(line), "listening on :")
+	if !ok {
+		t.Fatalf("%s: expected its port, got %q %v", listen, line, err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	s.listener = "http://127.0.0.1:" + port
+}
+
+// events are those of the suite's files as YAML, one a document, in a mode. Data is without the line break at its end:
+// structured mode does not keep white space around JSON. In that mode the suite knows only data that is JSON, so text is
+// quoted here.
+func (s *suite) events(t *testing.T, version, mode string) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range files[version] {
+		names, err := fs.Glob(s.files, "yaml/"+pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: no such files of the suite: %v", pattern, err)
+		}
+		for _, name := range names {
+			all = append(all, strings.Split(s.read(t, name), "\n---\n")...)
+		}
+	}
+	if version == "1.0" {
+		all = append(all, lacking)
+	}
+	for i, event := range all {
+		attributes, data, found := strings.Cut(event, "\nData: |\n")
+		_, attributes, _ = strings.Cut(attributes, "ContextAttributes:")
+		all[i] = "Mode: " + mode + "\nContextAttributes:" + attributes + "\n"
+		if data = strings.TrimSpace(data); mode == "structured" && !json.Valid([]byte(data)) {
+			data = strconv.Quote(data)
+		}
+		if found {
+			all[i] += "Data: |-\n  " + data + "\n"
+		}
+	}
 	return all
 }
 
-// Request sends the event.
-func (e Event) Request(t *testing.T, to string) *http.Request {
+// send invokes a URL with events, and returns what the listener has then got.
+func (s *suite) send(t *testing.T, to string, events []string) string {
 	t.Helper()
-	body := e.Data
-	if e.structured {
-		envelope := map[string]any{}
-		for name, value := range e.Attributes {
-			envelope[name] = value
-		}
-		switch {
-		case strings.Contains(e.Attributes["datacontenttype"], "json"):
-			envelope["data"] = json.RawMessage(e.Data)
-		case e.Data != "":
-			envelope["data"] = e.Data
-		}
-		raw, err := json.Marshal(envelope)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body = string(raw)
-	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, strings.NewReader(body))
+	s.invoke(t, to, events)
+	return s.history(t, len(events))
+}
+
+func (s *suite) invoke(t *testing.T, to string, events []string) {
+	t.Helper()
+	s.run(t, strings.Join(events, "---\n"), "invoke", to, "--filename", "-")
+}
+
+// history is what the listener has got since it was asked last, n events.
+func (s *suite) history(t *testing.T, n int) string {
+	t.Helper()
+	client := http.Client{Timeout: 30 * time.Second} // The listener waits forever.
+	resp, err := client.Get(s.listener + "/history?wait=" + strconv.Itoa(n))
 	if err != nil {
-		t.Fatal(err)
-	}
-	if e.structured {
-		r.Header.Set("Content-Type", e.as)
-		return r
-	}
-	for name, value := range e.Attributes {
-		if name == "datacontenttype" {
-			r.Header.Set("Content-Type", value)
-			continue
-		}
-		r.Header.Set("ce-"+name, value)
-	}
-	return r
-}
-
-// Send sends the event. The answer has to be 2xx.
-func (e Event) Send(t *testing.T, to string) {
-	t.Helper()
-	resp, err := http.DefaultClient.Do(e.Request(t, to))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		t.Errorf("want 2xx, got %s for %+v", resp.Status, e)
-	}
-}
-
-// Check checks that this is the event that came.
-func (e Event) Check(t *testing.T, got cloudevents.Event) {
-	t.Helper()
-	for name, want := range e.Attributes {
-		has := map[string]func() string{"specversion": got.SpecVersion, "id": got.ID, "type": got.Type, "source": got.Source, "subject": got.Subject, "datacontenttype": got.DataContentType, "dataschema": got.DataSchema,
-			"time": func() string { return got.Time().UTC().Format("2006-01-02T15:04:05Z07:00") }}[name]
-		value := ""
-		if has != nil {
-			value = has()
-		} else if err := got.ExtensionAs(name, &value); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if value != want {
-			t.Errorf("%s: sent %q, got %q", name, want, value)
-		}
-	}
-	if data := string(got.Data()); data != e.Data && !sameJSON(data, e.Data) {
-		t.Errorf("data: sent %q, got %q", e.Data, data)
-	}
-}
-
-// sameJSON compares what may have other white space in an envelope.
-func sameJSON(a, b string) bool {
-	compact := func(s string) string {
-		raw, err := json.Marshal(json.RawMessage(s))
-		if err != nil {
-			return s
-		}
-		return string(raw)
-	}
-	return compact(a) == compact(b)
-}
-
-// Case is an event of the JSON format.
-type Case struct {
-	// Event in the format.
-	Event string
-	// Valid events are taken.
-	Valid bool
-}
-
-// Post sends the event, and reports whether it was taken: the answer is 2xx, or 400.
-func (c Case) Post(t *testing.T, to string) (taken bool) {
-	t.Helper()
-	resp, err := http.Post(to, "application/cloudevents+json", strings.NewReader(c.Event))
-	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("want %d events: %v", n, err)
 	}
 	defer resp.Body.Close()
-	if taken = resp.StatusCode/100 == 2; !taken && resp.StatusCode != http.StatusBadRequest {
-		t.Errorf("want 2xx or 400, got %d", resp.StatusCode)
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return taken
+	if came := strings.Count("\n"+string(got), "\nMode:"); came != n {
+		t.Fatalf("want %d events, got %d:\n%s", n, came, got)
+	}
+	return string(got)
 }
 
-// Cases are those of the suite's list for the JSON format (format/json), by their ids there.
-func Cases() map[string]Case {
-	with := func(members string) string {
-		required := `"specversion": "1.0", "id": "1", "type": "t", "source": "https://example.com"`
-		for name := range strings.FieldsSeq("specversion id type source") {
-			if strings.Contains(members, `"`+name+`":`) {
-				before, after, _ := strings.Cut(required, `"`+name+`"`)
-				_, after, _ = strings.Cut(after, ", ")
-				required = strings.TrimSuffix(before+after, ", ")
-			}
-		}
-		if members == "" {
-			return "{" + required + "}"
-		}
-		return "{" + required + ", " + members + "}"
+func (s *suite) read(t *testing.T, name string) string {
+	t.Helper()
+	content, err := fs.ReadFile(s.files, name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	without := func(name string) string {
-		return strings.Replace(with(`"`+name+`": 0`), `, "`+name+`": 0`, "", 1)
+	return string(content)
+}
+
+// run runs a command of the suite.
+func (s *suite) run(t *testing.T, stdin string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), s.tool, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cloudevents %s: %v\n%s", args[0], err, out)
 	}
-	cases := map[string]Case{}
-	for id, members := range map[string]string{
-		"validMinimal":                            ``,
-		"validMinimalWithNullForOptional":         `"datacontenttype": null, "dataschema": null, "subject": null, "time": null`,
-		"validAllCoreAttributes":                  `"datacontenttype": "text/plain", "dataschema": "https://example.com/schema", "subject": "s", "time": "2024-01-02T03:04:05Z"`,
-		"validMinimalWithTimeUtc":                 `"time": "2024-01-02T03:04:05Z"`,
-		"validMinimalWithTimeToNanosecondsUtc":    `"time": "2024-01-02T03:04:05.000000000Z"`,
-		"validMinimalWithTimeUsingPositiveOffset": `"time": "2024-01-02T04:04:05+01:00"`,
-		"validMinimalWithTimeUsingNegativeOffset": `"time": "2024-01-02T02:04:05-01:00"`,
-		"validRelativeSource":                     `"source": "#fragment"`,
-		"validSimpleTextData":                     `"datacontenttype": "text/plain", "data": "text"`,
-		"validAllExtensionTypes":                  `"i": 10, "b": true, "s": "text", "u": "https://example.com", "r": "//a/p", "t": "2024-01-02T03:04:05Z", "x": "TWE="`,
-	} {
-		cases[id] = Case{with(members), true}
+}
+
+func file(t *testing.T, content string) string {
+	t.Helper()
+	f, err := os.CreateTemp(t.TempDir(), "*.yaml")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for id, members := range map[string]string{
-		"invalidTimeGarbage":               `"time": "lunchtime"`,
-		"invalidTimeToMinute":              `"time": "2024-01-02T03:04Z"`,
-		"invalidTimeOffsetX":               `"time": "2024-01-02T03:04:05X"`,
-		"invalidTimeOffsetOutOfRange":      `"time": "2024-01-02T03:04:05+25:00"`,
-		"invalidTimeOffsetNonInteger":      `"time": "2024-01-02T03:04:05+xx:00"`,
-		"invalidTimeOffsetHourOnly":        `"time": "2024-01-02T03:04:05+05"`,
-		"invalidEmptyId":                   `"id": ""`,
-		"invalidEmptyType":                 `"type": ""`,
-		"invalidEmptySource":               `"source": ""`,
-		"invalidEmptySpecVersion":          `"specversion": ""`,
-		"invalidUnknownSpecVersion":        `"specversion": "0.9"`,
-		"invalidNonRfc2046DataContentType": `"datacontenttype": "xyz"`,
-		"invalidEmptyDataContentType":      `"datacontenttype": ""`,
-		"invalidEmptyDataSchema":           `"dataschema": ""`,
-		"invalidEmptySubject":              `"subject": ""`,
-		"invalidNumericId":                 `"id": 25`,
-		"invalidObjectId":                  `"id": {"a": "b"}`,
-		"invalidCapitalizedExtension":      `"MyExtension": "bad"`,
-		"invalidPunctuatedExtension":       `"my.extension": "bad"`,
-		"invalidNonIntegerExtensionValue":  `"my.extension": 1.5`,
-		"invalidBothDataAndDataBase64":     `"data": "text", "data_base64": "YQ=="`,
-	} {
-		cases[id] = Case{with(members), false}
+	defer f.Close()
+	if _, err := f.WriteString(content); err != nil {
+		t.Fatal(err)
 	}
-	for id, name := range map[string]string{"invalidNoSpecVersion": "specversion", "invalidNoId": "id", "invalidNoType": "type", "invalidNoSource": "source"} {
-		cases[id] = Case{without(name), false}
-	}
-	return cases
+	return f.Name()
 }
