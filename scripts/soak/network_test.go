@@ -70,9 +70,12 @@ func TestNetwork(t *testing.T) {
 		}
 	}
 	want := int64(sent - faults.count("request lost") + faults.count("request doubled") + faults.count("request repeated late"))
-	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) { return arrived.Load() == want, nil })
+	least := want - int64(faults.count("connection cut")) // A connection may be cut before anything has arrived.
+	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		return arrived.Load() >= least && arrived.Load() <= want, nil
+	})
 	if err != nil {
-		t.Errorf("expected %d to arrive, got %d", want, arrived.Load())
+		t.Errorf("expected %d to %d to arrive, got %d", least, want, arrived.Load())
 	}
 	if lost := int64(faults.count("request lost") + faults.count("answer lost")); failed < lost {
 		t.Errorf("expected at least %d without an answer, got %d", lost, failed)
