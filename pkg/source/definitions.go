@@ -124,8 +124,7 @@ func keepLittle(u *unstructured.Unstructured) {
 }
 
 func definitionIn(u *unstructured.Unstructured) (*apiextensionsv1.CustomResourceDefinition, error) {
-	crd := &apiextensionsv1.CustomResourceDefinition{}
-	crd.Name = u.GetName()
+	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: u.GetName()}}
 	return crd, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, crd)
 }
 

@@ -26,8 +26,6 @@
 //
 //   - definitions.go finds the kinds, by the label of their definitions, and those that have lost it;
 //   - objects.go keeps a snapshot (metadata and status) of every object and knows what depends on what;
-//   - tracker.go asks model.Due about a step of an object when the object, or one that it depends on or that
-//     depends on it, has changed, or a time has come. It sends what is due, for each kind and step in turn. It is
-//     a state machine without goroutines, clocks and I/O;
-//   - source.go is the shell around it.
+//   - tracker.go asks model.Due about what may have changed, and sends what is due, for each kind and step
+//     in turn. It is a state machine without goroutines, clocks and I/O, and source.go the shell around it.
 package source

@@ -25,23 +25,18 @@ type tracker struct {
 	look  func(key) (o *model.Snapshot, n model.Neighbours, known bool)
 	tasks map[key]*task
 	lanes map[key]*lane
-	// todo is what the call that is under way has come to.
-	todo todo
+	todo  todo // What the call that is under way has come to.
 	// verify, of tests, is called at the end of each call.
 	verify func()
 }
 
 // todo is what the caller of a tracker has to do.
 type todo struct {
-	// send are the events to be sent now; [tracker.answered] has to be called for each.
-	send []*delivery
-	// again are the keys to be evaluated again.
-	again []again
-	// lost is the number of the attempt that was not acknowledged in time, zero if there is none.
-	lost int
+	send  []*delivery // Now; [tracker.answered] has to be called for each.
+	again []again     // To be evaluated, each after a time.
+	lost  int         // The attempt that was not acknowledged in time, zero if there is none.
 }
 
-// again is a key to be evaluated after a time.
 type again struct {
 	key
 	after time.Duration
@@ -51,27 +46,20 @@ type again struct {
 type task struct {
 	uid        types.UID
 	generation int64
-	// attempts counts the events sent for this generation.
-	attempts int
-	// lost counts the events in a row that were not acknowledged in time.
-	lost int
-	// waiting: it is in its lane and waits to be sent.
-	waiting bool
-	// inFlight is the event that was sent and is not acknowledged, nil if there is none.
-	inFlight *delivery
+	attempts   int       // Events sent for this generation.
+	lost       int       // Events in a row that were not acknowledged in time.
+	waiting    bool      // It is in its lane and waits to be sent.
+	inFlight   *delivery // The event that was sent and is not acknowledged, nil if there is none.
 }
 
 // delivery is an event that was sent, or is being sent, and is not acknowledged.
 type delivery struct {
 	key
-	task  *task
-	event cloudevents.Event // Until the sink has answered.
-	// due is why the event was sent.
-	due model.Reason
-	// status of the step when the event was sent. Any other one acknowledges it.
-	status *model.StepStatus
-	// round is the lane's count of rejected rounds when the event was sent.
-	round int
+	task   *task
+	event  cloudevents.Event // Until the sink has answered.
+	due    model.Reason      // Why the event was sent.
+	status *model.StepStatus // When the event was sent. Any other one acknowledges it.
+	round  int               // The lane's count of rejected rounds when the event was sent.
 	// accepted is when the sink accepted it, zero before that, and expires is when the event is sent
 	// again if nothing acknowledges it.
 	accepted, expires time.Time
@@ -88,8 +76,7 @@ type lane struct {
 	// inFlight counts the places that are taken: events that are being sent or are not acknowledged,
 	// and have not had their visibility timeout.
 	inFlight int
-	// sending counts the sends that the sink has not answered yet.
-	sending int
+	sending  int // Sends that the sink has not answered yet.
 	// unacknowledged counts the events in flight, with those that no longer take a place.
 	unacknowledged int
 	// rejected counts the rounds in a row that the sink rejected; the sends that are under way at the
