@@ -81,7 +81,7 @@ func TestHistories(t *testing.T) {
 		return
 	}
 	for _, f := range append(faults, eventLate, eventOvertaken, watchLate) {
-		if total[f] == 0 && histories >= 100 {
+		if total[f] == 0 && histories >= 300 {
 			t.Errorf("expected each kind of fault, got no %q", f)
 		}
 	}
