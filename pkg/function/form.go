@@ -48,12 +48,7 @@ func form(header http.Header, body []byte, lenient bool) ([]byte, error) {
 	default:
 		return body, nil
 	}
-	if !lenient {
-		if err := CheckText("event", body); err != nil {
-			return nil, bad(err)
-		}
-	}
-	body, err := envelope(body)
+	body, err := envelope(body, lenient)
 	if err != nil {
 		return nil, bad(err)
 	}
@@ -109,7 +104,10 @@ func checkAttribute(where, name, value string) (err error) {
 
 // envelope checks the JSON of an event in structured mode. It puts in front what the SDK has to know to
 // read the rest, and leaves out what is null, which means that it is not set (JSON format 2.2).
-func envelope(body []byte) ([]byte, error) {
+func envelope(body []byte, lenient bool) ([]byte, error) {
+	if !lenient && !utf8.Valid(body) {
+		return nil, errors.New("event: expected JSON in UTF-8")
+	}
 	fields, err := members(body)
 	if err != nil {
 		return nil, err
@@ -119,11 +117,17 @@ func envelope(body []byte) ([]byte, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		switch {
-		case name == "data":
+		case name == "data": // The step checks it, and says what it is about.
 		case string(fields[name]) == "null":
 			delete(fields, name)
 		default:
-			if fields[name], err = checkMember(name, fields[name]); err != nil {
+			if !lenient {
+				err = CheckText("event."+name, fields[name])
+			}
+			if err == nil {
+				fields[name], err = checkMember(name, fields[name])
+			}
+			if err != nil {
 				return nil, err
 			}
 		}

@@ -54,7 +54,7 @@ func TestLoad(t *testing.T) {
 			Namespace: "test", Name: "inner", Package: echo, Args: []string{"--data", "/scratch/x"},
 			Mounts: []manifest.Mount{{Path: "/scratch"}}, Port: 8080, Probe: "/healthz", Grace: 30 * time.Second,
 		},
-		Concurrency: 2, Timeout: 2 * time.Second, Window: 6 * time.Second,
+		Concurrency: 2, Timeout: 2 * time.Second, Window: 6 * time.Second, MaxScale: 1,
 	}
 	if diff := cmp.Diff(want, inner); diff != "" {
 		t.Errorf("a Service with everything: -want, +got:\n%s", diff)
