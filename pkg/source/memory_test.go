@@ -245,3 +245,24 @@ func (w *world) isDone(window int) {
 		w.t.Errorf("expected an empty lane, got %d in flight, %d being sent, %d waiting", l.inFlight, l.sending, len(l.waiting))
 	}
 }
+
+// TestReplacedInAList has a list, after a watch was lost, bring another object in place of the one of its name for
+// which an event is in flight.
+func TestReplacedInAList(t *testing.T) {
+	s := inMemory(t, nil, Options{}, ownerKind)
+	defer s.queue.ShutDown()
+	first, now := snapshot(ownerKind, "a"), time.Now()
+	s.fill(first)
+	do := s.evaluate(keyOf(first, model.StepSync), now)
+	if len(do.send) != 1 {
+		t.Fatalf("expected an event for the first object, got %+v", do)
+	}
+	s.answered(do.send[0], true, now)
+	second := snapshot(ownerKind, "a")
+	second.UID = "another"
+	s.fill(second)
+	do = s.evaluate(keyOf(second, model.StepSync), now)
+	if len(do.send) != 1 || do.send[0].event.ID() != "another/1/sync/1" {
+		t.Errorf("expected an event for the second object at once, got %+v", do)
+	}
+}

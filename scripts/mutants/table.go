@@ -60,7 +60,7 @@ var mutants = []mutant{
 	{"a late event takes no place in its lane", trackerGo, "\t\t\tt.free(d)\n\t\t\tnext = d.expires", "\t\t\tnext = d.expires", sourcePkg, histories},
 	{"at most a window of events is under way", trackerGo, "max(l.inFlight, l.sending) < t.Window", "true", sourcePkg, histories},
 	{"an event that the sink rejects comes again", trackerGo, "d.task.waiting = true\n\t\tl.waiting", "l.waiting", sourcePkg, histories},
-	{"another object of the name is another object", trackerGo, "if o == nil || task.uid != o.UID {\n\t\t// The", "if o == nil {\n\t\t// The", sourcePkg, "TestReplacedWhileInFlight"},
+	{"another object of the name is another object", trackerGo, "if o == nil || task.uid != o.UID {\n\t\t// The", "if o == nil {\n\t\t// The", sourcePkg, "TestReplacedInAList"},
 	{"a retry comes when the source's clock says so", "pkg/step/observe.go",
 		"min(maxSkew, max(0, event.Time().Sub(e.clock.Now())))", "0", stepPkg, "TestClockBehind"},
 
