@@ -85,8 +85,8 @@ var (
 
 // Events makes an HTTP handler of an event handler, for both content modes of the CloudEvents HTTP
 // binding. If a request is not a CloudEvent, the answer is 4xx with the reason as text. So is one to what
-// the SDK would take for another event: an attribute or a header that is there twice, text that is not
-// Unicode, numbers that are not whole, what the JSON format does not allow. The body of
+// the SDK would take for another event: an attribute or a header that is there twice, attributes that are not
+// Unicode, numbers that are not whole, what the JSON format does not allow. Data is the handler's to check. The body of
 // a 2xx is empty or a CloudEvent: Knative's broker takes anything else for a failed delivery. A
 // panic in the handler is answered with 500 and logged. With $OIDC_AUDIENCE, every request is
 // authenticated before its body is read; see [SenderSettings].

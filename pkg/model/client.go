@@ -179,6 +179,9 @@ func (c *Client) Kind(ctx context.Context, gk schema.GroupKind) (*Kind, error) {
 // the API does not serve the kind.
 func (c *Client) Retired(ctx context.Context, gvk schema.GroupVersionKind) (*Kind, error) {
 	none := fmt.Errorf("%s: %w: the API does not serve it", gvk, ErrNoModel)
+	if c.api == nil {
+		return nil, none
+	}
 	raw, err := c.api.Get().AbsPath("/apis", gvk.Group, gvk.Version).DoRaw(ctx)
 	if apierrors.IsNotFound(err) {
 		return nil, none

@@ -127,7 +127,7 @@ func ready(obj *Snapshot, counted []Step) apis.Condition {
 	if obj.Deleting() {
 		r.Status, r.Reason, r.Message = corev1.ConditionFalse, ReasonDeleting, "being deleted: "+r.Message
 		if len(counted) == 0 {
-			r.Message = "being deleted, waiting for whoever removes the finalizers: " + strings.Join(slices.DeleteFunc(slices.Clone(obj.Finalizers), obj.lost), ", ")
+			r.Message = "being deleted, waiting for whoever removes the finalizers: " + strings.Join(slices.DeleteFunc(slices.Clone(obj.Finalizers), obj.Kind.lost), ", ")
 		}
 	}
 	return r
@@ -136,7 +136,7 @@ func ready(obj *Snapshot, counted []Step) apis.Condition {
 // unreported reports whether the conditions, or the finalizers of steps that the kind no longer has, are
 // not as they must be.
 func (s *Snapshot) unreported() bool {
-	if slices.ContainsFunc(s.Finalizers, s.lost) {
+	if slices.ContainsFunc(s.Finalizers, s.Kind.lost) {
 		return true
 	}
 	if s.Kind.Retired {
@@ -151,8 +151,8 @@ func (s *Snapshot) unreported() bool {
 }
 
 // lost reports whether a finalizer is that of a step that the kind no longer has. Whoever reports removes it.
-func (s *Snapshot) lost(finalizer string) bool {
-	return slices.ContainsFunc(Steps(), func(step Step) bool { return finalizer == step.Finalizer() && !s.Kind.Has(step) })
+func (k *Kind) lost(finalizer string) bool {
+	return slices.ContainsFunc(Steps(), func(step Step) bool { return finalizer == step.Finalizer() && !k.Has(step) })
 }
 
 func sameCondition(a, b apis.Condition) bool {

@@ -239,9 +239,7 @@ func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.U
 }
 
 func (c *Client) removeFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
-	remove := func(f string) bool {
-		return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() && (s == step || !k.Has(s)) })
-	}
+	remove := func(f string) bool { return f == step.Finalizer() || k.lost(f) }
 	left, err := c.buildAndPatch(ctx, k, u, func(u *unstructured.Unstructured) (operations []operation, err error) {
 		// From the end, so that a removal does not change the indices that follow.
 		for i, f := range slices.Backward(u.GetFinalizers()) {

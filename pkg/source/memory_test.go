@@ -36,13 +36,18 @@ func inMemory(t testing.TB, send Send, options Options, kinds ...*model.Kind) *S
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.know(kinds...)
+	return s
+}
+
+// know says that these are all kinds that there are, and that all of their objects are known.
+func (s *Source) know(kinds ...*model.Kind) {
 	s.complete = true
 	for _, k := range kinds {
 		w := newWatchedKind(k, func() {})
 		w.objects, w.synced = cache.NewStore(cache.MetaNamespaceKeyFunc), true
 		s.kinds[k.GVK.GroupKind()] = w
 	}
-	return s
 }
 
 // put stores a snapshot as an informer would.
@@ -172,11 +177,7 @@ func TestUnreliableWorld(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{t: t, random: rand.New(rand.NewPCG(seed, 0)), objects: map[string]*model.Snapshot{}, running: map[string]int{}}
 				w.source = inMemory(t, w.send, Options{Window: window}, ownerKind)
-				w.source.verify = func() {
-					if err := checkTracker(&w.source.tracker); err != nil {
-						t.Errorf("the tracker is wrong: %v", err)
-					}
-				}
+				verifyAlways(&w.source.tracker, t.Errorf)
 				ctx, cancel := context.WithCancel(logging.WithLogger(t.Context(), zap.NewNop().Sugar()))
 				w.source.workers.Go(func() { w.source.work(ctx) })
 				w.live(objects, rand.New(rand.NewPCG(seed, 1)))

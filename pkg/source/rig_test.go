@@ -284,11 +284,7 @@ func (r *rig) start(options Options) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		source.verify = func() {
-			if err := checkTracker(&source.tracker); err != nil {
-				r.Errorf("the tracker is wrong: %v", err)
-			}
-		}
+		verifyAlways(&source.tracker, r.Errorf)
 		r.source = source
 		go func() { ended <- source.Run(ctx) }()
 	})

@@ -22,8 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"knative.dev/pkg/logging"
 
@@ -388,12 +388,13 @@ func (s *sim) settleRuns() {
 	}
 }
 
-// crash ends a pod. Another one takes its place.
-func (s *sim) crash(p *simPod) {
+// crash ends the pod of a request that is being done. Another pod takes its place.
+func (s *sim) crash(during *simOp) {
+	p := during.simPod
 	s.mu.Lock()
 	p.dead = true
 	var alive []*simOp
-	for _, op := range s.parked {
+	for _, op := range append(s.parked, during) {
 		if op.simPod != p {
 			alive = append(alive, op)
 			continue
@@ -424,8 +425,7 @@ func (s *sim) perform(op *simOp) {
 	}
 	s.requests++
 	if s.happens(crashBefore, 25) {
-		s.parked = append(s.parked, op)
-		s.crash(op.simPod)
+		s.crash(op)
 		return
 	}
 	a := s.answerTo(op)
@@ -434,8 +434,7 @@ func (s *sim) perform(op *simOp) {
 	}
 	s.note("%s: %s%s", op.simRun, op.what, outcomeOf(a))
 	if s.happens(crashAfter, 25) {
-		s.parked = append(s.parked, op)
-		s.crash(op.simPod)
+		s.crash(op)
 		return
 	}
 	op.answer <- a
@@ -513,17 +512,8 @@ func (o *simSource) version() int64 {
 func (s *sim) newSource() *simSource {
 	o := &simSource{sim: s, queue: map[key]time.Time{}, at: map[string]int64{}, skew: s.skew()}
 	o.Source = newSource(Options{Window: 2 + s.pick(3)}.withDefaults(), nil, func(k key) { o.queue[k] = time.Time{} })
-	o.verify = func() {
-		if err := checkTracker(&o.tracker); err != nil {
-			s.fail("the tracker is wrong: %w", err)
-		}
-	}
-	o.complete = true
-	for _, k := range s.api.kinds {
-		w := newWatchedKind(k, func() {})
-		w.objects, w.synced = cache.NewStore(cache.MetaNamespaceKeyFunc), true
-		o.kinds[k.GVK.GroupKind()] = w
-	}
+	verifyAlways(&o.tracker, s.fail)
+	o.know(s.api.kinds...)
 	for _, k := range s.api.kinds {
 		o.relist(k)
 	}
@@ -541,23 +531,13 @@ func (o *simSource) relist(k *model.Kind) {
 	}
 	for _, u := range o.api.all(k.Resource) {
 		version, _ := strconv.ParseInt(u.GetResourceVersion(), 10, 64)
-		o.saw(w, gone[u.GetName()], o.api.seen(simQuiet, w, version))
+		o.put(o.api.seen(simQuiet, w, version))
 		delete(gone, u.GetName())
 	}
 	for _, name := range slices.Sorted(maps.Keys(gone)) {
-		o.saw(w, gone[name], nil)
+		o.Source.remove(gone[name])
 	}
 	o.at[k.Resource] = o.api.version
-}
-
-// saw is what an informer does.
-func (o *simSource) saw(w *watchedKind, before, now *model.Snapshot) {
-	if now != nil {
-		_ = w.objects.Update(now)
-	} else {
-		_ = w.objects.Delete(before)
-	}
-	o.changed(w, before, now)
 }
 
 // behind is the next change that the watch of a kind has to bring, zero if there is none.
@@ -575,15 +555,11 @@ func (o *simSource) behind(plural string) int64 {
 func (o *simSource) watch(k *model.Kind, version int64) {
 	o.at[k.Resource] = version
 	c := o.api.log[version-1]
-	w := o.kinds[k.GVK.GroupKind()]
-	before := o.object(k.GVK.GroupKind(), c.namespace, c.name)
-	if c.EventType == "DELETED" {
-		if before != nil {
-			o.saw(w, before, nil)
-		}
-		return
+	if c.EventType != watch.Deleted {
+		o.put(o.api.seen(simQuiet, o.kinds[k.GVK.GroupKind()], version))
+	} else if before := o.object(k.GVK.GroupKind(), c.namespace, c.name); before != nil {
+		o.Source.remove(before)
 	}
-	o.saw(w, before, o.api.seen(simQuiet, w, version))
 }
 
 // work evaluates all keys whose time has come, and returns when the next one comes.

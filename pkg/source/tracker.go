@@ -115,7 +115,7 @@ func (t *tracker) decide(k key, o *model.Snapshot, n model.Neighbours, now time.
 	}
 }
 
-// answered tells whether the sink has accepted an event. One that it has not goes to the end of its lane, so that
+// answered tells whether the sink has accepted an event. A rejected event goes to the end of its lane, so that
 // one that is never accepted does not hold up others.
 func (t *tracker) answered(d *delivery, accepted bool, now time.Time) todo {
 	l := t.lane(d.key)

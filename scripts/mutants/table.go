@@ -38,7 +38,7 @@ var mutants = []mutant{
 		"blockers = append(blockers, Blocker{Kind: d.Kind, Name: d.Name, Reason: BlockerDependent})", "_ = d", stepPkg, "TestDeletionOrder"},
 	{"a permanent failure is not tried again", dueGo,
 		"if status.State == StateWaiting || status.Permanent {", "if status.State == StateWaiting {", modelPkg, "TestDue"},
-	{"a failure that no time mends is permanent", "pkg/step/outcome.go",
+	{"a step can say that a failure is permanent", "pkg/step/outcome.go",
 		"if s.Permanent = c.class == permanent; !s.Permanent {", "if s.Permanent = false; !s.Permanent {", stepPkg, "TestOutcome"},
 	{"requested-at makes a step due", dueGo,
 		"asked != \"\" && asked != status.RequestedAt", "false && asked != status.RequestedAt", stepPkg, "TestRequested"},
@@ -90,7 +90,7 @@ var mutants = []mutant{
 	{"what a run did for an object that is gone is undone", storeGo,
 		"return nil, e.undo(ctx, r, o, res)", "return nil, nil", stepPkg, "TestRemovedByForceWhileTheStepRuns"},
 	{"a step takes away only its own finalizer", steppatchGo,
-		"(s == step || !k.Has(s))", "true", modelPkg, "TestFinalizers"},
+		"return f == step.Finalizer() || k.lost(f)", "return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() })", modelPkg, "TestFinalizers"},
 
 	// The micro-service.
 	{"the generation goes to the micro-service", "functions/helloworld/internal/hello/hello.go",

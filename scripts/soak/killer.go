@@ -26,7 +26,7 @@ const (
 	// the source waits for its outcome.
 	shortStop = 3 * time.Second
 	longStop  = 40 * time.Second
-	// restIn is how long what always runs is left alone: the runner, like a cluster, starts what ends again and again only
+	// rest is how long what always runs is left alone: the runner, like a cluster, starts what ends again and again only
 	// after growing waits.
 	rest = 12 * time.Second
 )
