@@ -40,6 +40,9 @@ const kindsMaxAge = time.Minute
 // depend on it, and the object must not be removed before the objects of that kind.
 const dependentsMaxAge = time.Second
 
+// notOlderTimeout bounds a request for a version of an object that the API server may not have yet.
+const notOlderTimeout = time.Second
+
 // requestTimeout bounds a request to the API, so that a step's run ends also if the API hangs.
 const requestTimeout = 30 * time.Second
 
@@ -52,8 +55,9 @@ var ErrDefinition = errors.New("wrong definition of a model")
 // ErrVersion is wrapped by errors about a version of a kind that the API does not serve.
 var ErrVersion = errors.New("version is not served")
 
-// Client is the model client of all functions. It has no cache of objects and no watch: a function runs
-// only while there are events, and decides on the live object. It is safe for concurrent use.
+// Client is the model client of all functions. It has no watch: a function runs only while there are events, and decides
+// on the live object. Of what objects depend on it remembers a few, for events that say that they have not changed. It
+// is safe for concurrent use.
 //
 // Errors of the API server are wrapped: the functions of k8s.io/apimachinery/pkg/api/errors work with
 // them.
@@ -62,6 +66,7 @@ type Client struct {
 	api     rest.Interface
 	scheme  *runtime.Scheme
 	writes  WriteOptions
+	known   *known
 
 	// mu protects following.
 	mu     sync.Mutex
@@ -106,7 +111,7 @@ func NewClientOn(d dynamic.Interface, addToScheme ...func(*runtime.Scheme) error
 			return nil, fmt.Errorf("model client: %w", err)
 		}
 	}
-	return &Client{dynamic: d, scheme: scheme}, nil
+	return &Client{dynamic: d, scheme: scheme, known: newKnown()}, nil
 }
 
 // Kinds lists all models of the cluster, from their definitions. A definition that cannot be read is left
@@ -264,6 +269,25 @@ func (c *Client) Live(ctx context.Context, k *Kind, namespace, name string) (*un
 	return u, nil
 }
 
+// NotOlder reads an object as it was at the resource version or later. The API server answers that from its memory, and
+// need not ask its store. Without a version, or if the server cannot, the object is read as it is now.
+func (c *Client) NotOlder(ctx context.Context, k *Kind, namespace, name, version string) (*unstructured.Unstructured, error) {
+	if version != "" {
+		version = c.known.notOlder(k, namespace, name, version)
+		// For a version that is not there yet the server waits, and has the client ask again and again.
+		soon, cancel := context.WithTimeout(ctx, notOlderTimeout)
+		defer cancel()
+		u, err := c.resource(k, namespace).Get(soon, name, metav1.GetOptions{ResourceVersion: version})
+		if err == nil {
+			return u, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("getting %s %s/%s: %w", k.GVK.Kind, namespace, name, err)
+		}
+	}
+	return c.Live(ctx, k, namespace, name)
+}
+
 // ObjectReference refers to an object of any kind that the client knows.
 func (c *Client) ObjectReference(obj Object) (*corev1.ObjectReference, error) {
 	return reference.GetReference(c.scheme, obj)
@@ -324,8 +348,9 @@ func (c *Client) Snapshots(ctx context.Context, k *Kind, namespace string) ([]*S
 
 // Neighbours reads what [Due] needs besides the object. For a sync that is what the object depends on
 // or, if it is being deleted, what depends on it; the latter needs the right to list every kind that
-// can. For a policy it is what the object depends on, and only while the policy waits for that.
-func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (n Neighbours, err error) {
+// can. For a policy it is what the object depends on, and only while the policy waits for that. The versions,
+// if any, are those of [Reference.Dependencies].
+func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot, versions ...string) (n Neighbours, err error) {
 	status := obj.Status.Step(step)
 	switch {
 	case obj.Deleting() && step == StepSync:
@@ -333,16 +358,25 @@ func (c *Client) Neighbours(ctx context.Context, step Step, obj *Snapshot) (n Ne
 	case obj.Deleting():
 		// Only sync waits for dependents.
 	case step == StepSync || status != nil && status.State == StateWaiting:
-		n.Dependencies, err = c.Dependencies(ctx, obj)
+		n.Dependencies, err = c.dependencies(ctx, obj, versions)
 	}
 	return n, err
 }
 
 // Dependencies reads what the object depends on: one for each DependsOn of its kind, in that order.
 func (c *Client) Dependencies(ctx context.Context, obj *Snapshot) ([]Dependency, error) {
+	return c.dependencies(ctx, obj, nil)
+}
+
+// dependencies does not read again what was read before, if its version is the given one.
+func (c *Client) dependencies(ctx context.Context, obj *Snapshot, versions []string) ([]Dependency, error) {
 	var all []Dependency
-	for i := range obj.Kind.DependsOn {
-		d, err := c.DependencyAt(ctx, obj, i)
+	for i, rule := range obj.Kind.DependsOn {
+		version := ""
+		if len(versions) == len(obj.Kind.DependsOn) {
+			version = versions[i]
+		}
+		d, err := c.dependency(ctx, obj.Namespace, rule, obj.Refs[i], version)
 		if err != nil {
 			return nil, err
 		}
@@ -353,10 +387,10 @@ func (c *Client) Dependencies(ctx context.Context, obj *Snapshot) ([]Dependency,
 
 // DependencyAt reads the dependency of one DependsOn of the object's kind.
 func (c *Client) DependencyAt(ctx context.Context, obj *Snapshot, i int) (Dependency, error) {
-	return c.dependency(ctx, obj.Namespace, obj.Kind.DependsOn[i], obj.Refs[i])
+	return c.dependency(ctx, obj.Namespace, obj.Kind.DependsOn[i], obj.Refs[i], "")
 }
 
-func (c *Client) dependency(ctx context.Context, namespace string, rule DependsOn, name string) (Dependency, error) {
+func (c *Client) dependency(ctx context.Context, namespace string, rule DependsOn, name, version string) (Dependency, error) {
 	d := Dependency{DependsOn: rule, Name: name}
 	k, err := c.Kind(ctx, rule.GroupKind)
 	if errors.Is(err, ErrNoModel) {
@@ -377,15 +411,16 @@ func (c *Client) dependency(ctx context.Context, namespace string, rule DependsO
 	if len(rest.IsValidPathSegmentName(name)) > 0 {
 		return d, nil // No object can have that name.
 	}
-	u, err := c.Live(ctx, k, namespace, name)
-	if IsGone(err) {
-		return d, nil
+	if d.Live = c.known.get(k, namespace, name, version); d.Live == nil {
+		if d.Live, err = c.Live(ctx, k, namespace, name); IsGone(err) {
+			return d, nil
+		}
+		if err != nil {
+			return d, err
+		}
+		c.known.put(d.Live)
 	}
-	if err != nil {
-		return d, err
-	}
-	d.Live = u
-	d.Object, err = k.SnapshotOf(u)
+	d.Object, err = k.SnapshotOf(d.Live)
 	return d, err
 }
 

@@ -25,6 +25,12 @@ type Reference struct {
 	Name       string `json:"name"`
 	UID        string `json:"uid,omitempty"`
 	Generation int64  `json:"generation,omitempty"`
+	// ResourceVersion of the object when the event was made. The function reads the object as it was then or later, which
+	// the API server answers from its memory. Without it the function reads the object as it is now.
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	// Dependencies are the resource versions of what the object depends on, one for each DependsOn of its kind, empty for
+	// one that is missing. A function that has read just that version does not read it again.
+	Dependencies []string `json:"dependencies,omitempty"`
 }
 
 // GroupKind of the object.
@@ -39,10 +45,19 @@ func (s *Snapshot) Reference() Reference {
 }
 
 // WakeEvent is the CloudEvent that wakes the step for the object. Its id is UID, generation, step and
-// attempt; attempts are counted from 1 for each generation.
-func (s *Snapshot) WakeEvent(step Step, attempt int, now time.Time) cloudevents.Event {
+// attempt; attempts are counted from 1 for each generation. The dependencies are those that [Due] was asked with.
+func (s *Snapshot) WakeEvent(step Step, attempt int, now time.Time, dependencies ...Dependency) cloudevents.Event {
 	id := fmt.Sprintf("%s/%d/%s/%d", s.UID, s.Generation, step, attempt)
-	event := s.Event(s.EventType(step), id, now, s.Reference())
+	ref := s.Reference()
+	ref.ResourceVersion = s.ResourceVersion
+	for _, d := range dependencies {
+		version := ""
+		if d.Object != nil {
+			version = d.Object.ResourceVersion
+		}
+		ref.Dependencies = append(ref.Dependencies, version)
+	}
+	event := s.Event(s.EventType(step), id, now, ref)
 	event.SetExtension(ExtensionStep, string(step))
 	return event
 }
@@ -114,6 +129,9 @@ func ParseReference(event cloudevents.Event) (Reference, error) {
 	}
 	if errs := validation.IsDNS1123Subdomain(r.Name); len(errs) > 0 {
 		return r, fmt.Errorf("data.name: expected the name of an object, got %q: %s", r.Name, errs[0])
+	}
+	if _, err := strconv.ParseUint(r.ResourceVersion, 10, 64); err != nil && r.ResourceVersion != "" {
+		return r, fmt.Errorf("data.resourceVersion: expected the number of a version of the object, or nothing, got %q", r.ResourceVersion)
 	}
 	return r, nil
 }

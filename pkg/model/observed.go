@@ -173,7 +173,7 @@ type Own struct {
 	mu                   sync.Mutex
 	generation, revision int64
 	newest               *unstructured.Unstructured
-	any                  bool
+	any, deleted         bool
 }
 
 type ownKey struct{}
@@ -210,6 +210,24 @@ func (o *Own) wrote(before, after *unstructured.Unstructured) {
 		o.revision = revisionOf(after)
 	}
 	o.newest = after
+}
+
+// removed is called after an object was deleted.
+func (o *Own) removed(uid types.UID) {
+	o.wrote(nil, nil)
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.deleted = o.deleted || uid == o.uid
+}
+
+// Deleted reports whether the step has deleted its own object.
+func (o *Own) Deleted() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.deleted
 }
 
 // NewestOwn returns the object u as the step that was called with the context has written it last, and u

@@ -41,7 +41,11 @@ func (c *Client) jsonPatch(ctx context.Context, k *Kind, u *unstructured.Unstruc
 	if err != nil {
 		return nil, err
 	}
-	return c.resource(k, u.GetNamespace()).Patch(ctx, u.GetName(), types.JSONPatchType, raw, metav1.PatchOptions{}, subresources...)
+	stored, err := c.resource(k, u.GetNamespace()).Patch(ctx, u.GetName(), types.JSONPatchType, raw, metav1.PatchOptions{}, subresources...)
+	if err == nil && stored != nil {
+		c.known.wrote(stored)
+	}
+	return stored, err
 }
 
 // testFailed reports whether the API server has refused a JSON patch because a test in it failed or a
@@ -95,43 +99,54 @@ func (c *Client) SetStep(ctx context.Context, k *Kind, began *unstructured.Unstr
 	if err != nil {
 		return err
 	}
-	return c.Acknowledge(ctx, start, began, step, outcome, nil)
+	return c.Acknowledge(ctx, k, began, Outcome{Step: step, Before: start.Status.Step(step), Status: outcome})
 }
 
-// Acknowledge is [Client.SetStep] for a step that reports feedback, too, and may have written to its
-// object. It began with start; newest is the object as it was last seen. Both are stored in one write.
-func (c *Client) Acknowledge(ctx context.Context, start *Snapshot, newest *unstructured.Unstructured, step Step, outcome *StepStatus, feedback Feedback) error {
-	err := c.setStep(ctx, start, newest, step, outcome, feedback)
+// Outcome is what a run of a step has come to.
+type Outcome struct {
+	Step Step
+	// Before is the step's part of the status when the run began, and Status what it is to be.
+	Before, Status *StepStatus
+	// Feedback is what the step reports.
+	Feedback Feedback
+}
+
+// Acknowledge is [Client.SetStep] for steps that report feedback, too, and may have written to their object, which is
+// given as it was last seen. All outcomes are stored in one write. At most one of them can have feedback.
+func (c *Client) Acknowledge(ctx context.Context, k *Kind, newest *unstructured.Unstructured, outcomes ...Outcome) error {
+	err := c.acknowledge(ctx, k, newest, outcomes)
 	if err != nil {
-		return fmt.Errorf("storing status.%s of %s %s/%s: %w", step, start.Kind.GVK.Kind, start.Namespace, start.Name, err)
+		return fmt.Errorf("storing status.%s of %s %s/%s: %w", outcomes[0].Step, k.GVK.Kind, newest.GetNamespace(), newest.GetName(), err)
 	}
 	return nil
 }
 
-func (c *Client) setStep(ctx context.Context, start *Snapshot, newest *unstructured.Unstructured, step Step, outcome *StepStatus, feedback Feedback) error {
-	k := start.Kind
+func (c *Client) acknowledge(ctx context.Context, k *Kind, newest *unstructured.Unstructured, outcomes []Outcome) error {
 	stored, err := c.buildAndPatch(ctx, k, newest, func(u *unstructured.Unstructured) ([]operation, error) {
 		now, err := k.SnapshotOf(u)
 		if err != nil {
 			return nil, err
 		}
-		if !equality.Semantic.DeepEqual(now.Status.Step(step), start.Status.Step(step)) {
-			return nil, ErrStepChanged
-		}
-		before, outcome := now.Status.DeepCopy(), outcome.DeepCopy()
-		reported := observe(u, now.Status.ObservedRevision, feedback)
-		if reported != nil {
-			if step == StepPolicy && outcome.ObservedRevision == now.Status.ObservedRevision {
-				outcome.ObservedRevision++ // It knows what it reports. What others have reported meanwhile it does not.
+		before, reported := now.Status.DeepCopy(), []operation(nil)
+		for _, o := range outcomes {
+			if !equality.Semantic.DeepEqual(now.Status.Step(o.Step), o.Before) {
+				return nil, ErrStepChanged
 			}
-			now.Status.ObservedRevision++
+			status := o.Status.DeepCopy()
+			if operations := observe(u, now.Status.ObservedRevision, o.Feedback); operations != nil {
+				if o.Step == StepPolicy && status.ObservedRevision == now.Status.ObservedRevision {
+					status.ObservedRevision++ // It knows what it reports. What others have reported meanwhile it does not.
+				}
+				now.Status.ObservedRevision++
+				reported = operations
+			}
+			now.Status.SetStep(o.Step, status)
 		}
-		now.Status.SetStep(step, outcome)
 		SetConditions(now)
 		if equality.Semantic.DeepEqual(before, &now.Status) {
 			return nil, nil
 		}
-		return statusPatch(u, &now.Status, step, reported)
+		return statusPatch(u, &now.Status, outcomes, reported)
 	}, "status")
 	if err != nil {
 		return err
@@ -143,9 +158,9 @@ func (c *Client) setStep(ctx context.Context, start *Snapshot, newest *unstructu
 	return err
 }
 
-// statusPatch makes the step's part of the status, and the conditions, like wanted, and adds what the
-// step has reported.
-func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step, reported []operation) ([]operation, error) {
+// statusPatch makes the steps' parts of the status, and the conditions, like wanted, and adds what was
+// reported.
+func statusPatch(u *unstructured.Unstructured, wanted *Status, outcomes []Outcome, reported []operation) ([]operation, error) {
 	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(wanted)
 	if err != nil {
 		return nil, err
@@ -155,12 +170,13 @@ func statusPatch(u *unstructured.Unstructured, wanted *Status, step Step, report
 		// The definition has no default for the status, and this is the first one.
 		return append([]operation{test("/status", u.Object["status"]), add("/status", status)}, reported...), nil
 	}
-	return append([]operation{
-		test("/status/"+string(step), existing[string(step)]),
-		add("/status/"+string(step), status[string(step)]),
-		add("/status/conditions", status["conditions"]),
-		add("/status/observedGeneration", status["observedGeneration"]),
-	}, reported...), nil
+	var operations []operation
+	for _, o := range outcomes {
+		part := string(o.Step)
+		operations = append(operations, test("/status/"+part, existing[part]), add("/status/"+part, status[part]))
+	}
+	operations = append(operations, add("/status/conditions", status["conditions"]), add("/status/observedGeneration", status["observedGeneration"]))
+	return append(operations, reported...), nil
 }
 
 // updateConditions computes the conditions of an object again. If both steps were stored at the same
@@ -193,7 +209,7 @@ func (c *Client) updateConditions(ctx context.Context, k *Kind, u *unstructured.
 func (c *Client) Report(ctx context.Context, k *Kind, u *unstructured.Unstructured) error {
 	err := c.updateConditions(ctx, k, u)
 	if err == nil {
-		_, err = c.removeFinalizer(ctx, k, u, "")
+		_, err = c.removeFinalizer(ctx, k, u)
 	}
 	if err == nil || IsGone(err) {
 		return nil
@@ -201,15 +217,20 @@ func (c *Client) Report(ctx context.Context, k *Kind, u *unstructured.Unstructur
 	return fmt.Errorf("storing the conditions of %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 }
 
-// AddFinalizer adds the step's finalizer to the object that was read, and returns the object as it is
+// AddFinalizer adds the steps' finalizers, which it lacks, to the object that was read, and returns the object as it is
 // then. [IsOutdated] is true for the error if the object was deleted or replaced, or has other
 // finalizers: the caller has to read it again.
-func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (*unstructured.Unstructured, error) {
-	// The test is for the whole list: two runs of the step must not add the finalizer twice.
-	operations := []operation{test("/metadata/finalizers", u.GetFinalizers()), add("/metadata/finalizers/-", step.Finalizer())}
-	if len(u.GetFinalizers()) == 0 {
-		operations = []operation{test("/metadata/finalizers", nil), add("/metadata/finalizers", []string{step.Finalizer()})}
+func (c *Client) AddFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, steps ...Step) (*unstructured.Unstructured, error) {
+	// The test is for the whole list: two runs of a step must not add its finalizer twice.
+	finalizers := u.GetFinalizers()
+	operations := []operation{test("/metadata/finalizers", finalizers)}
+	if len(finalizers) == 0 {
+		operations[0].Value = nil
 	}
+	for _, step := range steps {
+		finalizers = append(finalizers, step.Finalizer())
+	}
+	operations = append(operations, add("/metadata/finalizers", finalizers))
 	marked, err := c.jsonPatch(ctx, k, u, operations)
 	if err != nil {
 		return nil, fmt.Errorf("adding the finalizer of %s %s/%s: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
@@ -224,11 +245,11 @@ func IsOutdated(err error) bool {
 	return IsGone(err) || testFailed(err) || apierrors.HasStatusCause(err, metav1.CauseTypeForbidden)
 }
 
-// RemoveFinalizer removes the step's finalizer from the object. It also removes those of steps that the
+// RemoveFinalizer removes the steps' finalizers from the object. It also removes those of steps that the
 // object's kind no longer has: nobody else does. It reports whether no finalizer of a step is left. If
 // the object is gone that is not an error.
-func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
-	last, err = c.removeFinalizer(ctx, k, u, step)
+func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, steps ...Step) (last bool, err error) {
+	last, err = c.removeFinalizer(ctx, k, u, steps...)
 	if IsGone(err) {
 		return false, nil
 	}
@@ -238,8 +259,10 @@ func (c *Client) RemoveFinalizer(ctx context.Context, k *Kind, u *unstructured.U
 	return last, nil
 }
 
-func (c *Client) removeFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, step Step) (last bool, err error) {
-	remove := func(f string) bool { return f == step.Finalizer() || k.lost(f) }
+func (c *Client) removeFinalizer(ctx context.Context, k *Kind, u *unstructured.Unstructured, steps ...Step) (last bool, err error) {
+	remove := func(f string) bool {
+		return k.lost(f) || slices.ContainsFunc(steps, func(s Step) bool { return f == s.Finalizer() })
+	}
 	left, err := c.buildAndPatch(ctx, k, u, func(u *unstructured.Unstructured) (operations []operation, err error) {
 		// From the end, so that a removal does not change the indices that follow.
 		for i, f := range slices.Backward(u.GetFinalizers()) {

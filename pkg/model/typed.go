@@ -240,7 +240,7 @@ func (m Models[T]) Delete(ctx context.Context, obj T) error {
 	}
 	err = m.client.resource(k, obj.GetNamespace()).Delete(ctx, obj.GetName(), options)
 	if err == nil {
-		ownIn(ctx).wrote(nil, nil)
+		ownIn(ctx).removed(obj.GetUID())
 	}
 	// A Conflict says that another object has the name now: this one is gone.
 	if err == nil || IsGone(err) || apierrors.IsConflict(err) {

@@ -22,7 +22,7 @@ type WriteOptions struct {
 
 // Writing returns a client that writes like that in Create, Update, Modify, CreateOrModify and DeleteIf.
 func (c *Client) Writing(options WriteOptions) *Client {
-	return &Client{dynamic: c.dynamic, api: c.api, scheme: c.scheme, writes: options}
+	return &Client{dynamic: c.dynamic, api: c.api, scheme: c.scheme, writes: options, known: c.known}
 }
 
 func (o WriteOptions) dryRun() []string {
@@ -70,7 +70,7 @@ func (m Models[T]) DeleteIf(ctx context.Context, obj T, condition func(T) bool) 
 			DryRun:        m.client.writes.dryRun(),
 		})
 		if err == nil || IsGone(err) {
-			ownIn(ctx).wrote(nil, nil)
+			ownIn(ctx).removed(uid)
 			return false, nil
 		}
 		return apierrors.IsConflict(err), fmt.Errorf("deleting %s %s/%s: %w", k.GVK.Kind, live.GetNamespace(), live.GetName(), err)

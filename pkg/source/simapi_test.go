@@ -117,6 +117,7 @@ type simRequest struct {
 	object   *unstructured.Unstructured
 	selector string
 	must     *metav1.Preconditions
+	notOlder int64 // The version that a get asks for, zero for the newest.
 }
 
 func (r simRequest) String() string {
@@ -169,6 +170,18 @@ func (a *simAPI) get(ref simRef) (*unstructured.Unstructured, error) {
 		return u, nil
 	}
 	return nil, apierrors.NewNotFound(a.resource(ref), ref.name)
+}
+
+// was answers a get with the object as it was at a version.
+func (a *simAPI) was(ref simRef, version int64) any {
+	for _, c := range slices.Backward(a.log[:version]) {
+		if c.simRef == ref && c.EventType != watch.Deleted {
+			return simAnswer{c.object}
+		} else if c.simRef == ref {
+			break
+		}
+	}
+	return apierrors.NewNotFound(a.resource(ref), ref.name)
 }
 
 func (a *simAPI) resource(ref simRef) schema.GroupResource {

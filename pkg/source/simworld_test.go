@@ -64,15 +64,17 @@ const (
 	backendFails, backendForgets fault = "backend fails", "backend does it, its answer is lost"
 	api409, api429, api500       fault = "API 409", "API 429", "API 500"
 	apiTimeout, apiForgets       fault = "API times out", "API does it, its answer is lost"
+	apiBehind                    fault = "API answers from a memory that is behind"
 	watchLate, watchExpires      fault = "watch late", "watch expires"
 	sourceRestarts, twoSources   fault = "source restarts", "two sources"
 	clockSkew, manyPods          fault = "clock skew", "several pods"
 	userReplaces                 fault = "user removes finalizers"
 	coarseBackend                fault = "backend knows only generations"
+	oneFunction                  fault = "both steps in one function"
 )
 
 var faults = []fault{eventLost, eventDoubled, sinkRejects, sinkForgets, crashBefore, crashAfter, podHangs, stepPanics, backendFails, backendForgets,
-	api409, api429, api500, apiTimeout, apiForgets, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces, coarseBackend}
+	api409, api429, api500, apiTimeout, apiForgets, apiBehind, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces, coarseBackend, oneFunction}
 
 const simNamespace = "sim"
 
@@ -237,8 +239,15 @@ func (r simResource) request(ctx context.Context, q simRequest) (runtime.Object,
 	defer cancel()
 	a, err := r.pod.park(ctx, true, q.String(), func() any {
 		run := ctx.Value(simRunKey{}).(*simRun)
+		version := r.pod.api.version
+		if behind := int(version - q.notOlder); q.notOlder > 0 && behind > 0 && r.pod.happens(apiBehind, 3) {
+			version -= int64(1 + r.pod.pick(behind))
+		}
 		if q.verb == "get" && q.name == run.message.event.Subject() {
-			run.observed = r.pod.api.version
+			run.observed = max(run.observed, version) // A request that the run has given up comes after the next one.
+		}
+		if version < r.pod.api.version {
+			return r.pod.api.was(q.simRef, version)
 		}
 		run.worked = run.worked || q.verb != "get" && q.verb != "list"
 		obj, err := r.pod.api.do(q, time.Now())
@@ -267,8 +276,9 @@ func (r simResource) object(ctx context.Context, q simRequest) (*unstructured.Un
 }
 
 // Get implements [dynamic.ResourceInterface].
-func (r simResource) Get(ctx context.Context, name string, _ metav1.GetOptions, _ ...string) (*unstructured.Unstructured, error) {
-	return r.object(ctx, simRequest{verb: "get", simRef: simRef{name: name}})
+func (r simResource) Get(ctx context.Context, name string, options metav1.GetOptions, _ ...string) (*unstructured.Unstructured, error) {
+	version, _ := strconv.ParseInt(options.ResourceVersion, 10, 64)
+	return r.object(ctx, simRequest{verb: "get", simRef: simRef{name: name}, notOlder: version})
 }
 
 // List implements [dynamic.ResourceInterface]. Definitions do not change, and have no part in a history.
@@ -329,9 +339,12 @@ func (s *sim) newPod(of model.Step, name string) *simPod {
 	if err != nil {
 		panic(err)
 	}
-	registrations := []step.Registration{step.Policies[*v1alpha1.Book](simPolicy{s, models})}
-	if of == model.StepSync {
-		registrations = []step.Registration{step.Sync[*v1alpha1.Shelf](simShelves{s}), step.Sync[*v1alpha1.Book](simBooks{s})}
+	var registrations []step.Registration
+	if of == model.StepPolicy || s.enabled[oneFunction] {
+		registrations = append(registrations, step.Policies[*v1alpha1.Book](simPolicy{s, models}))
+	}
+	if of == model.StepSync || s.enabled[oneFunction] {
+		registrations = append(registrations, step.Sync[*v1alpha1.Shelf](simShelves{s}), step.Sync[*v1alpha1.Book](simBooks{s}))
 	}
 	if p.function, err = step.New(simQuiet, models, registrations, step.WithClock(skewed{by: s.skew()})); err != nil {
 		panic(err)
@@ -654,6 +667,9 @@ func newSim(c choices) *sim {
 		for _, f := range []fault{crashBefore, crashAfter, api409, api429, api500, apiTimeout, apiForgets, sourceRestarts} {
 			s.enabled[f] = false
 		}
+	}
+	if s.enabled[oneFunction] {
+		s.count(oneFunction)
 	}
 	s.users = 2 + s.pick(7)
 	for _, of := range model.Steps() {

@@ -16,6 +16,15 @@ const (
 	rejectedMaxWait = 30 * time.Second
 )
 
+// Two steps of one object go one after the other, so that they need not write to it at the same time, and one function
+// that has both does them at once. But no step waits for a function that is slow, or that has to be started first.
+const (
+	// behindMax is how long a step waits for the event of another step of its object.
+	behindMax = 5 * time.Second
+	// behindWarm is how long ago the last event of the other step's lane was acknowledged, at most.
+	behindWarm = 10 * time.Second
+)
+
 // tracker decides what is sent, and when. It is a state machine without goroutines, clocks or I/O: it is told
 // what time it is, what has changed and what the sink has said, and it returns what is to be done.
 type tracker struct {
@@ -49,6 +58,7 @@ type task struct {
 	attempts   int       // Events sent for this generation.
 	lost       int       // Events in a row that were not acknowledged in time.
 	waiting    bool      // It is in its lane and waits to be sent.
+	behind     bool      // It is evaluated again when the event of another step of the object is acknowledged.
 	inFlight   *delivery // The event that was sent and is not acknowledged, nil if there is none.
 }
 
@@ -60,6 +70,7 @@ type delivery struct {
 	due    model.Reason      // Why the event was sent.
 	status *model.StepStatus // When the event was sent. Any other one acknowledges it.
 	round  int               // The lane's count of rejected rounds when the event was sent.
+	sent   time.Time
 	// accepted is when the sink accepted it, zero before that, and expires is when the event is sent
 	// again if nothing acknowledges it.
 	accepted, expires time.Time
@@ -79,6 +90,7 @@ type lane struct {
 	sending  int // Sends that the sink has not answered yet.
 	// unacknowledged counts the events in flight, with those that no longer take a place.
 	unacknowledged int
+	acknowledged   time.Time // The last time that an event was.
 	// rejected counts the rounds in a row that the sink rejected; the sends that are under way at the
 	// same time are one round. Until the sink accepts one again the lane sends one event at a time,
 	// not before resume.
@@ -198,6 +210,7 @@ func (t *tracker) mustWait(k key, task *task, o *model.Snapshot, verdict model.V
 		return false
 	case d.acknowledged(o, verdict):
 		task.lost = 0
+		t.lane(k).acknowledged = now
 	case d.accepted.IsZero():
 		return true // Evaluated again when the sink has answered.
 	case now.Before(d.expires):
@@ -282,8 +295,13 @@ func (t *tracker) launch(l *lane, k key, now time.Time) {
 		t.again(k, 0) // It may be due at a later time.
 		return
 	}
+	if wait := t.behindOthers(k, o, now); wait > 0 {
+		task.behind = true
+		t.again(k, wait)
+		return
+	}
 	task.attempts++
-	d := &delivery{key: k, task: task, event: o.WakeEvent(k.step, task.attempts, now), due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected}
+	d := &delivery{key: k, task: task, event: o.WakeEvent(k.step, task.attempts, now, n.Dependencies...), due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected, sent: now}
 	task.inFlight = d
 	l.inFlight++
 	l.sending++
@@ -297,7 +315,29 @@ func (t *tracker) land(task *task) {
 		task.inFlight = nil
 		t.lane(d.key).unacknowledged--
 		t.free(d)
+		for _, step := range model.Steps() {
+			k := d.key
+			k.step = step
+			if other := t.tasks[k]; other != nil && other.behind {
+				other.behind = false
+				t.again(k, 0)
+			}
+		}
 	}
+}
+
+// behindOthers is how long a step of the object has to wait because the event of another one is in flight.
+func (t *tracker) behindOthers(k key, o *model.Snapshot, now time.Time) (wait time.Duration) {
+	for _, step := range o.Kind.Steps {
+		other := k
+		other.step = step
+		task := t.tasks[other]
+		if task == nil || task.inFlight == nil || now.Sub(t.lane(other).acknowledged) > behindWarm {
+			continue
+		}
+		wait = max(wait, task.inFlight.sent.Add(behindMax).Sub(now))
+	}
+	return wait
 }
 
 // free gives the place of an event in its lane to another one.

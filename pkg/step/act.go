@@ -22,18 +22,21 @@ type result struct {
 	// The step has returned these. Without a call err says what is wrong.
 	returned
 	err error
+	// marked is the object with the finalizers that the run has put on, nil if it has put on none.
+	marked *unstructured.Unstructured
 	// own has followed what the step wrote, nil if it was not called.
 	own *model.Own
 }
 
 // act calls the step, unless something is in the way. If it returns an error, nothing was done.
-func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verdict) (result, error) {
+func (e *engine) act(ctx context.Context, o *observation, v model.Verdict) (result, error) {
+	r := e.runners[o.GroupKind()]
 	switch {
 	case o.dependentsErr != nil:
 		return result{err: o.dependentsErr}, nil
 	case v.Reason == model.DueFinalizer:
-		_, err := e.addFinalizer(ctx, r, o)
-		return result{}, err
+		u, err := e.addFinalizer(ctx, r, o)
+		return result{marked: u}, err
 	case !v.Calls():
 		if o.obj.Deleting() {
 			o.dependentsErr = e.models.DeleteOwned(ctx, o.obj, o.neighbours.Dependents)
@@ -55,6 +58,7 @@ func (e *engine) act(ctx context.Context, r runner, o *observation, v model.Verd
 	} else if err != nil {
 		return result{err: err}, nil
 	}
+	o.typed = o.reported.Onto(o.typed)
 	if o.obj.Deleting() {
 		_, err = e.call(ctx, o, cleanUp(r, o.typed))
 		return result{called: true, err: err}, nil
@@ -83,13 +87,19 @@ func (e *engine) inVersionOf(ctx context.Context, r runner, u *unstructured.Unst
 }
 
 // addFinalizer adds the step's finalizer before the first call to the backend, so that whatever the
-// step begins is cleaned up. It returns the object as it is then: a step that updates the object needs
+// step begins is cleaned up, and with it those of the function's other steps. It returns the object as it is then: a step that updates the object needs
 // its newest version.
 func (e *engine) addFinalizer(ctx context.Context, r runner, o *observation) (*unstructured.Unstructured, error) {
 	if o.obj.Carries(e.step) || !r.needsFinalizer() {
 		return o.live, nil
 	}
-	u, err := e.models.AddFinalizer(ctx, o.obj.Kind, o.live, e.step)
+	steps := []model.Step{e.step}
+	for _, other := range e.of(o.GroupKind()) {
+		if other != e && other.runners[o.GroupKind()].needsFinalizer() && o.obj.Kind.Has(other.step) && !o.obj.Carries(other.step) && !o.obj.OptedOut(other.step) {
+			steps = append(steps, other.step)
+		}
+	}
+	u, err := e.models.AddFinalizer(ctx, o.obj.Kind, o.live, steps...)
 	if model.IsOutdated(err) || err == nil && u.GetGeneration() != o.obj.Generation {
 		return nil, fmt.Errorf("%w before its finalizer was added", errAgain)
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/protocol"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/function"
@@ -43,14 +45,26 @@ type engine struct {
 	step    model.Step
 	models  *model.Client
 	runners map[schema.GroupKind]runner
-	flights singleflight.Group
 	slots   *semaphore.Weighted
+	// all are the engines of the function, with this one, and flights are their runs.
+	all     map[model.Step]*engine
+	flights *singleflight.Group
+}
+
+// of are the engines that the function has for a kind. An event for one of them runs all that is due, because another one
+// would come for the rest: policies first, so that what they save is synced then.
+func (e *engine) of(gk schema.GroupKind) (all []*engine) {
+	for _, step := range []model.Step{model.StepPolicy, model.StepSync} {
+		if other := e.all[step]; other != nil && other.runners[gk] != nil {
+			all = append(all, other)
+		}
+	}
+	return all
 }
 
 // handle runs the step for one model event, which is only a hint at the object.
 func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.Reference) (*cloudevents.Event, protocol.Result) {
-	r, ok := e.runners[ref.GroupKind()]
-	if !ok {
+	if e.runners[ref.GroupKind()] == nil {
 		return nil, function.Unprocessable("data.kind: this function knows no %s step for %s, only for %s", e.step, ref.GroupKind(), e.kinds())
 	}
 	if !e.slots.TryAcquire(1) {
@@ -61,7 +75,7 @@ func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.
 		zap.String("namespace", ref.Namespace), zap.String("name", ref.Name))
 	// The run outlives the request: its outcome must be stored even if the broker hangs up.
 	ctx = logging.WithLogger(context.WithoutCancel(ctx), log)
-	reply, err := e.alone(ref, func() (*cloudevents.Event, error) { return e.reconcile(ctx, r, e.hint(event, ref)) })
+	reply, err := e.alone(e.hint(event, ref), func(h hint) (*cloudevents.Event, error) { return e.reconcile(ctx, h) })
 	if err != nil {
 		log.Warnw("The outcome could not be stored", zap.Error(err))
 		return nil, function.Unavailable("%s", err)
@@ -73,18 +87,22 @@ func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.
 // during a run waits until that ends, and then for a run that has begun after it came: the first one
 // may have read the object before the change that the event is about. An event that waits for the run
 // of another event gets no reply.
-func (e *engine) alone(ref model.Reference, run func() (*cloudevents.Event, error)) (reply *cloudevents.Event, err error) {
-	key := ref.GroupKind().String() + "/" + ref.Namespace + "/" + ref.Name
+func (e *engine) alone(h hint, run func(hint) (*cloudevents.Event, error)) (reply *cloudevents.Event, err error) {
+	key := h.GroupKind().String() + "/" + h.Namespace + "/" + h.Name
+	if len(e.of(h.GroupKind())) == 1 {
+		key += "/" + string(e.step)
+	}
 	for range 2 {
 		mine := false
 		_, err, _ = e.flights.Do(key, func() (any, error) {
 			mine = true
-			reply, err = run()
+			reply, err = run(h)
 			return nil, err
 		})
 		if mine {
 			break
 		}
+		h = h.outdated()
 	}
 	return reply, err
 }
@@ -98,48 +116,70 @@ func (e *engine) kinds() string {
 	return strings.Join(names, ", ")
 }
 
-// reconcile runs the step until its outcome is stored or nothing is due. After an error the event has
+// reconcile runs the steps until their outcome is stored or nothing is due. After an error the event has
 // to come again.
-func (e *engine) reconcile(ctx context.Context, r runner, ref hint) (*cloudevents.Event, error) {
-	overtaken := false
+func (e *engine) reconcile(ctx context.Context, h hint) (*cloudevents.Event, error) {
+	overtaken := sets.New[model.Step]()
 	for range maxRuns {
-		reply, err := e.once(ctx, r, ref, overtaken)
+		reply, err := e.once(ctx, h, overtaken)
 		if !errors.Is(err, errAgain) {
 			return reply, err
 		}
-		overtaken = overtaken || errors.Is(err, errOvertaken)
+		h = h.outdated()
 		logging.FromContext(ctx).Infow("Starting again with the newest object", zap.Error(err))
 	}
-	return nil, fmt.Errorf("%s %s/%s was changed by others %d times in a row", ref.Kind, ref.Namespace, ref.Name, maxRuns)
+	return nil, fmt.Errorf("%s %s/%s was changed by others %d times in a row", h.Kind, h.Namespace, h.Name, maxRuns)
 }
 
-func (e *engine) once(ctx context.Context, r runner, ref hint, overtaken bool) (*cloudevents.Event, error) {
-	o, err := e.observe(ctx, ref)
+// once runs the steps that are due, and stores what they have come to.
+func (e *engine) once(ctx context.Context, h hint, overtaken sets.Set[model.Step]) (*cloudevents.Event, error) {
+	seen, err := e.read(ctx, h)
 	if errors.Is(err, model.ErrVersion) {
 		// The definition has changed since it was read. By now it was read again.
 		return nil, fmt.Errorf("%w: %w", errAgain, err)
 	}
+	if err != nil || seen.live == nil {
+		return nil, err
+	}
+	t := &together{event: e.step, overtaken: overtaken}
+	for _, e := range e.of(h.GroupKind()) {
+		if seen, err = e.run(ctx, seen, t); err != nil || seen == nil {
+			break
+		}
+	}
+	t.store(ctx)
+	if err = errors.Join(err, t.err); err != nil || t.due {
+		return t.reply, err
+	}
+	// The source has found something due. It may know a newer definition.
+	changed, err := e.models.Changed(ctx, seen.obj.Kind)
+	if changed {
+		err = fmt.Errorf("%w, or rather their kind", errAgain)
+	}
+	return nil, err
+}
+
+// run runs the step if it is due. It returns what the next step sees, nil if there is to be none in this run.
+func (e *engine) run(ctx context.Context, seen *observation, t *together) (*observation, error) {
+	o, err := e.observe(ctx, seen)
 	if err != nil {
 		return nil, err
 	}
 	v := e.decide(ctx, o)
-	if overtaken && e.mayCall(o, v) {
+	if t.overtaken.Has(e.step) && e.mayCall(o, v) {
 		v = model.Verdict{Reason: model.DueOvertaken}
 	}
-	if o.live != nil && !v.Due() {
-		// The source has found something due. It may know a newer definition.
-		changed, err := e.models.Changed(ctx, o.obj.Kind)
-		if changed {
-			err = fmt.Errorf("%w, or rather their kind", errAgain)
-		}
-		return nil, err
-	}
 	if !v.Due() {
-		return nil, nil
+		return seen, nil
 	}
-	result, err := e.act(ctx, r, o, v)
+	t.due = true
+	began, stop := time.Now(), t.storeAfter(ctx, e.patience())
+	res, err := e.act(ctx, o, v)
+	stop()
 	if err != nil {
 		return nil, err
 	}
-	return e.store(ctx, r, o, v, result)
+	end := &ending{engine: e, o: o, v: v, res: res}
+	t.open = append(t.open, end)
+	return t.next(ctx, end, time.Since(began))
 }

@@ -875,10 +875,10 @@ func TestSeveralSteps(t *testing.T) {
 	i := save(f, f.book("a"))
 
 	f.wants(steptest.Wake[*book](f.World, model.StepSync, "a"), 200, typeSynced)
-	f.wants(steptest.Wake[*book](f.World, model.StepPolicy, "a"), 200, typePoliced)
+	f.wants(steptest.Wake[*book](f.World, model.StepPolicy, "a"), 200, "") // The event for the sync was for both.
 	f.wants(f.Send(steptest.Event(step.EventPing, nil)), 200, step.EventPullCompleted)
 	f.wants(f.Send(steptest.Event("order", `{"name":"a"}`)), 200, step.EventHandled)
-	f.wantCalls("sync Dune, policy, pull, event")
+	f.wantCalls("policy, sync Dune, pull, event")
 	f.wants(f.post(wakeOf(i)), 422, "", "step: expected policy or sync")
 
 	want := []step.Work{
@@ -890,102 +890,6 @@ func TestSeveralSteps(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, f.Function.Work()); diff != "" {
 		t.Errorf("what the function does: -want, +got:\n%s", diff)
-	}
-}
-
-// TestRequests checks the requests of a run to the API.
-func TestRequests(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		reason string
-		given  func(*fixture)
-		want   []string
-	}{
-		"First": {
-			reason: "A first sync reads the object and what it depends on, puts its finalizer on, and writes one status.",
-			want:   []string{"GET books/a", "GET shelves/fiction", "PATCH books/a", "PATCH books/a/status"},
-		},
-		"Later": {
-			reason: "A later one finds its finalizer.",
-			given: func(f *fixture) {
-				f.wants(wake(f, f.book("a")), 200, typeSynced)
-				save(f, changed(f, f.book("a"), func(o *book) { o.Spec.Title = "Emma" }))
-			},
-			want: []string{"GET books/a", "GET shelves/fiction", "PATCH books/a/status"},
-		},
-		"NotDue": {
-			reason: "If nothing is due there are only the reads.",
-			given:  func(f *fixture) { f.wants(wake(f, f.book("a")), 200, typeSynced) },
-			want:   []string{"GET books/a", "GET shelves/fiction"},
-		},
-		"Deleted": {
-			reason: "A clean-up reads the object and removes the finalizer; no kind can depend on it.",
-			given: func(f *fixture) {
-				f.wants(wake(f, f.book("a")), 200, typeSynced)
-				remove(f, f.book("a"))
-			},
-			want: []string{"GET books/a", "PATCH books/a"},
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f, _ := newBook(t)
-			if tt.given != nil {
-				tt.given(f)
-			}
-			event := live(f, f.book("a")).WakeEvent(model.StepSync, 1, now)
-			f.Requests()
-			f.post(event)
-			if diff := cmp.Diff(tt.want, f.Requests()); diff != "" {
-				t.Errorf("\n%s\n-want, +got:\n%s", tt.reason, diff)
-			}
-		})
-	}
-	t.Run("Policy", func(t *testing.T) {
-		t.Parallel()
-		f := newPolicy(t, step.PolicyFuncs[*book]{})
-		i := save(f, f.book("a"))
-		event := live(f, i).WakeEvent(model.StepPolicy, 1, now)
-		f.Requests()
-		f.wants(f.post(event), 200, typePoliced)
-		if diff := cmp.Diff([]string{"GET books/a", "PATCH books/a/status"}, f.Requests()); diff != "" {
-			t.Errorf("a policy without Delete needs no finalizer, and no dependency: -want, +got:\n%s", diff)
-		}
-		if got := live(f, i).Finalizers; len(got) > 0 {
-			t.Errorf("got the finalizers %v", got)
-		}
-	})
-}
-
-// TestTwoStepsAtOnce runs both steps of a new object at the same time.
-func TestTwoStepsAtOnce(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	sync, policy := make(chan struct{}), make(chan struct{})
-	f.sync = func(context.Context, *book) (string, error) { close(sync); <-policy; return "", nil }
-	f.start(step.Sync(f), step.Sync(shelfSyncer{f}), step.Policies(step.Policy[*book](step.PolicyFuncs[*book]{OnCreate: func(context.Context, *book) error {
-		<-sync // Both steps have read the object, and none has stored anything.
-		return nil
-	}})))
-	f.synced("fiction")
-	i := save(f, f.book("a"))
-	events := []cloudevents.Event{live(f, i).WakeEvent(model.StepSync, 1, now), live(f, i).WakeEvent(model.StepPolicy, 1, now)}
-	f.Requests()
-	done := make(chan steptest.Answer)
-	go func() { done <- f.post(events[0]) }()
-	f.wants(f.post(events[1]), 200, typePoliced)
-	close(policy)
-	f.wants(<-done, 200, typeSynced)
-
-	// Each step patches the status once. The second does it again: its conditions lack the first step.
-	want := []string{"GET books/a", "GET books/a", "GET shelves/fiction", "PATCH books/a", "PATCH books/a/status", "PATCH books/a/status", "PATCH books/a/status"}
-	if diff := cmp.Diff(want, f.Requests()); diff != "" {
-		t.Errorf("the writes do not conflict: -want, +got:\n%s", diff)
-	}
-	got := live(f, i)
-	if !got.Status.GetCondition(model.ConditionReady).IsTrue() || got.Status.ObservedGeneration != 1 {
-		t.Errorf("both steps are done: got %+v", got.Status)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/protocol"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
@@ -126,6 +127,7 @@ func newSettings(deadline time.Duration, options []Option) settings {
 type Function struct {
 	models   *model.Client
 	engines  map[model.Step]*engine
+	flights  singleflight.Group
 	events   eventEngine
 	pull     *pullEngine
 	recorder *recorder
@@ -177,7 +179,10 @@ func (f *Function) register(ctx context.Context, models *model.Client, r Registr
 
 func (f *Function) engine(step model.Step, models *model.Client, options []Option) *engine {
 	if f.engines[step] == nil {
-		f.engines[step] = &engine{settings: newSettings(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{}, slots: semaphore.NewWeighted(maxParallel)}
+		f.engines[step] = &engine{
+			settings: newSettings(Deadline, options), step: step, models: models, runners: map[schema.GroupKind]runner{},
+			slots: semaphore.NewWeighted(maxParallel), all: f.engines, flights: &f.flights,
+		}
 	}
 	return f.engines[step]
 }

@@ -56,7 +56,7 @@ func DependencyAt[T model.Object](ctx context.Context, path string) (T, error) {
 		}
 		found = true
 		if i < len(g.dependencies) && g.dependencies[i].Live != nil && g.dependencies[i].Live.GroupVersionKind() == k.GVK {
-			return model.Typed[T](g.dependencies[i].Live)
+			return model.Typed[T](g.dependencies[i].Live.DeepCopy()) // Others may get it, too.
 		}
 		if name := g.obj.Refs[i]; name != "" {
 			return model.For[T](g.models).Get(ctx, g.obj.Namespace, name)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,6 +31,12 @@ func (e *engine) hint(event cloudevents.Event, ref model.Reference) hint {
 	return hint{ref, min(maxSkew, max(0, event.Time().Sub(e.clock.Now())))}
 }
 
+// outdated is for a run that begins after something else has happened to the object: it reads what is now.
+func (h hint) outdated() hint {
+	h.ResourceVersion, h.Dependencies = "", nil
+	return h
+}
+
 // now is the time of a run.
 func (e *engine) now(o *observation) time.Time { return e.clock.Now().Add(o.ahead) }
 
@@ -46,10 +53,12 @@ type observation struct {
 	dependentsErr error
 	// typed is live in the version that the step knows, once the step is called.
 	typed *unstructured.Unstructured
+	// reported is what another step of the same run has reported, and is not stored yet.
+	reported model.Feedback
 }
 
-// observe reads the object and its neighbours.
-func (e *engine) observe(ctx context.Context, ref hint) (*observation, error) {
+// read reads the object.
+func (e *engine) read(ctx context.Context, ref hint) (*observation, error) {
 	k, err := e.models.Kind(ctx, ref.GroupKind())
 	if errors.Is(err, model.ErrNoModel) {
 		k, err = e.models.Retired(ctx, schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
@@ -57,7 +66,7 @@ func (e *engine) observe(ctx context.Context, ref hint) (*observation, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := e.models.Live(ctx, k, ref.Namespace, ref.Name)
+	u, err := e.models.NotOlder(ctx, k, ref.Namespace, ref.Name, ref.ResourceVersion)
 	if model.IsGone(err) {
 		return &observation{hint: ref}, nil
 	}
@@ -65,34 +74,33 @@ func (e *engine) observe(ctx context.Context, ref hint) (*observation, error) {
 		return nil, err
 	}
 	o := &observation{hint: ref, live: u}
-	if o.obj, err = k.SnapshotOf(u); err != nil {
-		return nil, err
-	}
-	o.neighbours, err = e.models.Neighbours(ctx, e.step, o.obj)
+	o.obj, err = k.SnapshotOf(u)
+	return o, err
+}
+
+// observe reads the neighbours of an object that was read.
+func (e *engine) observe(ctx context.Context, seen *observation) (_ *observation, err error) {
+	o := *seen
+	o.neighbours, err = e.models.Neighbours(ctx, e.step, o.obj, o.Dependencies...)
 	if o.obj.Deleting() && (apierrors.IsForbidden(err) || errors.Is(err, model.ErrDefinition)) {
 		// Only an operator can fix that, so the status has to show it.
 		o.dependentsErr, err = err, nil
 	}
-	return o, err
+	return &o, err
 }
 
 // decide asks Due.
 func (e *engine) decide(ctx context.Context, o *observation) model.Verdict {
-	log := logging.FromContext(ctx)
-	if o.live == nil {
-		log.Debug("Not due: the object is gone")
-		return model.Verdict{}
-	}
 	v := model.Due(e.step, o.obj, o.neighbours, e.now(o))
 	if !v.Due() {
-		log.Debug("Not due")
+		logging.FromContext(ctx).Debugw("Not due", zap.String("step", string(e.step)))
 	}
 	return v
 }
 
 // mayCall reports whether the step can be called on an object on which it has no work.
 func (e *engine) mayCall(o *observation, v model.Verdict) bool {
-	if v.Due() || o.live == nil || o.obj.Deleting() || o.obj.Paused() || o.obj.OptedOut(e.step) || !o.obj.Kind.Has(e.step) {
+	if v.Due() || o.obj.Deleting() || o.obj.Paused() || o.obj.OptedOut(e.step) || !o.obj.Kind.Has(e.step) {
 		return false
 	}
 	status := o.obj.Status.Step(e.step)

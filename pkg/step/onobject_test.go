@@ -83,14 +83,14 @@ func TestOnObject(t *testing.T) {
 		calls  string
 	}{
 		"New": {"A book is made, with what is reported of it, which wakes its steps", []cloudevents.Event{emma},
-			"emma", `created Emma desk 0`, `sync Emma, policy "desk"`},
-		"Again":    {"Once", []cloudevents.Event{emma, emma}, "emma", `unchanged Emma desk 0`, `sync Emma, policy "desk"`},
+			"emma", `created Emma desk 0`, `policy "desk", sync Emma`},
+		"Again":    {"Once", []cloudevents.Event{emma, emma}, "emma", `unchanged Emma desk 0`, `policy "desk", sync Emma`},
 		"Feedback": {"What is only reported wakes the policy, and not the sync", []cloudevents.Event{told("lent", -30, `{"name":"Dune","lent":1}`)}, "a", `updated Dune  1`, `policy ""`},
 		"Repeated": {"A repeated one wakes nobody", []cloudevents.Event{told("lent", -30, `{"name":"Dune","lent":1}`), told("lent", -20, `{"name":"Dune","lent":2}`), told("lent", -30, `{"name":"Dune","lent":1}`)},
 			"a", `unchanged Dune  2`, `policy ""`},
 		"Late": {"Nor does a late one", []cloudevents.Event{told("lent", -20, `{"name":"Dune","lent":2}`), told("lent", -30, `{"name":"Dune","lent":1}`)}, "a", `unchanged Dune  2`, `policy ""`},
 		"Other": {"Events of another registration are not late", []cloudevents.Event{told("lent", -20, `{"name":"Dune","lent":2}`), told("titled", -30, `{"name":"Dune","title":"Messiah"}`)},
-			"a", `updated Messiah  2`, `sync Messiah, policy ""`},
+			"a", `updated Messiah  2`, `policy "", sync Messiah`},
 		"Ignored": {"Nothing is made of an event that the step does not want", []cloudevents.Event{told("lent", -20, `{"name":"Emma","lent":1}`)}, "emma", `unchanged gone`, ``},
 	}
 	for name, tt := range tests {

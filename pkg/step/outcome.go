@@ -32,8 +32,8 @@ const (
 const MaxMessage = 1024
 
 // outcome makes the step's part of the status.
-func (e *engine) outcome(ctx context.Context, steps runner, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
-	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: steps.needsFinalizer(), handle: res.handle, err: res.err, now: e.now(o), own: res.own,
+func (e *engine) outcome(ctx context.Context, o *observation, v model.Verdict, res result) (*model.StepStatus, error) {
+	r := run{step: e.step, obj: o.obj, n: o.neighbours, finalizer: e.runners[o.GroupKind()].needsFinalizer(), handle: res.handle, err: res.err, now: e.now(o), own: res.own,
 		wrote: len(res.feedback) > 0 || errors.Is(res.err, errUnsettled)}
 	if v.Reason == model.DueFinalizer {
 		kept := o.obj.Status.Step(e.step).DeepCopy()

@@ -16,7 +16,7 @@ const (
 	trackerGo   = "pkg/source/tracker.go"
 	engineGo    = "pkg/step/engine.go"
 	actGo       = "pkg/step/act.go"
-	storeGo     = "pkg/step/store.go"
+	togetherGo  = "pkg/step/together.go"
 	lettersGo   = "functions/deadletter/letters.go"
 	replayGo    = "functions/deadletter/replay.go"
 	greetingsGo = "functions/helloworld/greeter/store/greetings.go"
@@ -72,7 +72,7 @@ var mutants = []mutant{
 	{"a run goes on when its sender is gone", engineGo,
 		"ctx = logging.WithLogger(context.WithoutCancel(ctx), log)", "ctx = logging.WithLogger(ctx, log)", stepPkg, "TestSenderIsGone"},
 	{"a step runs once at a time for an object", engineGo,
-		"key := ref.GroupKind().String() + \"/\" + ref.Namespace + \"/\" + ref.Name", "key := fmt.Sprint(&reply)", stepPkg, "TestConcurrentEvents"},
+		"key := h.GroupKind().String() + \"/\" + h.Namespace + \"/\" + h.Name", "key := fmt.Sprint(&reply)", stepPkg, "TestConcurrentEvents"},
 	{"an event during a run has another run", engineGo,
 		"for range 2 {", "for range 1 {", stepPkg, "TestChangeDuringARun"},
 	{"a step that ignores its deadline is left behind", actGo,
@@ -80,17 +80,17 @@ var mutants = []mutant{
 
 	// Its outcome.
 	{"a status is stored only over the one that was read", steppatchGo,
-		"if !equality.Semantic.DeepEqual(now.Status.Step(step), start.Status.Step(step)) {", "if false {", modelPkg, "TestSetStepMeanwhile"},
+		"if !equality.Semantic.DeepEqual(now.Status.Step(o.Step), o.Before) {", "if false {", modelPkg, "TestSetStepMeanwhile"},
 	{"the API tests what is replaced", steppatchGo,
-		"\t\ttest(\"/status/\"+string(step), existing[string(step)]),\n", "\t\ttest(\"/metadata/uid\", map[bool]any{true: u.GetUID(), false: existing}[true]),\n", modelPkg, "TestSetStepMeanwhile"},
+		"test(\"/status/\"+part, existing[part]), ", "test(\"/metadata/uid\", map[bool]any{true: u.GetUID(), false: existing}[true]), ", modelPkg, "TestSetStepMeanwhile"},
 	{"a status goes to the object that was read", steppatchGo,
 		"append([]operation{test(\"/metadata/uid\", u.GetUID())}, operations...)", "operations", modelPkg, "TestSetStepOfGone|TestFinalizersOfGone"},
-	{"a run that was overtaken calls the step again", storeGo,
-		"return nil, errOvertaken", "return nil, nil", stepPkg, "TestOvertaken"},
-	{"what a run did for an object that is gone is undone", storeGo,
-		"return nil, e.undo(ctx, r, o, res)", "return nil, nil", stepPkg, "TestRemovedByForceWhileTheStepRuns"},
+	{"a run that was overtaken calls the step again", togetherGo,
+		"\t\t\t\terr = errOvertaken", "\t\t\t\terr = nil", stepPkg, "TestOvertaken"},
+	{"what a run did for an object that is gone is undone", togetherGo,
+		"errs = append(errs, e.undo(ctx))", "_ = e", stepPkg, "TestRemovedByForceWhileTheStepRuns"},
 	{"a step takes away only its own finalizer", steppatchGo,
-		"return f == step.Finalizer() || k.lost(f)", "return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() })", modelPkg, "TestFinalizers"},
+		"return k.lost(f) || slices.ContainsFunc(steps, func(s Step) bool { return f == s.Finalizer() })", "return slices.ContainsFunc(Steps(), func(s Step) bool { return f == s.Finalizer() })", modelPkg, "TestFinalizers"},
 
 	// The micro-service.
 	{"the generation goes to the micro-service", "functions/helloworld/internal/hello/hello.go",

@@ -125,7 +125,7 @@ func (c *chaos) round() {
 	c.Helper()
 	var events []cloudevents.Event
 	for _, d := range c.due() {
-		event := d.object.WakeEvent(d.step, 1, c.Clock.Now())
+		event := d.object.WakeEvent(d.step, 1, c.Clock.Now(), d.dependencies...)
 		switch {
 		case c.happens(lost):
 			c.note("lost: %s of %s %s", d.step, d.object.Kind.GVK.Kind, d.object.Name)

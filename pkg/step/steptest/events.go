@@ -69,7 +69,18 @@ func Post(t testing.TB, url string, event cloudevents.Event) Answer {
 // Wake sends the event that the model source sends when the step is due for the object.
 func Wake[T model.Object](w *World, s model.Step, name string) Answer {
 	w.Helper()
-	return w.Send(Snapshot[T](w, name).WakeEvent(s, 1, w.Clock.Now()))
+	return w.Send(WakeEvent[T](w, s, name))
+}
+
+// WakeEvent is the event of [Wake].
+func WakeEvent[T model.Object](w *World, s model.Step, name string) cloudevents.Event {
+	w.Helper()
+	obj := Snapshot[T](w, name)
+	n, err := w.Models.Neighbours(w.Context(), s, obj)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return obj.WakeEvent(s, 1, w.Clock.Now(), n.Dependencies...)
 }
 
 // Tick sends the event of a PingSource, and returns the counts of the round.

@@ -295,7 +295,7 @@ func (w *World) Settle() (sent int) {
 	for {
 		due := w.due()
 		for _, d := range due {
-			if a := w.Send(d.object.WakeEvent(d.step, 1, w.Clock.Now())); a.Code != http.StatusOK {
+			if a := w.Send(d.object.WakeEvent(d.step, 1, w.Clock.Now(), d.dependencies...)); a.Code != http.StatusOK {
 				w.Fatalf("%s of %s %s: the function answered %d: %s", d.step, d.object.Kind.GVK.Kind, d.object.Name, a.Code, a.Body)
 			}
 			if sent++; sent > maxEvents {
@@ -309,8 +309,9 @@ func (w *World) Settle() (sent int) {
 }
 
 type dueStep struct {
-	object *model.Snapshot
-	step   model.Step
+	object       *model.Snapshot
+	step         model.Step
+	dependencies []model.Dependency
 }
 
 // snapshots are those of all objects of a kind.
@@ -341,7 +342,7 @@ func (w *World) due() (due []dueStep) {
 				w.Fatal(err)
 			}
 			if model.Due(model.Step(work.Step), obj, n, w.Clock.Now()).Due() {
-				due = append(due, dueStep{obj, model.Step(work.Step)})
+				due = append(due, dueStep{obj, model.Step(work.Step), n.Dependencies})
 			}
 		}
 	}
