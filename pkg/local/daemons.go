@@ -44,7 +44,7 @@ func (s *System) newDaemon(spec manifest.Program) *daemon {
 			r.SetURL(&url.URL{Scheme: "http", Host: r.In.Context().Value(addressKey{}).(string)})
 			r.Out.Host = r.In.Host
 		},
-		Transport: &http.Transport{},
+		Transport: &http.Transport{MaxIdleConnsPerHost: maxIdle},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			http.Error(w, fmt.Sprintf("%s did not answer: %v", spec.Key(), err), http.StatusBadGateway)
 		},
@@ -62,6 +62,9 @@ func backends(r running) map[types.NamespacedName]*backend {
 	}
 	return all
 }
+
+// maxIdle is how many connections to a program are kept: as many as functions call it at the same time.
+const maxIdle = 64
 
 // addressKey carries the address of the process in a request's context.
 type addressKey struct{}

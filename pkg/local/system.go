@@ -101,6 +101,7 @@ func Start(ctx context.Context, o Options) (_ *System, err error) {
 	throughProxy.Do(func() {
 		t := http.DefaultTransport.(*http.Transport)
 		t.Proxy = broker.ClusterProxy(func() *url.URL { return current.Load().present() }, t.Proxy)
+		t.MaxIdleConnsPerHost = maxIdle // All names lead to one address.
 	})
 	if err := s.change(ctx, s.start); err != nil {
 		return nil, errors.Join(err, s.Stop())

@@ -40,6 +40,8 @@ type Dependent struct {
 	// owner (metadata.ownerReferences). The garbage collector of Kubernetes would do that only when the
 	// owner is gone, and the owner waits for its dependents. The model source leaves it nil.
 	Owned *Snapshot
+	// Object is known to the model source only.
+	Object *Snapshot
 }
 
 // Reason says why a step is due.
@@ -87,6 +89,31 @@ func (v Verdict) Due() bool { return v.Reason != "" }
 // Calls reports whether the step is to be called, and not only the object to be put right.
 func (v Verdict) Calls() bool {
 	return v.Due() && v.Reason != DueFinalizer && v.Reason != DueReport && len(v.Blockers) == 0
+}
+
+// Passing reports whether all that is in the step's way is about to go: what the object depends on is just going to be
+// synced, and what depends on it is just going to be deleted. To record Waiting, and wake a function for that, is not
+// worth it then. Of what fails or has to wait itself this is not so any more.
+func (v Verdict) Passing(n Neighbours) bool {
+	for _, b := range v.Blockers {
+		d := slices.IndexFunc(n.Dependencies, func(d Dependency) bool { return d.GroupKind.Kind == b.Kind && d.Name == b.Name })
+		t := slices.IndexFunc(n.Dependents, func(t Dependent) bool { return t.Kind == b.Kind && t.Name == b.Name })
+		switch {
+		case b.Reason == BlockerNotSynced && d >= 0 && n.Dependencies[d].Object.unhandled():
+		case b.Reason == BlockerDependent && t >= 0 && n.Dependents[t].Object.unhandled() && n.Dependents[t].Object.Deleting():
+		default:
+			return false
+		}
+	}
+	return len(v.Blockers) > 0
+}
+
+// unhandled reports whether the sync is going to handle the object as it is now for the first time.
+func (s *Snapshot) unhandled() bool {
+	if s == nil || s.Paused() || s.Deleting() && !s.Carries(StepSync) {
+		return false
+	}
+	return s.Status.Sync == nil || s.Status.Sync.Generation != s.Generation
 }
 
 // Due decides whether the step has work on the object, and if not now, when.

@@ -32,11 +32,13 @@ func TestEvent(t *testing.T) {
 	r.quiet("the status that acknowledges an event wakes nobody")
 
 	r.update("Thing", "a", fields{"spec.color": "red"})
-	r.work(r.expect("a changed spec is sent to each step", "updated Thing/a policy #1", "updated Thing/a sync #1")...)
+	r.work(r.expect("a changed spec is sent to a step", "updated Thing/a sync #1")...)
+	r.work(r.expect("and then to the other one", "updated Thing/a policy #1")...)
 	r.quiet("and then it is done")
 
 	r.delete("Thing", "a")
-	r.work(r.expect("the deletion is sent to each step that has a finalizer", "deleted Thing/a policy #1", "deleted Thing/a sync #1")...)
+	r.work(r.expect("the deletion is sent to each step that has a finalizer", "deleted Thing/a sync #1")...)
+	r.work(r.expect("one after the other", "deleted Thing/a policy #1")...)
 	r.quiet("what is gone is done")
 	r.await("the object to be forgotten", func() bool {
 		r.source.mu.Lock()
@@ -64,7 +66,7 @@ func (r *rig) isCreated(e cloudevents.Event, o *model.Snapshot, step model.Step)
 		want.SetExtension(key, value)
 	}
 	data := map[string]any{"apiVersion": r.group + "/v1", "kind": "Thing", "namespace": r.namespace, "name": "a",
-		"uid": string(o.UID), "generation": 1}
+		"uid": string(o.UID), "generation": 1, "resourceVersion": o.ResourceVersion}
 	if err := want.SetData(cloudevents.ApplicationJSON, data); err != nil {
 		r.Fatal(err)
 	}

@@ -231,7 +231,7 @@ func (s *seen) dependents(o *model.Snapshot) (found []model.Dependent, known boo
 			return nil, false
 		}
 		for name := range w.dependents[dependency{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}] {
-			found = append(found, model.Dependent{Kind: w.GVK.Kind, Name: name})
+			found = append(found, model.Dependent{Kind: w.GVK.Kind, Name: name, Object: s.object(w.GVK.GroupKind(), o.Namespace, name)})
 			break
 		}
 	}

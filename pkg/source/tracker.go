@@ -25,6 +25,10 @@ const (
 	behindWarm = 10 * time.Second
 )
 
+// passingMax is how long the event of a step that has to wait is held back, if what it waits for is about to come. A long
+// chain of objects is so created and deleted without an event for each that only says that it waits.
+const passingMax = 30 * time.Second
+
 // tracker decides what is sent, and when. It is a state machine without goroutines, clocks or I/O: it is told
 // what time it is, what has changed and what the sink has said, and it returns what is to be done.
 type tracker struct {
@@ -58,6 +62,7 @@ type task struct {
 	attempts   int       // Events sent for this generation.
 	lost       int       // Events in a row that were not acknowledged in time.
 	waiting    bool      // It is in its lane and waits to be sent.
+	passing    time.Time // Since when its event is held back because what is in its way is about to go.
 	behind     bool      // It is evaluated again when the event of another step of the object is acknowledged.
 	inFlight   *delivery // The event that was sent and is not acknowledged, nil if there is none.
 }
@@ -293,6 +298,15 @@ func (t *tracker) launch(l *lane, k key, now time.Time) {
 	verdict := model.Due(k.step, o, n, now)
 	if !known || !verdict.Due() {
 		t.again(k, 0) // It may be due at a later time.
+		return
+	}
+	if !verdict.Passing(n) {
+		task.passing = time.Time{}
+	} else if task.passing.IsZero() {
+		task.passing = now
+	}
+	if wait := task.passing.Add(passingMax).Sub(now); wait > 0 {
+		t.again(k, wait)
 		return
 	}
 	if wait := t.behindOthers(k, o, now); wait > 0 {

@@ -77,7 +77,7 @@ func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) 
 		}
 		return
 	}
-	function.Main(name, func(ctx context.Context, _ struct{}) (http.Handler, error) {
+	function.Main(name, func(ctx context.Context, env Settings) (http.Handler, error) {
 		config, err := function.KubeConfig()
 		if err != nil {
 			return nil, err
@@ -90,7 +90,7 @@ func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) 
 		if err != nil {
 			return nil, err
 		}
-		f, err := New(ctx, models, registrations)
+		f, err := New(ctx, models, registrations, WithReplies(env.Replies))
 		if err != nil {
 			return nil, err
 		}
@@ -98,8 +98,16 @@ func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) 
 	})
 }
 
+// Settings are the environment variables that every function of steps reads.
+type Settings struct {
+	// Replies has sync steps and policies tell each new state of an object by a reply, which the Broker takes as an event.
+	// Only set it if a Trigger subscribes to one; see the EventTypes of Broker models.
+	Replies bool `envconfig:"REPLIES" default:"false"`
+}
+
 // settings of an engine.
 type settings struct {
+	replies  bool
 	clock    clock.PassiveClock
 	deadline time.Duration
 	events   *recorder
@@ -114,6 +122,9 @@ func WithClock(c clock.PassiveClock) Option { return func(s *settings) { s.clock
 // WithDeadline sets how long one call of a step may take. Default: [Deadline], and [PullDeadline] for a
 // pull step.
 func WithDeadline(d time.Duration) Option { return func(s *settings) { s.deadline = d } }
+
+// WithReplies is [Settings.Replies].
+func WithReplies(replies bool) Option { return func(s *settings) { s.replies = replies } }
 
 func newSettings(deadline time.Duration, options []Option) settings {
 	s := settings{clock: clock.RealClock{}, deadline: deadline}

@@ -109,9 +109,9 @@ func (e *ending) reply() *cloudevents.Event {
 	return e.event(e.o.obj, ReplyTypes[e.step][e.outcome.State], e.outcome)
 }
 
-// event makes a reply, nil for a state that has no type.
+// event makes a reply, nil for a state that has no type, and if nobody wants one.
 func (e *engine) event(obj *model.Snapshot, eventType string, outcome *model.StepStatus) *cloudevents.Event {
-	if eventType == "" {
+	if eventType == "" || !e.replies {
 		return nil
 	}
 	data := struct {

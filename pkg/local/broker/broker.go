@@ -127,7 +127,7 @@ func (b *Broker) setUp(ctx context.Context, p *plane, w Wires) error {
 		}
 		dispatcher := kncloudevents.NewDispatcher(eventingtls.NewDefaultClientConfig(), nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
 		channel, err := newChannel(b.ctx, fanOut{
-			async: Async(br), subscriptions: subscriptions, dispatcher: dispatcher, logger: b.o.Logger.Named("channel"),
+			async: Async(br), subscriptions: subscriptions, filters: wanted, dispatcher: dispatcher, logger: b.o.Logger.Named("channel"),
 		}, meters, traces)
 		if err != nil {
 			return fmt.Errorf("broker %s/%s: %w", br.Namespace, br.Name, err)
@@ -152,7 +152,7 @@ func (b *Broker) setUp(ctx context.Context, p *plane, w Wires) error {
 		}
 	}
 	p.hosts[manifest.BrokerIngressHost] = b.whenUp(front(in))
-	p.hosts[filterHost()] = observe(wanted.before(out), b.o.Failed)
+	p.hosts[filterHost()] = observe(out, b.o.Failed)
 	return nil
 }
 

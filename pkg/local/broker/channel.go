@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"knative.dev/eventing/pkg/apis"
+	"knative.dev/eventing/pkg/broker"
 	"knative.dev/eventing/pkg/channel"
 	"knative.dev/eventing/pkg/channel/fanout"
 	"knative.dev/eventing/pkg/kncloudevents"
@@ -26,6 +27,7 @@ const fanOutTimeout = 15 * time.Minute
 type fanOut struct {
 	async         bool
 	subscriptions []fanout.Subscription
+	filters       filters
 	dispatcher    *kncloudevents.Dispatcher
 	logger        *zap.Logger
 	ctx           context.Context // of deliveries that nobody waits for
@@ -51,8 +53,14 @@ func (c *fanOut) receive(ctx context.Context, _ channel.ChannelReference, event 
 func (c *fanOut) dispatch(ctx context.Context, event cloudevents.Event, headers http.Header) error {
 	ctx, cancel := context.WithTimeout(ctx, fanOutTimeout)
 	defer cancel()
+	seen := event.Clone()
+	// A filter must not see the Broker's own attribute. This fails only for a name that no event can have.
+	_ = broker.DeleteTTL(seen.Context)
 	var group errgroup.Group
 	for _, sub := range c.subscriptions {
+		if !c.filters.pass(ctx, sub, seen) {
+			continue // A delivery would end with 200, without more.
+		}
 		group.Go(func() error {
 			err := c.send(ctx, sub, event, headers)
 			if err != nil {

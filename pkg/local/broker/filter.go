@@ -2,21 +2,17 @@ package broker
 
 import (
 	"context"
-	"net/http"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/types"
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
-	"knative.dev/eventing/pkg/broker"
+	"knative.dev/eventing/pkg/channel/fanout"
 	"knative.dev/eventing/pkg/eventfilter"
 	"knative.dev/eventing/pkg/eventfilter/subscriptionsapi"
-	"knative.dev/eventing/pkg/reconciler/sugar/trigger/path"
-	"knative.dev/eventing/pkg/utils"
 )
 
-// filters are the Triggers' spec.filters. They are evaluated before Knative's handler gets an event,
+// filters are the Triggers' spec.filters. The channel evaluates them before it sends an event to Knative's handler,
 // which evaluates the older spec.filter only; see [NewFilter] for the reason.
 type filters map[types.NamespacedName]eventfilter.Filter
 
@@ -36,33 +32,10 @@ func (f filters) take(t *eventingv1.Trigger, logger *zap.Logger) {
 	t.Spec.Filters = nil
 }
 
-// before passes on to next what passes the filters of its Trigger. Everything else is answered 200, as by Knative's
-// handler: for the channel it is delivered.
-func (f filters) before(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ref, err := path.Parse(r.RequestURI)
-		filter := f[ref.NamespacedName]
-		if err != nil || filter == nil || r.Method != http.MethodPost || ref.IsReply || ref.IsDLS {
-			next.ServeHTTP(w, r)
-			return
-		}
-		request, err := utils.CopyRequest(r)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		event, err := cehttp.NewEventFromHTTPRequest(request)
-		if err != nil {
-			// Knative's handler answers this.
-			next.ServeHTTP(w, r)
-			return
-		}
-		// A filter must not see the Broker's own attribute. This fails only for a name that no event can have.
-		_ = broker.DeleteTTL(event.Context)
-		if filter.Filter(r.Context(), *event) != eventfilter.FailFilter {
-			next.ServeHTTP(w, r)
-		}
-	})
+// pass reports whether an event passes the filters of the subscription's Trigger.
+func (f filters) pass(ctx context.Context, sub fanout.Subscription, event cloudevents.Event) bool {
+	filter := f[types.NamespacedName{Namespace: sub.Namespace, Name: sub.Name}]
+	return filter == nil || filter.Filter(ctx, event) != eventfilter.FailFilter
 }
 
 // materialize makes filters of their descriptions.

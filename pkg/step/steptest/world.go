@@ -81,7 +81,7 @@ func NewWith(t testing.TB, options []step.Option, steps step.Steps, addToScheme 
 	if err != nil {
 		t.Fatalf("making the steps: %v", err)
 	}
-	if w.Function, err = step.New(t.Context(), models, registrations, append([]step.Option{step.WithClock(w.Clock)}, options...)...); err != nil {
+	if w.Function, err = step.New(t.Context(), models, registrations, append([]step.Option{step.WithClock(w.Clock), step.WithReplies(true)}, options...)...); err != nil {
 		t.Fatalf("making the function: %v", err)
 	}
 	handler, err := w.Function.HTTP()

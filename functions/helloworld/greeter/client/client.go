@@ -41,6 +41,9 @@ func (s Settings) Client() (*Client, error) {
 	return c, nil
 }
 
+// connections is how many connections are kept: as many as a function has requests at the same time (containerConcurrency).
+const connections = 16
+
 // Client calls one greeter. It is safe for concurrent use.
 type Client struct {
 	base *url.URL
@@ -65,7 +68,9 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" {
 		return nil, fmt.Errorf("greeter URL: expected http(s)://host[:port][/path], got %q", baseURL)
 	}
-	c := &Client{base: base, http: &http.Client{Timeout: DefaultTimeout}}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = connections
+	c := &Client{base: base, http: &http.Client{Timeout: DefaultTimeout, Transport: transport}}
 	for _, o := range opts {
 		o(c)
 	}
