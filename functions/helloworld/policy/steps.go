@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -11,5 +12,5 @@ import (
 //
 // +kubebuilder:rbac:groups=helloworld.xos-knative.dev,resources=helloworldserviceinstances,verbs=delete
 func steps(_ context.Context, models *model.Client) ([]step.Registration, error) {
-	return []step.Registration{step.Policies(Instance{Models: models})}, nil
+	return []step.Registration{step.Policies(hello.Policy{Models: models})}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/function"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
@@ -12,6 +13,8 @@ import (
 // settings are the environment variables of this function.
 type settings struct {
 	Greeter client.Settings
+	// Policies has the function also run the policies of what it syncs, in the same run; see config/overlays/one-function.
+	Policies bool `envconfig:"POLICIES" default:"false"`
 }
 
 // steps are the sync steps of the XOS tutorial.
@@ -26,8 +29,12 @@ func steps(_ context.Context, models *model.Client) ([]step.Registration, error)
 	if err != nil {
 		return nil, err
 	}
-	return []step.Registration{
+	steps := []step.Registration{
 		step.Sync(Service{}),
 		step.Sync(Instance{Greeter: greeter, Models: models}),
-	}, nil
+	}
+	if env.Policies {
+		steps = append(steps, step.Policies(hello.Policy{Models: models}))
+	}
+	return steps, nil
 }

@@ -1,5 +1,5 @@
 // Package hello holds what the functions of the hello-world example agree on: which greeting an
-// instance stands for, and who is not greeted.
+// instance stands for, and who is not greeted. The policy is here because two functions can have it.
 package hello
 
 import (

@@ -1,4 +1,4 @@
-package main
+package hello
 
 import (
 	"context"
@@ -7,24 +7,23 @@ import (
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
-	"github.com/xos-knative/synchronizer/functions/helloworld/internal/hello"
 	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
-// Instance is the policy for HelloWorldServiceInstances: it deletes those that greet an unwelcome
+// Policy is the policy for HelloWorldServiceInstances: it deletes those that greet an unwelcome
 // guest, and gives the others a service to belong to.
-type Instance struct{ Models *model.Client }
+type Policy struct{ Models *model.Client }
 
-var _ step.Policy[*v1alpha1.HelloWorldServiceInstance] = Instance{}
+var _ step.Policy[*v1alpha1.HelloWorldServiceInstance] = Policy{}
 
 // Create applies both rules.
-func (p Instance) Create(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
-	if hello.Unwelcome(instance.Spec.HelloTo) {
+func (p Policy) Create(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+	if Unwelcome(instance.Spec.HelloTo) {
 		logging.FromContext(ctx).Infof("%s is not going to get greeted!", instance.Spec.HelloTo)
 		// Somebody may have corrected the guest since the instance was read.
 		return model.For[*v1alpha1.HelloWorldServiceInstance](p.Models).DeleteIf(ctx, instance, func(live *v1alpha1.HelloWorldServiceInstance) bool {
-			return hello.Unwelcome(live.Spec.HelloTo)
+			return Unwelcome(live.Spec.HelloTo)
 		})
 	}
 	if instance.OwnerName() != "" {
@@ -34,13 +33,13 @@ func (p Instance) Create(ctx context.Context, instance *v1alpha1.HelloWorldServi
 }
 
 // Update does the same: a change can make a guest unwelcome or remove the owner.
-func (p Instance) Update(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+func (p Policy) Update(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
 	return p.Create(ctx, instance)
 }
 
 // adopt gives the instance to the only service of its namespace, as XOS does for a model with an
 // owner_class_name.
-func (p Instance) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
+func (p Policy) adopt(ctx context.Context, instance *v1alpha1.HelloWorldServiceInstance) error {
 	var owners []string
 	err := model.For[*v1alpha1.HelloWorldService](p.Models).Each(ctx, instance.Namespace, model.Filter{}, func(s *v1alpha1.HelloWorldService) error {
 		if s.DeletionTimestamp.IsZero() {
