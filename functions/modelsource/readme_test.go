@@ -28,7 +28,7 @@ func TestREADME(t *testing.T) {
 	}{
 		"Settings": {
 			inCode: `envconfig:"([A-Z_]+)"`, inText: "`([A-Z]+(?:_[A-Z]+)*)`",
-			files:  []string{"main.go", "../deadletter/*.go", "../tosca/*.go", "../../pkg/function/*.go", "../../pkg/tosca/server/*.go"},
+			files:  []string{"main.go", "../deadletter/*.go", "../tosca/*.go", "../../pkg/function/*.go", "../../pkg/step/function.go", "../../pkg/tosca/server/*.go"},
 			others: []string{"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"},
 		},
 		"Metrics": {

@@ -15,15 +15,18 @@
 // Start reading at step.go and errors.go. The engine of sync and policy (engine.go) runs an event in
 // four parts, each in a file of its own:
 //
-//  1. observe.go reads the live object and its neighbours; what the event says is only a hint;
+//  1. observe.go reads the object, not older than the event, and its neighbours; what the event says is only a hint;
 //  2. decide, in the same file, asks [model.Due]; if there is nothing to do, the answer is 200;
 //  3. act.go adds the step's finalizer before the first call to the backend, so that whatever the step
 //     begins will be cleaned up, and calls the step with a deadline. If something is in the way, it
 //     calls nothing;
-//  4. store.go stores the outcome (outcome.go) in the step's part of the status, and replies with an
-//     event if the state has changed. If that part is no longer what it was in 1, the run starts again
-//     with the newest object, and calls the step again if it has called it: whichever of the two runs
-//     reached the backend last may have brought something older there.
+//  4. together.go stores the outcome (outcome.go) in the step's part of the status, and replies with an
+//     event if the state has changed and the function has REPLIES=true. If that part is no longer what it was
+//     in 1, the run starts again with the newest object, and calls the step again if it has called it: whichever of the
+//     two runs reached the backend last may have brought something older there.
+//
+// A function that has both steps of a kind runs both for one event, policies first, and stores what they have come to with
+// one write. One that fails or takes long neither undoes nor hides the other one's outcome.
 //
 // Two kinds of work do not call the step: a finalizer that somebody has removed is put back, and
 // conditions that do not say what is the case are written. What is news for people also becomes a
