@@ -274,6 +274,8 @@ func (c *Client) Live(ctx context.Context, k *Kind, namespace, name string) (*un
 func (c *Client) NotOlder(ctx context.Context, k *Kind, namespace, name, version string) (*unstructured.Unstructured, error) {
 	if version != "" {
 		version = c.known.notOlder(k, namespace, name, version)
+	}
+	if version != "" {
 		// For a version that is not there yet the server waits, and has the client ask again and again.
 		soon, cancel := context.WithTimeout(ctx, notOlderTimeout)
 		defer cancel()

@@ -22,7 +22,8 @@ type known struct {
 	// which version of it the model source has seen. Only that very version is used again, so what is remembered
 	// is never older than what woke the step.
 	objects *lru.Cache
-	// written are the resource versions that the client has written last: it does not read an older one after that.
+	// written are the resource versions that the client has written last: it does not read an older one after that. Of an
+	// object that is gone since, it is empty.
 	written *lru.Cache
 }
 
@@ -35,13 +36,20 @@ func newKnown() *known { return &known{lru.New(maxKnown), lru.New(maxWritten)} }
 
 // wrote remembers the version of an object that was written.
 func (n *known) wrote(u *unstructured.Unstructured) {
-	n.written.Add(knownKey{u.GroupVersionKind(), u.GetNamespace(), u.GetName()}, u.GetResourceVersion())
+	version := u.GetResourceVersion()
+	if !u.GetDeletionTimestamp().IsZero() && len(u.GetFinalizers()) == 0 {
+		version = ""
+	}
+	n.written.Add(knownKey{u.GroupVersionKind(), u.GetNamespace(), u.GetName()}, version)
 }
 
-// notOlder is the version, or a newer one that the client has written.
+// notOlder is the version, or a newer one that the client has written, and empty if it must read what is there now.
 func (n *known) notOlder(k *Kind, namespace, name, version string) string {
-	found, _ := n.written.Get(knownKey{k.GVK, namespace, name})
+	found, ok := n.written.Get(knownKey{k.GVK, namespace, name})
 	written, _ := found.(string)
+	if ok && written == "" {
+		return ""
+	}
 	if newer, err := resourceversion.CompareResourceVersion(written, version); err == nil && newer > 0 {
 		return written
 	}

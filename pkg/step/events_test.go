@@ -404,7 +404,7 @@ func TestTwoPods(t *testing.T) {
 	go func() { answered <- steptest.Post(t, one.url, wake) }()
 	<-began
 	relabel := steptest.Change(f.World, "fiction", func(s *shelf) { s.Spec.Label = "Novels" })
-	f.wants(steptest.Post(t, two.url, wake), http.StatusOK, typeSynced)
+	f.wants(steptest.Post(t, two.url, live(f, f.shelf("fiction")).WakeEvent(model.StepSync, 1, now)), http.StatusOK, "")
 	close(release)
 	if a := <-answered; a.Code != http.StatusOK {
 		t.Errorf("want 200, got %d: %s", a.Code, a.Body)
@@ -427,7 +427,7 @@ func TestEventsSurvive(t *testing.T) {
 	kubeapitest.LeadTo(t, kubeapitest.Shared(t))
 	p := startPod(t, noBackend)
 	save(f, f.shelf("fiction"))
-	f.wants(steptest.Post(t, p.url, live(f, f.shelf("fiction")).WakeEvent(model.StepSync, 1, now)), http.StatusOK, typeSynced)
+	f.wants(steptest.Post(t, p.url, live(f, f.shelf("fiction")).WakeEvent(model.StepSync, 1, now)), http.StatusOK, "")
 	log := p.end(t)
 	if got := len(f.Events()); got != many {
 		t.Errorf("want %d events after the end of the function, got %d\n%s", many, got, log)

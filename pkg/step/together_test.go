@@ -22,10 +22,10 @@ func (p policyFunc) Create(ctx context.Context, b *book) error { return p(ctx, b
 func (p policyFunc) Update(ctx context.Context, b *book) error { return p(ctx, b) }
 
 // newTogether makes a function that has the sync and the policy of books, and a book that both have to handle.
-func newTogether(t *testing.T, policy policyFunc) *fixture {
+func newTogether(t *testing.T, deadline time.Duration, policy policyFunc) *fixture {
 	t.Helper()
 	f := newFixture(t)
-	f.startWith([]step.Option{step.WithDeadline(5 * time.Second)}, step.Sync(f), step.Sync(shelfSyncer{f}),
+	f.startWith([]step.Option{step.WithDeadline(deadline)}, step.Sync(f), step.Sync(shelfSyncer{f}),
 		step.Policies(step.Policy[*book](policyFunc(func(ctx context.Context, b *book) error {
 			f.called("policy " + b.Spec.Title)
 			return policy(ctx, b)
@@ -81,7 +81,7 @@ func TestTogether(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var policy policyFunc
-			f := newTogether(t, func(ctx context.Context, b *book) error { return policy(ctx, b) })
+			f := newTogether(t, time.Hour, func(ctx context.Context, b *book) error { return policy(ctx, b) })
 			policy, f.sync = tt.policy(f), tt.sync
 			f.wants(steptest.Wake[*book](f.World, model.StepSync, "a"), 200, map[model.State]string{model.StateOK: typeSynced, model.StateFailed: typeFailed}[tt.states[1]])
 			f.wantCalls(tt.calls)
@@ -113,7 +113,7 @@ func writes(f *fixture) (n int) {
 func TestTogetherDeletes(t *testing.T) {
 	t.Parallel()
 	var f *fixture
-	f = newTogether(t, func(ctx context.Context, b *book) error { return model.For[*book](f.Models).Delete(ctx, b) })
+	f = newTogether(t, time.Hour, func(ctx context.Context, b *book) error { return model.For[*book](f.Models).Delete(ctx, b) })
 	f.wants(steptest.Wake[*book](f.World, model.StepSync, "a"), 200, "")
 	f.wantCalls("policy Dune")
 	if _, ok := steptest.Get[*book](f.World, "a"); ok {
@@ -124,7 +124,7 @@ func TestTogetherDeletes(t *testing.T) {
 // TestTogetherHangs has a sync that takes long: what the policy has come to is shown meanwhile.
 func TestTogetherHangs(t *testing.T) {
 	t.Parallel()
-	f := newTogether(t, func(context.Context, *book) error { return nil })
+	f := newTogether(t, 5*time.Second, func(context.Context, *book) error { return nil })
 	f.sync = func(ctx context.Context, _ *book) (string, error) {
 		return "", wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 			b, err := model.For[*book](f.Models).Get(ctx, f.Namespace, "a")
@@ -141,7 +141,7 @@ func TestTogetherHangs(t *testing.T) {
 // TestTogetherTakesLong has a policy that leaves no time for the sync: the event comes again.
 func TestTogetherTakesLong(t *testing.T) {
 	t.Parallel()
-	f := newTogether(t, func(ctx context.Context, _ *book) error {
+	f := newTogether(t, 5*time.Second, func(ctx context.Context, _ *book) error {
 		deadline, _ := ctx.Deadline()
 		soon, cancel := context.WithDeadline(ctx, deadline.Add(-4*time.Second))
 		defer cancel()
@@ -157,7 +157,7 @@ func TestTogetherTakesLong(t *testing.T) {
 // TestTogetherOvertaken has another run that stores the policy's outcome meanwhile: both steps are called again.
 func TestTogetherOvertaken(t *testing.T) {
 	t.Parallel()
-	f := newTogether(t, func(context.Context, *book) error { return nil })
+	f := newTogether(t, time.Hour, func(context.Context, *book) error { return nil })
 	f.sync = func(ctx context.Context, b *book) (string, error) {
 		s := steptest.Snapshot[*book](f.World, "a")
 		f.sync = nil
