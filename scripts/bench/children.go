@@ -7,8 +7,9 @@ import (
 	"flag"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,11 +19,13 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/local"
 	"github.com/xos-knative/synchronizer/pkg/local/collector"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
-	"github.com/xos-knative/synchronizer/pkg/step"
 )
 
 // children are what this program also is, by its first argument: parts that get a process of their own.
 var children = map[string]func(ctx context.Context, args []string) error{"api": runAPI, "runner": runRunner}
+
+// pullPath is where the runner passes requests on to function pull.
+const pullPath = "/pull"
 
 // runAPI is the API server, with the garbage collector that every cluster has.
 func runAPI(ctx context.Context, args []string) error {
@@ -38,8 +41,7 @@ func runAPI(ctx context.Context, args []string) error {
 	if err != nil {
 		return errors.Join(err, api.Stop())
 	}
-	err = api.WriteKubeconfig(os.Getenv("KUBECONFIG"))
-	if err == nil {
+	if err = api.WriteKubeconfig(os.Getenv("KUBECONFIG")); err == nil {
 		err = serve(ctx, http.NewServeMux())
 	}
 	garbage.Stop()
@@ -47,26 +49,25 @@ func runAPI(ctx context.Context, args []string) error {
 }
 
 // runRunner is the local runner: Broker, Triggers and activators, over the API of KUBECONFIG. It starts the model source and
-// the functions.
+// the functions, and says what runs.
 func runRunner(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("runner", flag.ExitOnError)
-	var o local.Options
+	o := local.Options{Env: []string{"GREETER_URL=" + os.Getenv("GREETER_URL")}, Out: os.Stdout}
+	list := func(to *[]string) func(string) error {
+		return func(names string) error { *to = strings.Split(names, ","); return nil }
+	}
 	flags.StringVar(&o.Root, "root", "", "project")
 	flags.StringVar(&o.Dir, "dir", "", "data")
 	flags.StringVar(&o.Bin, "bin", "", "programs")
 	flags.DurationVar(&o.Idle, "idle", time.Hour, "how long functions stay")
-	only := flags.String("only", "", "synchronizers of the project")
-	add := flags.String("add", "", "other synchronizers")
-	without := flags.String("without", "", "resources to leave out")
-	greeter := flags.String("greeter", "", "URL of the greeter")
+	flags.Func("only", "synchronizers of the project", list(&o.Only))
+	flags.Func("add", "other synchronizers", list(&o.Add))
+	flags.Func("without", "resources to leave out", list(&o.Without))
 	_ = flags.Parse(args)
-	o.Only, o.Add, o.Without = list(*only), list(*add), list(*without)
-	o.Env, o.Out = []string{"GREETER_URL=" + *greeter}, os.Stdout
-	api, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
-	if err != nil {
+	var err error
+	if o.API, err = clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG")); err != nil {
 		return err
 	}
-	o.API = api
 	system, err := local.Start(ctx, o)
 	if err != nil {
 		return err
@@ -75,35 +76,11 @@ func runRunner(ctx context.Context, args []string) error {
 	mux.HandleFunc("GET /programs", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(system.Programs())
 	})
-	mux.HandleFunc("POST /pull", func(w http.ResponseWriter, r *http.Request) {
-		status, err := wakePull(r.Context(), system)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		w.WriteHeader(status)
-	})
+	mux.Handle("POST "+pullPath, &httputil.ReverseProxy{Transport: system.Client().Transport, Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL = &url.URL{Scheme: "http", Host: "pull." + namespace + ".svc.cluster.local", Path: "/"}
+		r.Out.Host = r.Out.URL.Host
+	}})
 	return errors.Join(serve(ctx, mux), system.Stop())
-}
-
-// wakePull wakes pull, as its PingSource does, and answers when the round has ended.
-func wakePull(ctx context.Context, system *local.System) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://pull."+namespace+".svc.cluster.local", strings.NewReader(""))
-	if err != nil {
-		return 0, err
-	}
-	for name, value := range map[string]string{"Specversion": "1.0", "Id": "1", "Source": "/bench", "Type": step.EventPing} {
-		req.Header.Set("Ce-"+name, value)
-	}
-	resp, err := system.Client().Do(req)
-	if err != nil {
-		return 0, err
-	}
-	return resp.StatusCode, resp.Body.Close()
-}
-
-func list(names string) []string {
-	return strings.FieldsFunc(names, func(r rune) bool { return r == ',' })
 }
 
 // serve says that the child is ready, until the driver stops it.
@@ -117,9 +94,4 @@ func serve(ctx context.Context, mux *http.ServeMux) error {
 	go func() { _ = server.Serve(l) }()
 	<-ctx.Done()
 	return server.Close()
-}
-
-// crdFolders are those of the project's models.
-func crdFolders(root string) string {
-	return strings.Join([]string{filepath.Join(root, "config/core/crds"), filepath.Join(root, "config/helloworld/crds")}, ",")
 }

@@ -4,50 +4,46 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/scripts/bench/job"
 )
 
-// What a side without programs of its own does: the writes, and nothing else.
+// What the driver itself does for a side without programs: the writes, and nothing else.
 
 // sync does for an instance what has to be done.
-func (s *session) sync(ctx context.Context, i *instance) (err error) {
+func (s *session) sync(ctx context.Context, i *instance) error {
+	if s.side.start != nil {
+		return nil
+	}
 	if len(i.Finalizers) == 0 {
-		if i, err = s.patch(ctx, i.Name, fmt.Sprintf(`{"metadata":{"finalizers":[%q]}}`, job.Finalizer)); err != nil {
+		if err := s.patch(ctx, instances, i.Name, fmt.Sprintf(`{"metadata":{"finalizers":[%q]}}`, job.Finalizer), i); err != nil {
 			return err
 		}
 	}
-	greeting, err := s.greeter.Put(ctx, string(i.UID), job.Greeting(i, s.known[i.OwnerName()]))
+	owner := s.owners[i.OwnerName()]
+	greeting, err := s.greeter.Put(ctx, string(i.UID), job.Greeting(i, owner))
 	if err != nil {
 		return err
 	}
-	job.SetStatus(i, job.Synced(i, s.known[i.OwnerName()], greeting.ID), job.OK(i.Generation))
-	return s.rest.Put().Namespace(namespace).Resource(instanceResource).Name(i.Name).SubResource("status").Body(i).Do(ctx).Error()
+	job.SetStatus(i, job.Synced(i, owner, greeting.ID), job.OK(i.Generation))
+	return s.putStatus(ctx, instances, i.Name, i)
 }
 
-// cleanUp does it for one that was deleted.
+// cleanUp does it for one that was deleted since it was read.
 func (s *session) cleanUp(ctx context.Context, i *instance) error {
+	if s.side.start != nil {
+		return nil
+	}
 	if err := s.greeter.Delete(ctx, string(i.UID), i.Generation+1); err != nil {
 		return err
 	}
-	_, err := s.patch(ctx, i.Name, `{"metadata":{"finalizers":null}}`)
-	return err
+	return s.patch(ctx, instances, i.Name, `{"metadata":{"finalizers":null}}`, &instance{})
 }
 
 // syncService does it for a service, and remembers it.
-func (s *session) syncService(ctx context.Context, name string) error {
-	now, err := s.service(ctx, name)
-	if err != nil {
-		return err
+func (s *session) syncService(ctx context.Context, o *service) error {
+	if s.owners[o.Name] = o; s.side.start != nil {
+		return nil
 	}
-	part := job.OK(now.Generation)
-	job.SetServiceStatus(now, part)
-	s.known[name] = now
-	return s.rest.Put().Namespace(namespace).Resource(serviceResource).Name(name).SubResource("status").Body(now).Do(ctx).Error()
-}
-
-// usesGeneration reports whether an instance was synced with this generation of its service.
-func usesGeneration(i *instance, generation int64) bool {
-	sync := i.Status.Step(model.StepSync)
-	return sync != nil && len(sync.Dependencies) == 1 && sync.Dependencies[0].Generation == generation
+	job.SetServiceStatus(o, job.OK(o.Generation))
+	return s.putStatus(ctx, services, o.Name, o)
 }

@@ -53,7 +53,7 @@ type bench struct {
 
 	self, bin string
 	results   []result
-	peaks     []peak
+	peaks     []result
 	startups  []startup
 }
 
@@ -128,7 +128,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 func (b *bench) measure(ctx context.Context, chosen []side) error {
 	for n := range b.repeat {
 		for _, side := range chosen {
-			if err := b.session(ctx, side, n, newModels(b.models), changedModels(), singleChanges("changes, one at a time", b.changes)); err != nil {
+			if err := b.session(ctx, side, n, newInstances(b.models), changedInstances, singleChanges(b.changes)); err != nil {
 				return err
 			}
 		}
@@ -138,7 +138,7 @@ func (b *bench) measure(ctx context.Context, chosen []side) error {
 			if b.many == 0 {
 				break
 			}
-			if err := b.session(ctx, side, n, newModels(b.many), changedModels(), changedService(), deletedModels()); err != nil {
+			if err := b.session(ctx, side, n, newInstances(b.many), changedInstances, changedService, deletedInstances); err != nil {
 				return err
 			}
 		}
@@ -150,7 +150,7 @@ func (b *bench) measure(ctx context.Context, chosen []side) error {
 			}
 		}
 		if b.pull > 0 {
-			if err := b.session(ctx, side, 0, newModels(b.pull), pullRound()); err != nil {
+			if err := b.session(ctx, side, 0, newInstances(b.pull), pullRound); err != nil {
 				return err
 			}
 		}

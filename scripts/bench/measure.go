@@ -3,22 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/xos-knative/synchronizer/pkg/local"
 )
 
 // patience is how long a load of n models may take.
 func patience(n int) time.Duration { return 2*time.Minute + time.Duration(n)*200*time.Millisecond }
 
 // measure lets write change models, and says what it took until n of them met a condition.
-func (s *session) measure(ctx context.Context, name string, n int, met func(i *instance, gone bool) bool, write func(ctx context.Context) error) (result, error) {
+func (s *session) measure(ctx context.Context, name string, n int, met condition, write func(ctx context.Context) error) (result, error) {
 	return s.around(ctx, name, n, func(ctx context.Context) (time.Duration, []float64, error) {
-		e := s.watch.expect(n, met)
-		began := time.Now()
-		if err := write(ctx); err != nil {
-			return 0, nil, err
-		}
-		end, err := s.watch.wait(ctx, e)
-		return end.Sub(began), nil, err
+		took, err := s.watch.until(ctx, n, met, write)
+		return took, nil, err
 	})
 }
 
@@ -30,28 +28,15 @@ func (s *session) measureEach(ctx context.Context, name string, n int, before fu
 				return 0, nil, err
 			}
 			which, to := instanceName(k%s.count), fmt.Sprintf("%s %d", name, k)
-			e := s.watch.expect(1, func(i *instance, gone bool) bool { return i.Name == which && greets(to)(i, gone) })
-			began := time.Now()
-			if err := s.update(ctx, which, to); err != nil {
-				return 0, nil, err
-			}
-			end, err := s.watch.wait(ctx, e)
+			met := func(i *instance, gone bool) bool { return i.Name == which && greets(to)(i, gone) }
+			took, err := s.watch.until(ctx, 1, met, func(ctx context.Context) error { return s.update(ctx, which, to) })
 			if err != nil {
 				return 0, nil, err
 			}
-			all += end.Sub(began)
-			each = append(each, float64(end.Sub(began).Microseconds())/1000)
+			all += took
+			each = append(each, float64(took.Microseconds())/1000)
 		}
 		return all, each, nil
-	})
-}
-
-// measureCall says how long a call takes that has to do with n models.
-func (s *session) measureCall(ctx context.Context, name string, n int, call func(ctx context.Context) error) (result, error) {
-	return s.around(ctx, name, n, func(ctx context.Context) (time.Duration, []float64, error) {
-		began := time.Now()
-		err := call(ctx)
-		return time.Since(began), nil, err
 	})
 }
 
@@ -59,14 +44,12 @@ func (s *session) measureCall(ctx context.Context, name string, n int, call func
 func (s *session) around(ctx context.Context, name string, n int, do func(ctx context.Context) (time.Duration, []float64, error)) (r result, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience(n), fmt.Errorf("not done after %s", patience(n)))
 	defer cancel()
+	// The metrics of the API take so much CPU that they are read outside of the rest.
 	requests, err := s.requests(ctx)
 	if err != nil {
 		return r, err
 	}
-	if err := s.settle(ctx); err != nil {
-		return r, err
-	}
-	before, err := s.usage()
+	before, err := s.settled(ctx)
 	if err != nil {
 		return r, err
 	}
@@ -74,44 +57,31 @@ func (s *session) around(ctx context.Context, name string, n int, do func(ctx co
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := s.settle(ctx); err != nil {
-		return r, err
-	}
-	after, err := s.usage()
+	after, err := s.settled(ctx)
 	if err != nil {
 		return r, err
 	}
-	requestsAfter, err := s.requests(ctx)
-	if err != nil {
-		return r, err
+	r = result{Load: name, Models: n, Seconds: took.Seconds(), Milliseconds: each, Requests: map[string]float64{}, CPU: after.cpuSince(before, n), Others: after.othersSince(before)}
+	now, err := s.requests(ctx)
+	for verb := range now {
+		r.Requests[verb] = (now[verb] - requests[verb]) / float64(n)
+		r.Requests["all"] += r.Requests[verb]
 	}
-	r = result{Load: name, Models: n, Seconds: took.Seconds(), Milliseconds: each, Requests: map[string]float64{}, CPU: after.cpuSince(before, n),
-		Events: float64(after.events-before.events) / float64(n), Others: after.othersSince(before)}
-	for verb, count := range requestsAfter {
-		if made := count - requests[verb]; made > 0 {
-			r.Requests[verb] = made / float64(n)
-		}
-	}
-	return r, nil
+	r.Requests["(events)"] = float64(after.events-before.events) / float64(n)
+	return r, err
 }
 
-// settle waits until all programs are idle, but for what an idle API does.
-func (s *session) settle(ctx context.Context) error {
-	const interval, idle = 200 * time.Millisecond, 4 * tick
-	for last := time.Duration(-1); ; {
-		now, err := s.usage()
-		if err != nil {
-			return err
+// settled is what was used when all programs are idle, but for what an idle API does.
+func (s *session) settled(ctx context.Context) (usage, error) {
+	const idle = 0.04 // seconds of CPU between two looks
+	for last := -1.0; ; {
+		now, err := s.usage(ctx)
+		if err != nil || last >= 0 && now.total()-last <= idle {
+			return now, err
 		}
-		total := now.total()
-		if last >= 0 && total-last <= idle {
-			return nil
-		}
-		last = total
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(interval):
+		last = now.total()
+		if err := wait(ctx, 200*time.Millisecond); err != nil {
+			return now, err
 		}
 	}
 }
@@ -120,20 +90,21 @@ func (s *session) settle(ctx context.Context) error {
 func (s *session) untilZero(ctx context.Context) error {
 	for {
 		programs, err := s.functions(ctx)
-		if err != nil {
+		if err != nil || !slices.ContainsFunc(programs, func(p local.ProgramStats) bool { return p.Function && p.Running() }) {
 			return err
 		}
-		running := false
-		for _, p := range programs {
-			running = running || p.Function && p.Running()
+		if err := wait(ctx, 50*time.Millisecond); err != nil {
+			return err
 		}
-		if !running {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(50 * time.Millisecond):
-		}
+	}
+}
+
+// wait returns after some time, with an error if the context has ended.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }

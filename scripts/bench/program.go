@@ -35,19 +35,13 @@ func (s *session) start(ctx context.Context, name, path string, args []string, e
 	if err != nil {
 		return nil, err
 	}
-	for _, inherited := range []string{"PATH", "HOME", "TMPDIR", "GODEBUG"} {
-		env = append(env, inherited+"="+os.Getenv(inherited))
-	}
 	began := time.Now()
 	started, err := process.Start(process.Spec{Name: name, Path: path, Args: args, Dir: s.bench.root, Output: out, Grace: 10 * time.Second,
-		Env: append(env, "PORT="+port, "LISTEN_ADDRESS=127.0.0.1", "KUBECONFIG="+s.kubeconfig())})
+		Env: append(os.Environ(), append(env, "PORT="+port, "LISTEN_ADDRESS=127.0.0.1", "KUBECONFIG="+s.kubeconfig())...)})
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	go func() {
-		<-started.Done()
-		_ = out.Close()
-	}()
+	context.AfterFunc(ctx, func() { _ = out.Close() })
 	p := &program{Process: started, name: name, address: address}
 	s.programs = append(s.programs, p)
 	if err := p.answers(ctx, began); err != nil {
@@ -61,10 +55,10 @@ func (p *program) answers(ctx context.Context, began time.Time) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("no answer after %s", readyTimeout))
 	defer cancel()
 	for {
-		err := ready(ctx, p.address)
+		resp, err := call(ctx, http.MethodGet, p.address, "/readyz", nil)
 		if err == nil {
 			p.took = time.Since(began)
-			return nil
+			return resp.Body.Close()
 		}
 		select {
 		case <-p.Done():
@@ -76,19 +70,23 @@ func (p *program) answers(ctx context.Context, began time.Time) error {
 	}
 }
 
-func ready(ctx context.Context, address string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
+// call sends a request without a body. An answer that is not 2xx is an error.
+func call(ctx context.Context, method, address, path string, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	for name := range header {
+		req.Header.Set(name, header.Get(name))
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode/100 != 2 {
-		err = fmt.Errorf("/readyz answers %s", resp.Status)
+		return nil, errors.Join(fmt.Errorf("%s answers %s", path, resp.Status), resp.Body.Close())
 	}
-	return errors.Join(err, resp.Body.Close())
+	return resp, nil
 }
 
 func freeAddress() (string, error) {

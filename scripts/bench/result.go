@@ -7,84 +7,68 @@ import (
 	"slices"
 )
 
-// result is what one load took with one side. Numbers of requests and events, and ms of CPU, are for each model.
+// result is what one load took with one side. Requests, events and ms of CPU are for each model.
 type result struct {
 	Side, Load   string
 	Models       int
 	Repetition   int
 	Seconds      float64
-	Milliseconds []float64 `json:",omitempty"` // of single changes
-	Requests     map[string]float64
-	Events       float64
-	CPU          map[string]float64
-	Others       float64 // how many cores the rest of the machine used
+	Milliseconds []float64          `json:",omitempty"` // of single changes
+	Requests     map[string]float64 `json:",omitempty"` // by verb, with their sum and the events that functions got
+	CPU          map[string]float64 `json:",omitempty"` // by program
+	Others       float64            // how many cores the rest of the machine used
+	Peak         map[string]float64 `json:",omitempty"` // MiB by program, of a whole session
 }
 
-// peak is how much memory the programs of a session had at most.
-type peak struct {
-	Side   string
-	Models int
-	MiB    map[string]int
-}
-
-// rate is models per second.
-func (r result) rate() float64 { return float64(r.Models) / r.Seconds }
-
-func (r result) single() bool { return len(r.Milliseconds) > 0 }
+func (r result) rate() float64   { return float64(r.Models) / r.Seconds } // models per second
+func (r result) p50() float64    { return percentile(r.Milliseconds, 50) }
+func (r result) p99() float64    { return percentile(r.Milliseconds, 99) }
+func (r result) others() float64 { return r.Others }
+func (r result) single() bool    { return len(r.Milliseconds) > 0 }
 
 // title names a load in the tables.
 func (r result) title() string { return fmt.Sprintf("%d %s", r.Models, r.Load) }
 
 // line is what is shown while the bench runs.
 func (r result) line() string {
+	took := fmt.Sprintf("%.1f/s", r.rate())
 	if r.single() {
-		return fmt.Sprintf("%-8s %s: p50 %.1f ms, p99 %.1f ms (others %.1f cores)", r.Side, r.title(), percentile(r.Milliseconds, 50), percentile(r.Milliseconds, 99), r.Others)
+		took = fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", r.p50(), r.p99())
 	}
-	return fmt.Sprintf("%-8s %s: %.1f/s (others %.1f cores)", r.Side, r.title(), r.rate(), r.Others)
+	return fmt.Sprintf("%-8s %s: %s (others %.1f cores)", r.Side, r.title(), took, r.Others)
 }
 
-// percentile is the smallest of the values that p percent of them do not exceed.
+// percentile is the smallest of the values that p percent of them do not exceed. NaN if there are none.
 func percentile(values []float64, p float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[max(0, int(math.Ceil(p/100*float64(len(sorted))))-1)]
-}
-
-// median is the middle value, or the mean of the two in the middle.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return math.NaN()
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+	return slices.Sorted(slices.Values(values))[max(0, int(math.Ceil(p/100*float64(len(values))))-1)]
 }
 
 // group is all repetitions of one load with one side.
 type group []result
 
-// groups are the results by load and side, in the order of the first of each load, the sides in turn.
+// groups are the results by load and side, each in the order of the first one.
 func groups(results []result) (all []group) {
-	var titles []string
-	bySide := map[string][]group{}
+	loads, sides := map[string]int{}, map[string]int{}
+	found := map[[2]int]group{}
 	for _, r := range results {
-		title := r.title()
-		if !slices.Contains(titles, title) {
-			titles = append(titles, title)
-		}
-		n := slices.IndexFunc(bySide[title], func(g group) bool { return g[0].Side == r.Side })
-		if n < 0 {
-			bySide[title] = append(bySide[title], group{r})
-			continue
-		}
-		bySide[title][n] = append(bySide[title][n], r)
+		key := [2]int{place(loads, r.title()), place(sides, r.Side)}
+		found[key] = append(found[key], r)
 	}
-	for _, title := range titles {
-		all = append(all, bySide[title]...)
+	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b [2]int) int { return slices.Compare(a[:], b[:]) }) {
+		all = append(all, found[key])
 	}
 	return all
+}
+
+// place is the order in which a name came first.
+func place(order map[string]int, name string) int {
+	if _, ok := order[name]; !ok {
+		order[name] = len(order)
+	}
+	return order[name]
 }
 
 // all are the values of one kind.
@@ -95,7 +79,7 @@ func (g group) all(value func(result) float64) (values []float64) {
 	return values
 }
 
-func (g group) median(value func(result) float64) float64 { return median(g.all(value)) }
+func (g group) median(value func(result) float64) float64 { return percentile(g.all(value), 50) }
 
 // ratio compares with another side: the median of the ratios of each repetition. NaN if there is nothing to compare with.
 func (g group) ratio(all []result, side string, value func(result) float64) float64 {
@@ -107,16 +91,5 @@ func (g group) ratio(all []result, side string, value func(result) float64) floa
 			}
 		}
 	}
-	return median(ratios)
-}
-
-// keys are all keys of some maps, sorted.
-func keys[V any](ms ...map[string]V) []string {
-	all := map[string]bool{}
-	for _, m := range ms {
-		for k := range m {
-			all[k] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(all))
+	return percentile(ratios, 50)
 }

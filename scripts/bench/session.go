@@ -9,36 +9,35 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	greeter "github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	"github.com/xos-knative/synchronizer/scripts/bench/job"
 )
 
 // session is one side from an empty API to the end of its loads.
 type session struct {
 	bench      *bench
 	side       side
-	repetition int
 	dir        string
 	programs   []*program
 	runner     *program // nil if the side has none
-	api        *program
 	greeterURL string
 
 	*models
-	known   map[string]*service // by the floor
-	greeter *greeter.Client     // the driver's own, for the floor
-	watch   *watch
+	watch  *watch
+	count  int                 // of the instances
+	owners map[string]*service // as they are
+
+	greeter *greeter.Client // the driver's own, for the floor
 }
 
-// load is one thing that is measured in a session.
-type load func(ctx context.Context, s *session) (result, error)
-
 // session measures loads with a side, one after the other.
-func (b *bench) session(ctx context.Context, side side, repetition int, loads ...load) (err error) {
+func (b *bench) session(ctx context.Context, side side, repetition int, loads ...load) error {
 	ctx, cancel := context.WithCancel(ctx) // Of the watch.
 	defer cancel()
-	s, err := b.begin(ctx, side, repetition)
+	s, err := b.begin(ctx, side)
 	if err != nil {
 		return fmt.Errorf("%s: %w", side.name, err)
 	}
@@ -52,17 +51,14 @@ func (b *bench) session(ctx context.Context, side side, repetition int, loads ..
 		b.results = append(b.results, r)
 		fmt.Println("bench:", r.line())
 	}
-	usage, err := s.usage()
-	if err != nil {
-		return err
-	}
-	b.peaks = append(b.peaks, peak{Side: side.name, Models: s.count, MiB: usage.peak})
-	return nil
+	used, err := s.usage(ctx)
+	b.peaks = append(b.peaks, result{Side: side.name, Load: "models", Models: s.count, Repetition: repetition, Peak: used.peak})
+	return err
 }
 
 // begin starts a session. Without an error, stop ends it.
-func (b *bench) begin(ctx context.Context, side side, repetition int) (s *session, err error) {
-	s = &session{bench: b, side: side, repetition: repetition, known: map[string]*service{}}
+func (b *bench) begin(ctx context.Context, side side) (s *session, err error) {
+	s = &session{bench: b, side: side, owners: map[string]*service{}}
 	if s.dir, err = os.MkdirTemp(b.dir, "session-"); err != nil {
 		return nil, err
 	}
@@ -74,9 +70,10 @@ func (b *bench) begin(ctx context.Context, side side, repetition int) (s *sessio
 }
 
 // setUp brings up everything, makes the services, and does the job a few times: what is measured is warm.
-func (s *session) setUp(ctx context.Context) (err error) {
-	s.api, err = s.start(ctx, "api", s.bench.self, []string{"api", "-dir", filepath.Join(s.dir, "api"), "-crds", crdFolders(s.bench.root)})
-	if err != nil {
+func (s *session) setUp(ctx context.Context) error {
+	config := filepath.Join(s.bench.root, "config")
+	if _, err := s.start(ctx, "api", s.bench.self, []string{"api", "-dir", filepath.Join(s.dir, "api"),
+		"-crds", filepath.Join(config, "core/crds") + "," + filepath.Join(config, "helloworld/crds")}); err != nil {
 		return err
 	}
 	service, err := s.start(ctx, "greeter", filepath.Join(s.bench.bin, "functions/helloworld/greeter"), nil, "DATA_DIR="+filepath.Join(s.dir, "greeter"))
@@ -84,11 +81,10 @@ func (s *session) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	s.greeterURL = "http://" + service.address
-	transport := &http.Transport{MaxIdleConnsPerHost: clients}
-	if s.greeter, err = greeter.New(s.greeterURL, greeter.WithHTTPClient(&http.Client{Transport: transport})); err != nil {
+	if s.greeter, err = greeter.New(s.greeterURL, greeter.WithHTTPClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}})); err != nil {
 		return err
 	}
-	if s.models, err = newModelsClient(s.kubeconfig()); err != nil {
+	if s.models, err = newModels(s.kubeconfig()); err != nil {
 		return err
 	}
 	if s.side.start != nil {
@@ -109,20 +105,24 @@ func (s *session) setUp(ctx context.Context) (err error) {
 
 // host makes a service and waits until it is synced.
 func (s *session) host(ctx context.Context, name string) error {
-	if err := s.createService(ctx, name); err != nil {
-		return err
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not synced after %s", readyTimeout))
+	defer cancel()
+	o := &service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jon"}}
+	err := s.create(ctx, services, o)
+	if err == nil {
+		err = s.syncService(ctx, o)
 	}
-	if s.side.start == nil {
-		return s.syncService(ctx, name)
+	for err == nil && !job.IsReady(&o.ObjectMeta, &o.Status) {
+		if err = wait(ctx, 50*time.Millisecond); err == nil {
+			err = s.get(ctx, services, name, o)
+		}
 	}
-	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, readyTimeout, true, func(ctx context.Context) (bool, error) {
-		return s.serviceIsReady(ctx, name)
-	})
+	return err
 }
 
 func (s *session) kubeconfig() string { return filepath.Join(s.dir, "kubeconfig") }
 
-// stop ends all programs, the last one first, and forgets their data unless something went wrong.
+// stop ends all programs, the last one first. Their logs stay.
 func (s *session) stop() {
 	for _, p := range slices.Backward(s.programs) {
 		p.Stop()

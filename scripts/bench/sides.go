@@ -73,8 +73,8 @@ func startPeer(ctx context.Context, s *session, args ...string) error {
 }
 
 func startRunner(ctx context.Context, s *session, args ...string) (err error) {
-	s.runner, err = s.start(ctx, "runner", s.bench.self, append([]string{"runner", "-root", s.bench.root, "-dir", filepath.Join(s.dir, "runner"), "-bin", s.bench.bin,
-		"-greeter", s.greeterURL}, args...))
+	s.runner, err = s.start(ctx, "runner", s.bench.self, append([]string{"runner", "-root", s.bench.root, "-dir", filepath.Join(s.dir, "runner"), "-bin", s.bench.bin}, args...),
+		"GREETER_URL="+s.greeterURL)
 	return err
 }
 

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
+
+	"github.com/prometheus/procfs"
 )
 
 // startup is how a program begins.
@@ -23,7 +25,7 @@ func (b *bench) processStarts(ctx context.Context, chosen []side) error {
 	if needsPeer(chosen) {
 		programs = append(programs, "peer")
 	}
-	s, err := b.begin(ctx, side{name: floor}, 0)
+	s, err := b.begin(ctx, side{name: floor})
 	if err != nil {
 		return err
 	}
@@ -40,11 +42,9 @@ func (b *bench) processStarts(ctx context.Context, chosen []side) error {
 				return err
 			}
 			start.Milliseconds = append(start.Milliseconds, float64(p.took.Microseconds())/1000)
-			status, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID()) + "/status")
-			if err != nil {
-				return err
+			if running, err := procfs.NewProc(p.PID()); err == nil {
+				start.MiB = max(start.MiB, peakMiB(running))
 			}
-			start.MiB = max(start.MiB, float64(peakMiB(status)))
 			p.Stop()
 		}
 		b.startups = append(b.startups, start)
@@ -59,33 +59,19 @@ func sizes(path string) (size, zipped float64, err error) {
 		return 0, 0, err
 	}
 	defer f.Close()
-	var counted counter
-	z, err := gzip.NewWriterLevel(&counted, gzip.BestSpeed)
-	if err != nil {
-		return 0, 0, err
-	}
+	var small bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&small, gzip.BestSpeed)
 	n, err := io.Copy(z, f)
 	if err == nil {
 		err = z.Close()
 	}
-	return float64(n) / 1e6, float64(counted) / 1e6, err
-}
-
-// counter counts what is written to it.
-type counter int64
-
-func (c *counter) Write(p []byte) (int, error) {
-	*c += counter(len(p))
-	return len(p), nil
+	return float64(n) / 1e6, float64(small.Len()) / 1e6, err
 }
 
 func (b *bench) printStartups(w io.Writer) {
-	if len(b.startups) == 0 {
-		return
-	}
 	t := table(w, "PROCESS", "EXEC TO ANSWER MS", "MIN..MAX", "PEAK MIB", "MB STRIPPED", "MB GZIP -1")
 	for _, s := range b.startups {
-		row(t, s.Program, number(median(s.Milliseconds), 1), span(s.Milliseconds, 1), number(s.MiB, 0), number(s.Size, 1), number(s.Gzip, 1))
+		row(t, append(append([]string{s.Program}, spread(s.Milliseconds)...), number(s.MiB, 0), number(s.Size, 1), number(s.Gzip, 1))...)
 	}
 	_ = t.Flush()
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // command is how the bench was called.
@@ -18,22 +20,17 @@ func command() string { return strings.Join(append([]string{"bench"}, os.Args[1:
 
 // machine says what the figures are from.
 func (b *bench) machine() string {
-	versions := []string{fmt.Sprintf("%d cores", runtime.NumCPU()), runtime.Version()}
 	own, _ := debug.ReadBuildInfo()
-	versions = append(versions, version(own, "k8s.io/apiserver"))
+	text := fmt.Sprintf("%d cores, %s, %s", runtime.NumCPU(), runtime.Version(), version(own, "k8s.io/apiserver"))
 	if operator, err := buildinfo.ReadFile(b.peerProgram()); err == nil {
-		versions = append(versions, version(operator, "sigs.k8s.io/controller-runtime"))
+		text += ", " + version(operator, "sigs.k8s.io/controller-runtime")
 	}
-	return strings.Join(versions, ", ")
+	return text
 }
 
 func version(info *debug.BuildInfo, module string) string {
-	if info != nil {
-		for _, d := range info.Deps {
-			if d.Path == module {
-				return d.Path + " " + d.Version
-			}
-		}
+	if n := slices.IndexFunc(info.Deps, func(d *debug.Module) bool { return d.Path == module }); n >= 0 {
+		module += " " + info.Deps[n].Version
 	}
 	return module
 }
@@ -41,14 +38,12 @@ func version(info *debug.BuildInfo, module string) string {
 // print writes the tables.
 func (b *bench) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s; %s\n", command(), b.machine())
+	b.printRates(w)
+	b.printLatencies(w)
 	all := groups(b.results)
-	single := slices.DeleteFunc(slices.Clone(all), func(g group) bool { return !g[0].single() })
-	many := slices.DeleteFunc(slices.Clone(all), func(g group) bool { return g[0].single() })
-	b.printRates(w, many)
-	b.printLatencies(w, single)
-	b.printRequests(w, all)
-	b.printCPU(w, all)
-	b.printPeaks(w)
+	matrix(w, "REQUESTS PER MODEL", all, 2, func(r result) map[string]float64 { return r.Requests })
+	matrix(w, "CPU MS PER MODEL", all, 2, func(r result) map[string]float64 { return r.CPU })
+	matrix(w, "PEAK MIB", groups(b.peaks), 0, func(r result) map[string]float64 { return r.Peak })
 	b.printStartups(w)
 }
 
@@ -69,98 +64,49 @@ func number(v float64, digits int) string {
 	return fmt.Sprintf("%.*f", digits, v)
 }
 
-func span(values []float64, digits int) string {
-	return number(slices.Min(values), digits) + ".." + number(slices.Max(values), digits)
+// spread is two cells: the median of all repetitions, and their range.
+func spread(values []float64) []string {
+	return []string{number(percentile(values, 50), 1), number(slices.Min(values), 1) + ".." + number(slices.Max(values), 1)}
 }
 
-func others(r result) float64 { return r.Others }
-
-func (b *bench) printRates(w io.Writer, all []group) {
+func (b *bench) printRates(w io.Writer) {
 	t := table(w, "MODELS", "SIDE", "PER SECOND", "MIN..MAX", "RATE TO PEER", "TO PEER 32", "TO FLOOR", "OTHERS")
-	for _, g := range all {
-		rates := g.all(result.rate)
-		row(t, g[0].title(), g[0].Side, number(median(rates), 1), span(rates, 1), number(g.ratio(b.results, peer, result.rate), 2),
-			number(g.ratio(b.results, peer32, result.rate), 2), number(g.ratio(b.results, floor, result.rate), 2), number(g.median(others), 1))
+	for _, g := range groups(b.results) {
+		if g[0].single() {
+			continue
+		}
+		row(t, slices.Concat([]string{g[0].title(), g[0].Side}, spread(g.all(result.rate)), []string{
+			number(g.ratio(b.results, peer, result.rate), 2), number(g.ratio(b.results, peer32, result.rate), 2),
+			number(g.ratio(b.results, floor, result.rate), 2), number(g.median(result.others), 1)})...)
 	}
 	_ = t.Flush()
 }
 
-func (b *bench) printLatencies(w io.Writer, all []group) {
-	p50 := func(r result) float64 { return percentile(r.Milliseconds, 50) }
-	p99 := func(r result) float64 { return percentile(r.Milliseconds, 99) }
+func (b *bench) printLatencies(w io.Writer) {
 	t := table(w, "CHANGES", "SIDE", "P50 MS", "MIN..MAX", "P99 MS", "MIN..MAX", "P50 TO PEER", "OTHERS")
-	for _, g := range all {
-		row(t, g[0].title(), g[0].Side, number(g.median(p50), 1), span(g.all(p50), 1), number(g.median(p99), 1), span(g.all(p99), 1),
-			number(g.ratio(b.results, peer, p50), 2), number(g.median(others), 1))
-	}
-	_ = t.Flush()
-}
-
-// printRequests shows requests to the API and events for each model.
-func (b *bench) printRequests(w io.Writer, all []group) {
-	var counts []map[string]float64
-	for _, r := range b.results {
-		counts = append(counts, r.Requests)
-	}
-	verbs := keys(counts...)
-	t := table(w, append(append([]string{"REQUESTS PER MODEL", "SIDE"}, verbs...), "ALL", "EVENTS")...)
-	for _, g := range all {
-		cells := []string{g[0].title(), g[0].Side}
-		sum := 0.0
-		for _, verb := range verbs {
-			n := g.median(func(r result) float64 { return r.Requests[verb] })
-			sum += n
-			cells = append(cells, number(n, 2))
+	for _, g := range groups(b.results) {
+		if g[0].single() {
+			row(t, slices.Concat([]string{g[0].title(), g[0].Side}, spread(g.all(result.p50)), spread(g.all(result.p99)), []string{
+				number(g.ratio(b.results, peer, result.p50), 2), number(g.median(result.others), 1)})...)
 		}
-		row(t, append(cells, number(sum, 2), number(g.median(func(r result) float64 { return r.Events }), 2))...)
 	}
 	_ = t.Flush()
 }
 
-// printCPU shows the CPU of each program for each model.
-func (b *bench) printCPU(w io.Writer, all []group) {
-	var used []map[string]float64
-	for _, r := range b.results {
-		used = append(used, r.CPU)
+// matrix has a column for each key that values have.
+func matrix(w io.Writer, title string, all []group, digits int, values func(result) map[string]float64) {
+	names := sets.New[string]()
+	for _, g := range all {
+		for _, r := range g {
+			names = names.Union(sets.KeySet(values(r)))
+		}
 	}
-	programs := slices.DeleteFunc(keys(used...), func(p string) bool { return p == driver })
-	t := table(w, append(append([]string{"CPU MS PER MODEL", "SIDE"}, programs...), "ALL", "(driver)")...)
+	columns := sets.List(names)
+	t := table(w, append([]string{title, "SIDE"}, columns...)...)
 	for _, g := range all {
 		cells := []string{g[0].title(), g[0].Side}
-		sum := 0.0
-		for _, p := range programs {
-			ms := g.median(func(r result) float64 { return r.CPU[p] })
-			sum += ms
-			cells = append(cells, number(ms, 2))
-		}
-		row(t, append(cells, number(sum, 1), number(g.median(func(r result) float64 { return r.CPU[driver] }), 1))...)
-	}
-	_ = t.Flush()
-}
-
-// printPeaks shows the most memory of each program, over all sessions with as many models.
-func (b *bench) printPeaks(w io.Writer) {
-	var most []peak
-	for _, p := range b.peaks {
-		n := slices.IndexFunc(most, func(m peak) bool { return m.Side == p.Side && m.Models == p.Models })
-		if n < 0 {
-			most = append(most, peak{Side: p.Side, Models: p.Models, MiB: map[string]int{}})
-			n = len(most) - 1
-		}
-		for program, mib := range p.MiB {
-			most[n].MiB[program] = max(most[n].MiB[program], mib)
-		}
-	}
-	var all []map[string]int
-	for _, p := range most {
-		all = append(all, p.MiB)
-	}
-	programs := keys(all...)
-	t := table(w, append([]string{"PEAK MIB, MODELS", "SIDE"}, programs...)...)
-	for _, p := range most {
-		cells := []string{fmt.Sprint(p.Models), p.Side}
-		for _, program := range programs {
-			cells = append(cells, number(float64(p.MiB[program]), 0))
+		for _, name := range columns {
+			cells = append(cells, number(g.median(func(r result) float64 { return values(r)[name] }), digits))
 		}
 		row(t, cells...)
 	}

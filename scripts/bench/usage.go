@@ -1,21 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
+
 	"github.com/xos-knative/synchronizer/pkg/local"
 )
-
-// tick is the unit of CPU times in /proc, USER_HZ, which is 100 everywhere.
-const tick = 10 * time.Millisecond
 
 // driver is the name of this process.
 const driver = "driver"
@@ -23,20 +20,20 @@ const driver = "driver"
 // usage is what the programs of a session have used so far.
 type usage struct {
 	at      time.Time
-	machine time.Duration // CPU that all have used, also outside of this machine
+	machine float64 // seconds of CPU that all have used, also outside of this machine
 	names   map[int]string
-	cpu     map[int]time.Duration // by process
-	peak    map[string]int        // MiB, by program
-	events  int                   // that functions have got
+	cpu     map[int]float64    // seconds, by process
+	peak    map[string]float64 // MiB, by program
+	events  int                // that functions have got
 }
 
-// usage reads it. Processes that have ended meanwhile are left out.
-func (s *session) usage() (u usage, err error) {
-	u = usage{at: time.Now(), names: map[int]string{os.Getpid(): driver}, cpu: map[int]time.Duration{}, peak: map[string]int{}}
+// usage reads it. Processes that have ended are left out.
+func (s *session) usage(ctx context.Context) (usage, error) {
+	u := usage{at: time.Now(), names: map[int]string{os.Getpid(): driver}, cpu: map[int]float64{}, peak: map[string]float64{}}
 	for _, p := range s.programs {
 		u.names[p.PID()] = p.name
 	}
-	programs, err := s.functions(context.Background())
+	programs, err := s.functions(ctx)
 	if err != nil {
 		return u, err
 	}
@@ -48,27 +45,30 @@ func (s *session) usage() (u usage, err error) {
 			u.events += p.Requests
 		}
 	}
-	for pid, name := range u.names {
-		dir := "/proc/" + strconv.Itoa(pid)
-		stat, err := os.ReadFile(dir + "/stat")
-		if err != nil {
-			continue
-		}
-		status, err := os.ReadFile(dir + "/status")
-		if err != nil {
-			continue
-		}
-		if u.cpu[pid], err = processCPU(stat); err != nil {
-			return u, err
-		}
-		u.peak[name] = max(u.peak[name], peakMiB(status))
-	}
-	stat, err := os.ReadFile("/proc/stat")
+	fs, err := procfs.NewDefaultFS()
 	if err != nil {
 		return u, fmt.Errorf("the bench needs Linux: %w", err)
 	}
-	u.machine, err = machineCPU(stat)
-	return u, err
+	machine, err := fs.Stat()
+	if err != nil {
+		return u, err
+	}
+	c := machine.CPUTotal
+	u.machine = c.User + c.Nice + c.System + c.IRQ + c.SoftIRQ + c.Steal
+	for pid, name := range u.names {
+		if process, err := fs.Proc(pid); err == nil {
+			stat, _ := process.Stat()
+			u.cpu[pid] = stat.CPUTime()
+			u.peak[name] = max(u.peak[name], peakMiB(process))
+		}
+	}
+	return u, nil
+}
+
+// peakMiB is the most memory that a process ever had.
+func peakMiB(p procfs.Proc) float64 {
+	status, _ := p.NewStatus()
+	return float64(status.VmHWM) / (1 << 20)
 }
 
 // functions are the programs that the runner has started.
@@ -76,11 +76,7 @@ func (s *session) functions(ctx context.Context) (programs []local.ProgramStats,
 	if s.runner == nil {
 		return nil, nil
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.runner.address+"/programs", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := call(ctx, http.MethodGet, s.runner.address, "/programs", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +85,7 @@ func (s *session) functions(ctx context.Context) (programs []local.ProgramStats,
 }
 
 // total is the CPU of all programs but the driver.
-func (u usage) total() (sum time.Duration) {
+func (u usage) total() (sum float64) {
 	for pid, cpu := range u.cpu {
 		if u.names[pid] != driver {
 			sum += cpu
@@ -102,7 +98,7 @@ func (u usage) total() (sum time.Duration) {
 func (u usage) cpuSince(before usage, n int) map[string]float64 {
 	all := map[string]float64{}
 	for pid, cpu := range u.cpu {
-		all[u.names[pid]] += float64((cpu - before.cpu[pid]).Milliseconds()) / float64(n)
+		all[u.names[pid]] += (cpu - before.cpu[pid]) * 1000 / float64(n)
 	}
 	return all
 }
@@ -113,45 +109,5 @@ func (u usage) othersSince(before usage) float64 {
 	for pid, cpu := range u.cpu {
 		others -= cpu - before.cpu[pid]
 	}
-	return max(0, others.Seconds()/u.at.Sub(before.at).Seconds())
-}
-
-// processCPU reads /proc/PID/stat: user and system time are fields 14 and 15. The name of the program, field 2, can have
-// spaces in it.
-func processCPU(stat []byte) (time.Duration, error) {
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/PID/stat: expected at least 15 fields, got %q", stat)
-	}
-	return ticks(fields[11:13]...)
-}
-
-// machineCPU reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
-// What other machines have stolen is not there for the bench, either.
-func machineCPU(stat []byte) (time.Duration, error) {
-	line, _, _ := bytes.Cut(stat, []byte("\n"))
-	fields := bytes.Fields(line)
-	if len(fields) < 9 || string(fields[0]) != "cpu" {
-		return 0, fmt.Errorf(`/proc/stat: expected "cpu" and 8 numbers first, got %q`, line)
-	}
-	return ticks(fields[1], fields[2], fields[3], fields[6], fields[7], fields[8])
-}
-
-func ticks(fields ...[]byte) (sum time.Duration, err error) {
-	for _, f := range fields {
-		n, err := strconv.ParseInt(string(f), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += time.Duration(n) * tick
-	}
-	return sum, nil
-}
-
-// peakMiB reads the most memory that a process ever had from /proc/PID/status, 0 if it is not there.
-func peakMiB(status []byte) int {
-	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
-	var kib int
-	_, _ = fmt.Sscanf(string(rest[:min(len(rest), 40)]), "%d kB", &kib)
-	return kib >> 10
+	return max(0, others/u.at.Sub(before.at).Seconds())
 }

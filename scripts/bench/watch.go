@@ -10,13 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
-)
-
-type (
-	instance = v1alpha1.HelloWorldServiceInstance
-	service  = v1alpha1.HelloWorldService
 )
 
 // watch sees the instances change. An informer lists and watches again when the API server ends the watch, which it does
@@ -25,12 +18,7 @@ type watch struct {
 	store cache.Store
 
 	mu   sync.Mutex // protects following
-	want *expectation
-}
-
-// expectation waits for a number of instances to be as they should.
-type expectation struct {
-	met  func(i *instance, gone bool) bool
+	met  condition  // nil if nobody waits
 	n    int
 	seen sets.Set[string]
 	done chan time.Time
@@ -40,7 +28,7 @@ type expectation struct {
 func startWatch(ctx context.Context, m *models) (*watch, error) {
 	w := &watch{}
 	store, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(m.rest, instanceResource, namespace, fields.Everything()),
+		ListerWatcher: cache.NewListWatchFromClient(m.rest, instances, namespace, fields.Everything()),
 		ObjectType:    &instance{},
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { w.see(o.(*instance), false) },
@@ -64,39 +52,33 @@ func startWatch(ctx context.Context, m *models) (*watch, error) {
 func (w *watch) see(i *instance, gone bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.want == nil || !w.want.met(i, gone) {
+	if w.met == nil || !w.met(i, gone) {
 		return
 	}
-	w.want.seen.Insert(i.Name)
-	if len(w.want.seen) == w.want.n {
-		w.want.done <- time.Now()
-		w.want = nil
+	if w.seen.Insert(i.Name); len(w.seen) == w.n {
+		w.met = nil
+		w.done <- time.Now()
 	}
 }
 
-// expect says when n instances have met a condition, from now on.
-func (w *watch) expect(n int, met func(i *instance, gone bool) bool) *expectation {
+// until lets write change something, and says how long it took until n instances had met a condition.
+func (w *watch) until(ctx context.Context, n int, met condition, write func(ctx context.Context) error) (time.Duration, error) {
+	done := make(chan time.Time, 1)
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.want = &expectation{met: met, n: n, seen: sets.New[string](), done: make(chan time.Time, 1)}
-	return w.want
-}
-
-// wait returns when the expectation was met.
-func (w *watch) wait(ctx context.Context, e *expectation) (time.Time, error) {
+	w.met, w.n, w.seen, w.done = met, n, sets.New[string](), done
+	w.mu.Unlock()
+	began := time.Now()
+	if err := write(ctx); err != nil {
+		return 0, err
+	}
 	select {
-	case at := <-e.done:
-		return at, nil
+	case end := <-done:
+		return end.Sub(began), nil
 	case <-ctx.Done():
-		return time.Time{}, fmt.Errorf("%w: %d of %d instances are as expected", context.Cause(ctx), w.count(e), e.n)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return 0, fmt.Errorf("%w: %d of %d instances are as expected", context.Cause(ctx), len(w.seen), n)
 	}
-}
-
-// count is how many have met the condition so far.
-func (w *watch) count(e *expectation) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(e.seen)
 }
 
 // all are the instances as they are now.
