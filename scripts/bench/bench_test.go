@@ -108,13 +108,13 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{root: root(t), dir: t.TempDir(), self: self, many: 6, repeatMany: 1, dependents: 4}
+	b := &bench{root: root(t), dir: t.TempDir(), self: self, many: 6, repeatMany: 1, dependents: 4, within: time.Hour}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := b.build(ctx, chosen); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.measure(ctx, chosen); err != nil {
+	if err := b.measure(ctx, time.Now(), b.rounds(chosen)); err != nil {
 		t.Fatal(err)
 	}
 	type row struct {

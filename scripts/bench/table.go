@@ -45,6 +45,9 @@ func (b *bench) print(w io.Writer) {
 	matrix(w, "CPU MS PER MODEL", all, 2, func(r result) map[string]float64 { return r.CPU })
 	matrix(w, "PEAK MIB", groups(b.peaks), 0, func(r result) map[string]float64 { return r.Peak })
 	b.printStartups(w)
+	if len(b.left) > 0 {
+		fmt.Fprintf(w, "\nleft out, because of -within %s: %s\n", b.within, strings.Join(b.left, ", "))
+	}
 }
 
 func table(w io.Writer, columns ...string) *tabwriter.Writer {
