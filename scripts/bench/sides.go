@@ -96,7 +96,7 @@ func (b *bench) build(ctx context.Context, chosen []side) error {
 	if !needsPeer(chosen) {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", stripped, "-o", b.peerProgram(), ".")
+	cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", stripped, "-o", b.peerProgram(), ".")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Join(b.root, "scripts/bench/peer"), os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cannot build the peer: %w", err)
