@@ -31,7 +31,6 @@ func TestPercentile(t *testing.T) {
 		want   float64
 	}{
 		"Middle":  {"Half of the values are not above it", hundred, 50, 50},
-		"Median":  {"Of three values it is the one in the middle", []float64{3, 1, 2}, 50, 2},
 		"Last":    {"Of 100 values one is above the 99th percentile", hundred, 99, 99},
 		"Highest": {"With few values it is the highest one", []float64{3, 1, 2}, 99, 3},
 		"One":     {"One value is every percentile", []float64{7}, 50, 7},
@@ -43,6 +42,17 @@ func TestPercentile(t *testing.T) {
 				t.Errorf("%s: want %v, got %v", tt.reason, tt.want, got)
 			}
 		})
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for want, values := range map[float64][]float64{2: {3, 1, 2}, 2.5: {4, 1, 3, 2}, 5: {5}, 1.5: {2, 1}} {
+		if got := median(values); got != want {
+			t.Errorf("of %v: want %v, got %v", values, want, got)
+		}
+	}
+	if got := median(nil); !math.IsNaN(got) {
+		t.Errorf("there is none of nothing, got %v", got)
 	}
 }
 

@@ -46,6 +46,15 @@ func percentile(values []float64, p float64) float64 {
 	return slices.Sorted(slices.Values(values))[max(0, int(math.Ceil(p/100*float64(len(values))))-1)]
 }
 
+// median is the value in the middle, or between the two in the middle. NaN if there is none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted, n := slices.Sorted(slices.Values(values)), len(values)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
 // group is all repetitions of one load with one side.
 type group []result
 
@@ -79,7 +88,7 @@ func (g group) all(value func(result) float64) (values []float64) {
 	return values
 }
 
-func (g group) median(value func(result) float64) float64 { return percentile(g.all(value), 50) }
+func (g group) median(value func(result) float64) float64 { return median(g.all(value)) }
 
 // ratio compares with another side: the median of the ratios of each repetition. NaN if there is nothing to compare with.
 func (g group) ratio(all []result, side string, value func(result) float64) float64 {
@@ -91,5 +100,5 @@ func (g group) ratio(all []result, side string, value func(result) float64) floa
 			}
 		}
 	}
-	return percentile(ratios, 50)
+	return median(ratios)
 }

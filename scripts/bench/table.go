@@ -69,7 +69,7 @@ func number(v float64, digits int) string {
 
 // spread is two cells: the median of all repetitions, and their range.
 func spread(values []float64) []string {
-	return []string{number(percentile(values, 50), 1), number(slices.Min(values), 1) + ".." + number(slices.Max(values), 1)}
+	return []string{number(median(values), 1), number(slices.Min(values), 1) + ".." + number(slices.Max(values), 1)}
 }
 
 func (b *bench) printRates(w io.Writer) {

@@ -15,7 +15,7 @@ import (
 )
 
 // driver is the name of this process.
-const driver = "driver"
+const driver = "(driver)"
 
 // usage is what the programs of a session have used so far.
 type usage struct {
@@ -59,7 +59,9 @@ func (s *session) usage(ctx context.Context) (usage, error) {
 		if process, err := fs.Proc(pid); err == nil {
 			stat, _ := process.Stat()
 			u.cpu[pid] = stat.CPUTime()
-			u.peak[name] = max(u.peak[name], peakMiB(process))
+			if name != driver { // It has seen other sessions.
+				u.peak[name] = max(u.peak[name], peakMiB(process))
+			}
 		}
 	}
 	return u, nil
@@ -94,11 +96,14 @@ func (u usage) total() (sum float64) {
 	return sum
 }
 
-// cpuSince is the CPU time for each of n models, in ms, by program.
+// cpuSince is the CPU time for each of n models, in ms, by program, and of all but the driver.
 func (u usage) cpuSince(before usage, n int) map[string]float64 {
 	all := map[string]float64{}
 	for pid, cpu := range u.cpu {
-		all[u.names[pid]] += (cpu - before.cpu[pid]) * 1000 / float64(n)
+		ms := (cpu - before.cpu[pid]) * 1000 / float64(n)
+		if all[u.names[pid]] += ms; u.names[pid] != driver {
+			all["all"] += ms
+		}
 	}
 	return all
 }
