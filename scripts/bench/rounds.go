@@ -9,9 +9,12 @@ import (
 // round is a part of the run, in which each of some sides has a session.
 type round struct {
 	title string
-	work  int // how often models are written or read in all, about
+	work  int // as many new models take about as long
 	run   func(ctx context.Context) error
 }
+
+// How many new models take about as long as the programs of a session to start, as a single change, and as one from zero.
+const setUpWork, singleWork, zeroWork = 400, 3, 50
 
 // rounds are all that is to be measured. What takes longest comes last.
 func (b *bench) rounds(chosen []side) (all []round) {
@@ -24,10 +27,10 @@ func (b *bench) rounds(chosen []side) (all []round) {
 	// add has some sides take turns, repeat times.
 	add := func(title string, repeat int, sides []side, work int, loads ...load) {
 		for n := range repeat {
-			if work == 0 || len(sides) == 0 {
+			if work <= 0 || len(sides) == 0 {
 				return
 			}
-			all = append(all, round{fmt.Sprintf("%s (%d of %d)", title, n+1, repeat), work * len(sides), func(ctx context.Context) error {
+			all = append(all, round{fmt.Sprintf("%s (%d of %d)", title, n+1, repeat), (setUpWork + work) * len(sides), func(ctx context.Context) error {
 				for _, s := range sides {
 					if err := b.session(ctx, s, n, loads...); err != nil {
 						return err
@@ -37,16 +40,24 @@ func (b *bench) rounds(chosen []side) (all []round) {
 			}})
 		}
 	}
-	add(fmt.Sprintf("%d models", b.models), b.repeat, chosen, 2*b.models, newInstances(b.models), changedInstances, singleChanges(b.changes))
+	few := []load{newInstances(b.models), changedInstances}
+	if b.changes > 0 {
+		few = append(few, singleChanges(b.changes))
+	}
+	many := []load{newInstances(b.many), changedInstances}
+	if b.dependents > 0 {
+		many = append(many, changedService, deletedInstances)
+	}
+	add(fmt.Sprintf("%d models", b.models), b.repeat, chosen, 2*b.models+singleWork*b.changes, few...)
 	if b.starts > 0 {
-		all = append(all, round{"starts of programs", b.starts, func(ctx context.Context) error { return b.processStarts(ctx, chosen) }})
+		all = append(all, round{"starts of programs", 10 * b.starts, func(ctx context.Context) error { return b.processStarts(ctx, chosen) }})
 	}
 	var idle []side
 	for _, s := range ours {
 		idle = append(idle, s.idle())
 	}
-	add("changes from zero", 1, idle, b.zeros, changesFromZero(b.zeros))
-	add(fmt.Sprintf("%d models", b.many), b.repeatMany, chosen, 2*b.many+2*min(b.many, b.dependents), newInstances(b.many), changedInstances, changedService, deletedInstances)
+	add("changes from zero", 1, idle, zeroWork*b.zeros, changesFromZero(b.zeros))
+	add(fmt.Sprintf("%d models", b.many), b.repeatMany, chosen, 2*b.many+2*min(b.many, b.dependents), many...)
 	add("pull", 1, ours, b.pull, newInstances(b.pull), pullRound)
 	return all
 }
