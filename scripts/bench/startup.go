@@ -69,6 +69,9 @@ func sizes(path string) (size, zipped float64, err error) {
 }
 
 func (b *bench) printStartups(w io.Writer) {
+	if len(b.startups) == 0 {
+		return
+	}
 	t := table(w, "PROCESS", "EXEC TO ANSWER MS", "MIN..MAX", "PEAK MIB", "MB STRIPPED", "MB GZIP -1")
 	for _, s := range b.startups {
 		row(t, append(append([]string{s.Program}, spread(s.Milliseconds)...), number(s.MiB, 0), number(s.Size, 1), number(s.Gzip, 1))...)

@@ -38,9 +38,9 @@ func version(info *debug.BuildInfo, module string) string {
 // print writes the tables.
 func (b *bench) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s; %s\n", command(), b.machine())
-	b.printRates(w)
-	b.printLatencies(w)
 	all := groups(b.results)
+	b.printRates(w, slices.DeleteFunc(slices.Clone(all), func(g group) bool { return g[0].single() }))
+	b.printLatencies(w, slices.DeleteFunc(slices.Clone(all), func(g group) bool { return !g[0].single() }))
 	matrix(w, "REQUESTS PER MODEL", all, 2, func(r result) map[string]float64 { return r.Requests })
 	matrix(w, "CPU MS PER MODEL", all, 2, func(r result) map[string]float64 { return r.CPU })
 	matrix(w, "PEAK MIB", groups(b.peaks), 0, func(r result) map[string]float64 { return r.Peak })
@@ -72,12 +72,12 @@ func spread(values []float64) []string {
 	return []string{number(median(values), 1), number(slices.Min(values), 1) + ".." + number(slices.Max(values), 1)}
 }
 
-func (b *bench) printRates(w io.Writer) {
+func (b *bench) printRates(w io.Writer, all []group) {
+	if len(all) == 0 {
+		return
+	}
 	t := table(w, "MODELS", "SIDE", "PER SECOND", "MIN..MAX", "RATE TO PEER", "TO PEER 32", "TO FLOOR", "OTHERS")
-	for _, g := range groups(b.results) {
-		if g[0].single() {
-			continue
-		}
+	for _, g := range all {
 		row(t, slices.Concat([]string{g[0].title(), g[0].Side}, spread(g.all(result.rate)), []string{
 			number(g.ratio(b.results, peer, result.rate), 2), number(g.ratio(b.results, peer32, result.rate), 2),
 			number(g.ratio(b.results, floor, result.rate), 2), number(g.median(result.others), 1)})...)
@@ -85,13 +85,14 @@ func (b *bench) printRates(w io.Writer) {
 	_ = t.Flush()
 }
 
-func (b *bench) printLatencies(w io.Writer) {
+func (b *bench) printLatencies(w io.Writer, all []group) {
+	if len(all) == 0 {
+		return
+	}
 	t := table(w, "CHANGES", "SIDE", "P50 MS", "MIN..MAX", "P99 MS", "MIN..MAX", "P50 TO PEER", "OTHERS")
-	for _, g := range groups(b.results) {
-		if g[0].single() {
-			row(t, slices.Concat([]string{g[0].title(), g[0].Side}, spread(g.all(result.p50)), spread(g.all(result.p99)), []string{
-				number(g.ratio(b.results, peer, result.p50), 2), number(g.median(result.others), 1)})...)
-		}
+	for _, g := range all {
+		row(t, slices.Concat([]string{g[0].title(), g[0].Side}, spread(g.all(result.p50)), spread(g.all(result.p99)), []string{
+			number(g.ratio(b.results, peer, result.p50), 2), number(g.median(result.others), 1)})...)
 	}
 	_ = t.Flush()
 }
