@@ -53,6 +53,10 @@ soak: ## Change, kill, stop and cut on this machine, then count what is lost; AR
 mutants: ## Switch off one safety mechanism at a time, and show which test notices it
 	go run ./scripts/mutants $(ARGS)
 
+.PHONY: bench
+bench: ## Measure side by side with an operator and with the bare writes; ARGS='-h' lists the flags
+	go run ./scripts/bench $(ARGS)
+
 .PHONY: e2e
 e2e: ## Check everything on the cluster of KUBECONFIG, images go to KO_DOCKER_REPO; ARGS='-h' lists the flags
 	go run ./scripts/e2e $(ARGS)

@@ -4,6 +4,8 @@ import (
 	"io"
 	"path/filepath"
 	"time"
+
+	"k8s.io/client-go/rest"
 )
 
 // DefaultIdle is how long a function stays without a request if neither Options.Idle nor its own annotation
@@ -34,6 +36,11 @@ type Options struct {
 
 	// Port of the one address on 127.0.0.1. Default (0): any free one.
 	Port int
+
+	// API is a Kubernetes API of package kubeapi that another process has started, as its administrator reaches it. It
+	// stays when the System ends, and so do the objects in it; its garbage collector is up to the other process.
+	// Default (nil): the System has its own, below Dir.
+	API *rest.Config
 
 	// APIPort of the Kubernetes API on 127.0.0.1. Default (0): the one of the last run over Dir, or any free one.
 	APIPort int

@@ -135,11 +135,7 @@ func (s *System) start(ctx context.Context) error {
 	if err := s.buildAll(ctx, parts); err != nil {
 		return err
 	}
-	s.api, err = kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync})
-	if err != nil {
-		return err
-	}
-	if s.collector, err = collector.Start(s.api.Config()); err != nil {
+	if err := s.startAPI(ctx); err != nil {
 		return err
 	}
 	if err := s.connect(); err != nil {
@@ -173,6 +169,20 @@ func (s *System) prepare() (parts []*part, err error) {
 		return nil, err
 	}
 	return s.choose()
+}
+
+// startAPI brings up the API and its garbage collector, unless Options.API says where both are.
+func (s *System) startAPI(ctx context.Context) (err error) {
+	if s.o.API != nil {
+		s.api, err = kubeapi.Use(s.o.API)
+		return err
+	}
+	s.api, err = kubeapi.Start(ctx, kubeapi.Options{Dir: filepath.Join(s.o.Dir, "api"), Port: s.o.APIPort, Fsync: s.o.Fsync})
+	if err != nil {
+		return err
+	}
+	s.collector, err = collector.Start(s.api.Config())
+	return err
 }
 
 // connect finds out how programs reach the System and its API.

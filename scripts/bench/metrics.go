@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// requests counts what the API server has been asked so far, by verb.
+func (s *session) requests(ctx context.Context) (map[string]float64, error) {
+	raw, err := s.rest.Get().AbsPath("/metrics").Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("the metrics of the API server: %w", err)
+	}
+	return countRequests(bytes.NewReader(raw))
+}
+
+// countRequests counts the requests for objects: no watches, which stay open, nothing that is about the API itself.
+func countRequests(metrics io.Reader) (map[string]float64, error) {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(metrics)
+	if err != nil {
+		return nil, err
+	}
+	family := families["apiserver_request_total"]
+	if family == nil {
+		return nil, fmt.Errorf("the metrics of the API server have no apiserver_request_total")
+	}
+	counts := map[string]float64{}
+	for _, m := range family.Metric {
+		label := map[string]string{}
+		for _, l := range m.Label {
+			label[l.GetName()] = l.GetValue()
+		}
+		switch {
+		case label["verb"] == "WATCH" || label["verb"] == "CONNECT" || label["resource"] == "":
+		case label["group"] == "apiextensions.k8s.io" || label["group"] == "coordination.k8s.io":
+		default:
+			counts[strings.ToUpper(label["verb"])] += m.GetCounter().GetValue()
+		}
+	}
+	return counts, nil
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// result is what one load took with one side. Requests, events and ms of CPU are for each model.
+type result struct {
+	Side, Load   string
+	Models       int
+	Repetition   int
+	Seconds      float64
+	Milliseconds []float64          `json:",omitempty"` // of single changes
+	Requests     map[string]float64 `json:",omitempty"` // by verb, with their sum and the events that functions got
+	CPU          map[string]float64 `json:",omitempty"` // by program
+	Others       float64            // how many cores the rest of the machine used
+	Peak         map[string]float64 `json:",omitempty"` // MiB by program, of a whole session
+}
+
+func (r result) rate() float64   { return float64(r.Models) / r.Seconds } // models per second
+func (r result) p50() float64    { return percentile(r.Milliseconds, 50) }
+func (r result) p99() float64    { return percentile(r.Milliseconds, 99) }
+func (r result) others() float64 { return r.Others }
+func (r result) single() bool    { return len(r.Milliseconds) > 0 }
+
+// title names a load in the tables.
+func (r result) title() string { return fmt.Sprintf("%d %s", r.Models, r.Load) }
+
+// line is what is shown while the bench runs.
+func (r result) line() string {
+	took := fmt.Sprintf("%.1f/s", r.rate())
+	if r.single() {
+		took = fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", r.p50(), r.p99())
+	}
+	return fmt.Sprintf("%-8s %s: %s (others %.1f cores)", r.Side, r.title(), took, r.Others)
+}
+
+// percentile is the smallest of the values that p percent of them do not exceed. NaN if there are none.
+func percentile(values []float64, p float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	return slices.Sorted(slices.Values(values))[max(0, int(math.Ceil(p/100*float64(len(values))))-1)]
+}
+
+// median is the value in the middle, or between the two in the middle. NaN if there is none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted, n := slices.Sorted(slices.Values(values)), len(values)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// group is all repetitions of one load with one side.
+type group []result
+
+// groups are the results by load and side, each in the order of the first one.
+func groups(results []result) (all []group) {
+	loads, sides := map[string]int{}, map[string]int{}
+	found := map[[2]int]group{}
+	for _, r := range results {
+		key := [2]int{place(loads, r.title()), place(sides, r.Side)}
+		found[key] = append(found[key], r)
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b [2]int) int { return slices.Compare(a[:], b[:]) }) {
+		all = append(all, found[key])
+	}
+	return all
+}
+
+// place is the order in which a name came first.
+func place(order map[string]int, name string) int {
+	if _, ok := order[name]; !ok {
+		order[name] = len(order)
+	}
+	return order[name]
+}
+
+// all are the values of one kind.
+func (g group) all(value func(result) float64) (values []float64) {
+	for _, r := range g {
+		values = append(values, value(r))
+	}
+	return values
+}
+
+func (g group) median(value func(result) float64) float64 { return median(g.all(value)) }
+
+// ratio compares with another side: the median of the ratios of each repetition. NaN if there is nothing to compare with.
+func (g group) ratio(all []result, side string, value func(result) float64) float64 {
+	var ratios []float64
+	for _, r := range g {
+		for _, other := range all {
+			if other.Side == side && other.title() == r.title() && other.Repetition == r.Repetition {
+				ratios = append(ratios, value(r)/value(other))
+			}
+		}
+	}
+	return median(ratios)
+}
