@@ -181,7 +181,7 @@ func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 	} else {
 		logging.FromContext(ctx).Infow("Watching a model", zap.Stringer("model", kind.GVK), zap.Any("steps", kind.Steps))
 	}
-	objects := listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.Namespace), func(err error) { s.listed(ctx, w, err) })
+	objects := listWatch(s.objects.Resource(kind.GVR()).Namespace(s.Namespace), func(err error) { s.listed(ctx, w, err) })
 	reflector := cache.NewReflectorWithOptions(objects, nil, &intake{s, w, ctx}, cache.ReflectorOptions{TypeDescription: kind.GVK.String()})
 	s.workers.Go(func() { reflector.RunWithContext(watching) })
 }

@@ -25,7 +25,7 @@
 // [Source.Run] starts everything; then in the order of the work:
 //
 //   - definitions.go finds the kinds, by the label of their definitions, and those that have lost it;
-//   - intake.go takes in what the API says of the objects;
+//   - intake.go takes in what the API says of the objects, of which decode.go decodes only what matters;
 //   - record.go says what is kept of an object: a few hundred bytes, of which a [model.Snapshot] is made when
 //     somebody looks at it; objects.go keeps the records, and knows what depends on what;
 //   - tracker.go asks model.Due about what may have changed, and sends what is due, for each kind and step

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/cache"
 )
 
 // intake is the store into which a reflector puts the objects of a kind: the source looks at each as it comes, and
@@ -14,9 +15,22 @@ type intake struct {
 	ctx context.Context // For its logger.
 }
 
+// Transformer implements [cache.TransformingStore]: while objects come one by one before there are all, their
+// records wait.
+func (i *intake) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) { return i.record(obj), nil }
+}
+
+func (i *intake) record(obj any) *record {
+	if r, ok := obj.(*record); ok {
+		return r
+	}
+	return i.of.read(i.ctx, obj.(*unstructured.Unstructured))
+}
+
 // Add implements [cache.ReflectorStore].
 func (i *intake) Add(obj any) error {
-	r := i.of.read(i.ctx, obj.(*unstructured.Unstructured))
+	r := i.record(obj)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.changed(i.of, i.of.keep(r), r)
@@ -48,7 +62,7 @@ func (i *intake) Replace(all []any, _ string) error {
 	}
 	i.mu.Unlock()
 	for _, obj := range all {
-		r := i.of.read(i.ctx, obj.(*unstructured.Unstructured))
+		r := i.record(obj)
 		delete(missing, r.key)
 		i.mu.Lock()
 		if before := i.of.keep(r); i.of.synced {

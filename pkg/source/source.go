@@ -65,7 +65,8 @@ type queued = unique.Handle[key]
 // Source watches models and sends an event for each step that is due. Make one with [New] and call
 // [Source.Run] once.
 type Source struct {
-	dynamic dynamic.Interface
+	dynamic dynamic.Interface // For definitions.
+	objects dynamic.Interface // For models.
 	send    Send
 	queue   workqueue.TypedDelayingInterface[queued]
 	// workers counts everything that Run has started and waits for.
@@ -79,14 +80,22 @@ type Source struct {
 
 // New makes a source that reads the models of the API that config leads to.
 func New(config *rest.Config, send Send, options Options) (*Source, error) {
-	d, err := dynamic.NewForConfig(config)
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("model source: %w", err)
+	}
+	d, err := dynamic.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, fmt.Errorf("model source: %w", err)
+	}
+	objects, err := newLean(config, client)
 	if err != nil {
 		return nil, fmt.Errorf("model source: %w", err)
 	}
 	options = options.withDefaults()
 	queue := workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[queued]{Clock: options.Clock})
 	s := newSource(options, send, func(k key) { queue.Add(unique.Make(k)) })
-	s.dynamic, s.queue = d, queue
+	s.dynamic, s.objects, s.queue = d, objects, queue
 	return s, nil
 }
 
