@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/http"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -116,6 +118,37 @@ func TestLean(t *testing.T) {
 				t.Errorf("\n%s\nexpected the end of the first events to be %q, got %q", tt.reason, want, got)
 			}
 		})
+	}
+}
+
+// asked counts the requests for things: those that have the objects streamed, and lists.
+type asked struct {
+	http.RoundTripper
+	streams, lists *atomic.Int64
+}
+
+func (a asked) RoundTrip(q *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(q.URL.Path, "/things") {
+		switch query := q.URL.Query(); {
+		case query.Get("sendInitialEvents") == "true":
+			a.streams.Add(1)
+		case query.Get("watch") == "":
+			a.lists.Add(1)
+		}
+	}
+	return a.RoundTripper.RoundTrip(q)
+}
+
+// TestStreamed: the objects that are there at a start come one by one, too.
+func TestStreamed(t *testing.T) {
+	r := newRig(t, things)
+	r.create("Thing", "a", nil)
+	var streams, lists atomic.Int64
+	r.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return asked{rt, &streams, &lists} })
+	r.start(Options{})
+	r.expect("what is there is sent", "created Thing/a policy #1", "created Thing/a sync #1")
+	if streams.Load() == 0 || lists.Load() > 0 {
+		t.Errorf("expected the objects to be streamed and not to be listed, got %d streams and %d lists", streams.Load(), lists.Load())
 	}
 }
 
