@@ -2,14 +2,12 @@ package model
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiversion "k8s.io/apimachinery/pkg/version"
 )
@@ -197,25 +195,13 @@ type Snapshot struct {
 // none: the others stay what they are, so that what is reported of the object can be read again.
 func (k *Kind) SnapshotOf(u *unstructured.Unstructured) (*Snapshot, error) {
 	s := &Snapshot{Kind: k}
-	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
-	var part struct {
-		Metadata metav1.ObjectMeta `json:"metadata"`
-	}
-	if err := convert(map[string]any{"metadata": u.Object["metadata"]}, &part); err != nil {
+	var err error
+	if s.ObjectMeta, err = metadataOf(u.Object["metadata"]); err != nil {
 		return nil, fmt.Errorf("%s %s/%s: metadata: %w", k.GVK.Kind, u.GetNamespace(), u.GetName(), err)
 	}
-	s.ObjectMeta = part.Metadata
-	if status, ok := u.Object["status"].(map[string]any); ok && convert(status, &s.Status) != nil {
-		readable := maps.Clone(status)
-		maps.DeleteFunc(readable, func(field string, value any) bool {
-			return convert(map[string]any{field: value}, &Status{}) != nil
-		})
-		s.Status = Status{}
-		_ = convert(readable, &s.Status) // Each field can be.
+	if status, ok := u.Object["status"].(map[string]any); ok {
+		s.Status = statusOf(status)
 	}
-	// What kubectl and field managers store here is as large as the spec.
-	s.ManagedFields = nil
-	maps.DeleteFunc(s.Annotations, func(key, _ string) bool { return !strings.HasPrefix(key, FinalizerPrefix) })
 	for _, d := range k.DependsOn {
 		name, _, err := unstructured.NestedString(u.Object, strings.Split(d.Path, ".")...)
 		switch {

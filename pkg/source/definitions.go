@@ -172,33 +172,18 @@ func (s *Source) define(ctx context.Context, obj any) {
 func (s *Source) watch(ctx context.Context, kind *model.Kind) {
 	watching, stop := context.WithCancel(ctx)
 	w := newWatchedKind(kind, stop)
-	objects, informer := cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: listWatch(s.dynamic.Resource(kind.GVR()).Namespace(s.Namespace), func(err error) { s.listed(ctx, w, err) }),
-		ObjectType:    &unstructured.Unstructured{},
-		Transform:     func(obj any) (any, error) { return w.snapshot(ctx, obj), nil },
-		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { s.observed(w, nil, obj) },
-			UpdateFunc: func(old, obj any) { s.observed(w, old, obj) },
-			DeleteFunc: func(obj any) { s.observed(w, obj, nil) },
-		},
-	})
-	w.objects = objects
+	if w.before = s.kinds[kind.GVK.GroupKind()]; w.before != nil && !w.before.synced {
+		w.before = w.before.before
+	}
 	s.kinds[kind.GVK.GroupKind()] = w
 	if kind.Retired {
 		logging.FromContext(ctx).Infow("A kind is no model any more: what its steps have left on its objects is taken away", zap.Stringer("model", kind.GVK))
 	} else {
 		logging.FromContext(ctx).Infow("Watching a model", zap.Stringer("model", kind.GVK), zap.Any("steps", kind.Steps))
 	}
-	s.workers.Go(func() { informer.RunWithContext(watching) })
-	s.workers.Go(func() {
-		if cache.WaitForCacheSync(watching.Done(), informer.HasSynced) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			w.synced = true
-			s.unlisted(ctx, w, nil) // What was forbidden at first may have been streamed since, without a list.
-			s.enqueueAround(w)
-		}
-	})
+	objects := listWatch(s.objects.Resource(kind.GVR()).Namespace(s.Namespace), func(err error) { s.listed(ctx, w, err) })
+	reflector := cache.NewReflectorWithOptions(objects, nil, &intake{s, w, ctx}, cache.ReflectorOptions{TypeDescription: kind.GVK.String()})
+	s.workers.Go(func() { reflector.RunWithContext(watching) })
 }
 
 // listed remembers whether the objects of a kind may be listed. Other errors pass, and are waited for.
@@ -229,16 +214,12 @@ func (s *Source) unlisted(ctx context.Context, w *watchedKind, err error) {
 	s.enqueueAround(w)
 }
 
-// observed tells what an informer has seen.
-func (s *Source) observed(w *watchedKind, old, current any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed(w, lastSeen[model.Snapshot](old), lastSeen[model.Snapshot](current))
-}
-
 // undefine stops watching the objects of a model.
 func (s *Source) undefine(ctx context.Context, obj any) {
-	crd, _ := definitionIn(lastSeen[unstructured.Unstructured](obj))
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
+	crd, _ := definitionIn(obj.(*unstructured.Unstructured))
 	gk := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,8 +249,8 @@ func (s *Source) enqueueAround(w *watchedKind) {
 // enqueueAll has all objects of a kind evaluated, and those that are remembered but gone, or whose
 // step is. The caller holds mu.
 func (s *Source) enqueueAll(w *watchedKind) {
-	for _, obj := range w.objects.List() {
-		s.enqueue(obj.(*model.Snapshot))
+	for _, r := range w.records {
+		s.enqueue(w, r)
 	}
 	for k := range s.tasks {
 		if k.groupKind == w.GVK.GroupKind() {

@@ -25,7 +25,9 @@
 // [Source.Run] starts everything; then in the order of the work:
 //
 //   - definitions.go finds the kinds, by the label of their definitions, and those that have lost it;
-//   - objects.go keeps a snapshot (metadata and status) of every object and knows what depends on what;
+//   - intake.go takes in what the API says of the objects, of which decode.go decodes only what matters;
+//   - record.go says what is kept of an object: a few hundred bytes, of which a [model.Snapshot] is made when
+//     somebody looks at it; objects.go keeps the records, and knows what depends on what;
 //   - tracker.go asks model.Due about what may have changed, and sends what is due, for each kind and step
 //     in turn. It is a state machine without goroutines, clocks and I/O, and source.go the shell around it.
 package source

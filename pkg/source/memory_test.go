@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -45,34 +44,38 @@ func (s *Source) know(kinds ...*model.Kind) {
 	s.complete = true
 	for _, k := range kinds {
 		w := newWatchedKind(k, func() {})
-		w.objects, w.synced = cache.NewStore(cache.MetaNamespaceKeyFunc), true
+		w.synced = true
 		s.kinds[k.GVK.GroupKind()] = w
 	}
 }
 
-// put stores a snapshot as an informer would.
+// put stores an object as a reflector would.
 func (s *Source) put(o *model.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	w := s.kinds[o.Kind.GVK.GroupKind()]
-	old, _, _ := w.objects.Get(o)
-	_ = w.objects.Update(o)
-	s.observed(w, old, o)
+	r := w.record(o)
+	s.changed(w, w.keep(r), r)
 }
 
-// fill stores snapshots without looking at them.
+// fill stores objects without looking at them.
 func (s *Source) fill(all ...*model.Snapshot) {
 	for _, o := range all {
 		w := s.kinds[o.Kind.GVK.GroupKind()]
-		old, _, _ := w.objects.Get(o)
-		_ = w.objects.Update(o)
-		w.index(lastSeen[model.Snapshot](old), o)
+		w.keep(w.record(o))
 	}
 }
 
-// remove takes a snapshot away as an informer would.
+// remove takes an object away as a reflector would.
 func (s *Source) remove(o *model.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	w := s.kinds[o.Kind.GVK.GroupKind()]
-	_ = w.objects.Delete(o)
-	s.observed(w, o, nil)
+	s.changed(w, w.drop(o.Namespace+"/"+o.Name), nil)
+}
+
+func keyOf(o *model.Snapshot, step model.Step) key {
+	return key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}
 }
 
 func snapshot(k *model.Kind, name string, refs ...string) *model.Snapshot {

@@ -27,3 +27,11 @@ var (
 		Help: "Model events that were sent and are not acknowledged.",
 	}, []string{"step", "kind"})
 )
+
+// show sets the lane's metric. To find it takes longer than to set it.
+func (l *lane) show() {
+	if l.gauge == nil {
+		l.gauge = inFlight.WithLabelValues(string(l.step), l.groupKind.Kind)
+	}
+	l.gauge.Set(float64(l.unacknowledged))
+}

@@ -10,15 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// seen is what the source knows of the models: a snapshot of each object, and what depends on what.
+// seen is what the source knows of the models: a record of each object, and what depends on what.
 type seen struct {
 	kinds map[schema.GroupKind]*watchedKind
 	// complete: kinds holds all that there are.
@@ -30,146 +27,182 @@ type seen struct {
 // watchedKind is a kind whose objects the source watches.
 type watchedKind struct {
 	*model.Kind
-	// objects holds a *model.Snapshot for each object.
-	objects cache.Store
-	stop    context.CancelFunc
+	stop context.CancelFunc
 
 	// Source.mu protects following.
 
-	// synced: objects holds all that there are.
+	// records are what is known of the objects, by namespace/name.
+	records map[string]*record
+	// synced: records has all that there are.
 	synced bool
+	// before is what was kept by the definition before this one, until the objects are known by this one.
+	before *watchedKind
 	// err says that the source may not list the objects, nil if it may. Those around them are not held back
 	// for that: a function may read what the source may not, and it reads again before it acts.
 	err error
-	// dependents are the names of the objects that depend on something; those that name none of its
-	// kind stand under the empty name.
-	dependents map[dependency]sets.Set[string]
+	// heads are the first of the objects that depend on the same, for each of DependsOn.
+	heads []map[string]*record
 	// present counts the objects of each namespace that are not being deleted.
 	present map[string]int
 }
 
-// dependency is an object that others depend on.
-type dependency struct {
-	groupKind schema.GroupKind
-	types.NamespacedName
-}
-
 func newWatchedKind(k *model.Kind, stop context.CancelFunc) *watchedKind {
-	return &watchedKind{Kind: k, stop: stop, dependents: map[dependency]sets.Set[string]{}, present: map[string]int{}}
+	w := &watchedKind{Kind: k, stop: stop, records: map[string]*record{}, present: map[string]int{}}
+	for range k.DependsOn {
+		w.heads = append(w.heads, map[string]*record{})
+	}
+	return w
 }
 
-// index follows what the objects depend on. A client-go indexer would do that as well, but to find
-// out whether anything is left under a key it copies everything that is: too expensive at the end of
-// each of ten thousand dependents.
-func (w *watchedKind) index(before, now *model.Snapshot) {
-	for d := range w.dependencies(before) {
-		if names := w.dependents[d].Delete(before.Name); len(names) == 0 {
-			delete(w.dependents, d)
+// keep stores what is known of an object now, and returns what was known before, nil if that was nothing.
+func (w *watchedKind) keep(now *record) (before *record) {
+	before = w.drop(now.key)
+	old := before
+	if old == nil && w.before != nil {
+		old = w.before.records[now.key]
+	}
+	if old != nil && old.same(now) {
+		for i := range now.steps {
+			now.steps[i].attempts = old.steps[i].attempts
 		}
 	}
-	for d := range w.dependencies(now) {
-		if w.dependents[d] == nil {
-			w.dependents[d] = sets.Set[string]{}
+	w.records[now.key] = now
+	for i := range now.links {
+		now.link(i, w.heads[i])
+	}
+	if !now.deleting() {
+		w.present[now.names().Namespace]++
+	}
+	return before
+}
+
+// drop forgets an object, and returns what was known of it, nil if that was nothing.
+func (w *watchedKind) drop(key string) *record {
+	r := w.records[key]
+	if r == nil {
+		return nil
+	}
+	delete(w.records, key)
+	for i := range r.links {
+		r.unlink(i, w.heads[i])
+	}
+	if namespace := r.names().Namespace; !r.deleting() {
+		if w.present[namespace]--; w.present[namespace] == 0 {
+			delete(w.present, namespace)
 		}
-		w.dependents[d].Insert(now.Name)
 	}
-	if before != nil && !before.Deleting() {
-		w.present[before.Namespace]--
+	return r
+}
+
+// link puts the record into the list of those that depend on the same.
+func (r *record) link(i int, heads map[string]*record) {
+	l := &r.links[i]
+	if head := heads[l.on]; head != nil {
+		l.next, head.links[i].prev = head, r
+		l.on = head.links[i].on // One text for all.
 	}
-	if now != nil && !now.Deleting() {
-		w.present[now.Namespace]++
+	heads[l.on] = r
+}
+
+// unlink takes the record out of its list. It takes the same time however long that is.
+func (r *record) unlink(i int, heads map[string]*record) {
+	l := &r.links[i]
+	if l.next != nil {
+		l.next.links[i].prev = l.prev
+	}
+	switch {
+	case l.prev != nil:
+		l.prev.links[i].next = l.next
+	case l.next != nil:
+		heads[l.on] = l.next
+	default:
+		delete(heads, l.on)
+	}
+	l.prev, l.next = nil, nil
+}
+
+// dependents are the objects that depend on an object of a kind, which is given as namespace/name; without a name,
+// those that name none.
+func (w *watchedKind) dependents(gk schema.GroupKind, on string) iter.Seq[*record] {
+	return func(yield func(*record) bool) {
+		for i, d := range w.DependsOn {
+			if d.GroupKind != gk {
+				continue
+			}
+			for r := w.heads[i][on]; r != nil; r = r.links[i].next {
+				if !yield(r) {
+					return
+				}
+			}
+		}
 	}
 }
 
 // known reports whether there is nothing more to wait for before what depends on the objects is evaluated.
 func (w *watchedKind) known() bool { return w.synced || w.err != nil }
 
-func (w *watchedKind) dependencies(o *model.Snapshot) iter.Seq[dependency] {
-	return func(yield func(dependency) bool) {
-		for i, d := range w.DependsOn {
-			if o == nil || !yield(dependency{d.GroupKind, types.NamespacedName{Namespace: o.Namespace, Name: o.Refs[i]}}) {
-				return
-			}
-		}
-	}
-}
-
 func (w *watchedKind) dependsOn(k *model.Kind) bool {
 	return slices.ContainsFunc(w.DependsOn, func(d model.DependsOn) bool { return d.GroupKind == k.GVK.GroupKind() })
 }
 
-// snapshot keeps of an object what model.Due needs.
-func (w *watchedKind) snapshot(ctx context.Context, obj any) any {
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return obj
-	}
-	s, err := w.SnapshotOf(u)
+// read makes a record of an object of the API.
+func (w *watchedKind) read(ctx context.Context, u *unstructured.Unstructured) *record {
+	o, err := w.SnapshotOf(u)
 	if err == nil {
-		// What Due never looks at need not be kept for every object.
-		s.Status.Conditions, s.Status.Annotations, s.Status.LastEvents = nil, nil, nil
-		s.Labels, s.OwnerReferences = nil, nil
-		return s
+		return w.record(o)
 	}
 	// No API server sends that. It must not stop the watch of all others.
 	logging.FromContext(ctx).Errorw("An object cannot be read; its steps are held back", zap.Error(err))
-	return &model.Snapshot{Kind: w.Kind, Refs: make([]string, len(w.DependsOn)), ObjectMeta: metav1.ObjectMeta{
+	return w.record(&model.Snapshot{Kind: w.Kind, Refs: make([]string, len(w.DependsOn)), ObjectMeta: metav1.ObjectMeta{
 		Namespace: u.GetNamespace(), Name: u.GetName(), UID: u.GetUID(), Annotations: map[string]string{model.AnnotationPaused: "true"},
-	}}
-}
-
-// lastSeen finds the object in what an informer hands to a handler, nil if there is none.
-func lastSeen[T any](obj any) *T {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	o, _ := obj.(*T)
-	return o
+	}})
 }
 
 // changed has an object evaluated that was added (before is nil), changed or removed (now is nil),
 // and those whose steps look at it.
-func (s *seen) changed(w *watchedKind, before, now *model.Snapshot) {
-	o := cmp.Or(now, before)
-	if o == nil {
+func (s *seen) changed(w *watchedKind, before, now *record) {
+	r := cmp.Or(now, before)
+	if r == nil {
 		return
 	}
-	w.index(before, now)
-	s.enqueue(o)
+	s.enqueue(w, r)
+	namespace := r.names().Namespace
 	for _, other := range s.kinds {
 		// Those that name it, and those that name none and may get it.
-		for _, name := range []string{o.Name, ""} {
-			for dependent := range other.dependents[dependency{w.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: name}}] {
+		for _, on := range []string{r.key, namespace + "/"} {
+			for dependent := range other.dependents(w.GVK.GroupKind(), on) {
 				for _, step := range other.Steps {
-					s.dirty(key{other.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: dependent}, step})
+					s.dirty(other.keyOf(dependent, step))
 				}
 			}
 		}
 	}
-	if before == nil || now != nil && slices.Equal(before.Refs, now.Refs) {
+	if before == nil || now != nil && slices.EqualFunc(before.links, now.links, func(a, b link) bool { return a.on == b.on }) {
 		return
 	}
 	// An object that is being deleted waits for its dependents.
-	for i, d := range before.Kind.DependsOn {
-		if owner := s.object(d.GroupKind, before.Namespace, before.Refs[i]); owner != nil && owner.Deleting() {
-			s.enqueue(owner)
+	for i, d := range w.DependsOn {
+		if other := s.kinds[d.GroupKind]; other != nil {
+			if owner := other.records[before.links[i].on]; owner != nil && owner.deleting() {
+				s.enqueue(other, owner)
+			}
 		}
 	}
 }
 
 // enqueue has all steps of the object evaluated; of a kind without steps, those that it may have had.
-func (s *seen) enqueue(o *model.Snapshot) {
-	steps := o.Kind.Steps
-	if len(steps) == 0 {
-		steps = model.Steps()
+func (s *seen) enqueue(w *watchedKind, r *record) {
+	of := w.Steps
+	if len(of) == 0 {
+		of = steps
 	}
-	for _, step := range steps {
-		s.dirty(keyOf(o, step))
+	for _, step := range of {
+		s.dirty(w.keyOf(r, step))
 	}
 }
 
-func keyOf(o *model.Snapshot, step model.Step) key {
-	return key{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}, step}
+func (w *watchedKind) keyOf(r *record, step model.Step) key {
+	return key{w.GVK.GroupKind(), r.names(), step}
 }
 
 // look finds what the tracker decides by. It is false while something that matters is not known yet.
@@ -184,17 +217,30 @@ func (s *seen) look(k key) (o *model.Snapshot, n model.Neighbours, known bool) {
 	return o, n, known
 }
 
-// object finds a snapshot, nil if there is none.
+// kept is what is kept of a step of an object, nil if there is no such object.
+func (s *seen) kept(k key) *kept {
+	w := s.kinds[k.groupKind]
+	if w == nil {
+		return nil
+	}
+	r := w.records[k.Namespace+"/"+k.Name]
+	if r == nil {
+		return nil
+	}
+	return &r.steps[slices.Index(steps, k.step)]
+}
+
+// object makes a snapshot of an object, nil if there is none.
 func (s *seen) object(gk schema.GroupKind, namespace, name string) *model.Snapshot {
 	w := s.kinds[gk]
-	if w == nil || name == "" {
+	if w == nil {
 		return nil
 	}
-	obj, ok, _ := w.objects.GetByKey(cache.NewObjectName(namespace, name).String())
-	if !ok {
+	r := w.records[namespace+"/"+name]
+	if r == nil {
 		return nil
 	}
-	return obj.(*model.Snapshot)
+	return w.snapshot(r)
 }
 
 // neighbours is what model.Client.Neighbours reads from the API, from memory. It is false while
@@ -230,8 +276,8 @@ func (s *seen) dependents(o *model.Snapshot) (found []model.Dependent, known boo
 		if !w.known() {
 			return nil, false
 		}
-		for name := range w.dependents[dependency{o.Kind.GVK.GroupKind(), types.NamespacedName{Namespace: o.Namespace, Name: o.Name}}] {
-			found = append(found, model.Dependent{Kind: w.GVK.Kind, Name: name, Object: s.object(w.GVK.GroupKind(), o.Namespace, name)})
+		for dependent := range w.dependents(o.Kind.GVK.GroupKind(), o.Namespace+"/"+o.Name) {
+			found = append(found, model.Dependent{Kind: w.GVK.Kind, Name: dependent.names().Name, Object: s.object(w.GVK.GroupKind(), o.Namespace, dependent.names().Name)})
 			break
 		}
 	}

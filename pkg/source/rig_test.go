@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unique"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	gocmp "github.com/google/go-cmp/cmp"
@@ -345,7 +346,7 @@ func (r *rig) answerWith(answer Send) { r.answer.Store(&answer) }
 // what is added makes it look at the clock again.
 func (r *rig) step(d time.Duration) {
 	r.clock.Step(d)
-	r.source.queue.AddAfter(key{}, time.Nanosecond)
+	r.source.queue.AddAfter(unique.Make(key{}), time.Nanosecond)
 }
 
 // await waits for a condition.

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -400,11 +399,11 @@ func (a *simAPI) snapshot(k *model.Kind, u *unstructured.Unstructured) *model.Sn
 	return s
 }
 
-// seen is what a source keeps of a change.
-func (a *simAPI) seen(ctx context.Context, w *watchedKind, version int64) *model.Snapshot {
+// seen is what sources see of a change.
+func (a *simAPI) seen(k *model.Kind, version int64) *model.Snapshot {
 	c := &a.log[version-1]
 	if c.snapshot == nil {
-		c.snapshot = w.snapshot(ctx, c.object).(*model.Snapshot)
+		c.snapshot = a.snapshot(k, c.object)
 	}
 	return c.snapshot
 }

@@ -539,12 +539,12 @@ func (o *simSource) now() time.Time { return time.Now().Add(o.skew) }
 func (o *simSource) relist(k *model.Kind) {
 	w := o.kinds[k.GVK.GroupKind()]
 	gone := map[string]*model.Snapshot{}
-	for _, obj := range w.objects.List() {
-		gone[obj.(*model.Snapshot).Name] = obj.(*model.Snapshot)
+	for _, r := range w.records {
+		gone[r.names().Name] = w.snapshot(r)
 	}
 	for _, u := range o.api.all(k.Resource) {
 		version, _ := strconv.ParseInt(u.GetResourceVersion(), 10, 64)
-		o.put(o.api.seen(simQuiet, w, version))
+		o.put(o.api.seen(k, version))
 		delete(gone, u.GetName())
 	}
 	for _, name := range slices.Sorted(maps.Keys(gone)) {
@@ -569,7 +569,7 @@ func (o *simSource) watch(k *model.Kind, version int64) {
 	o.at[k.Resource] = version
 	c := o.api.log[version-1]
 	if c.EventType != watch.Deleted {
-		o.put(o.api.seen(simQuiet, o.kinds[k.GVK.GroupKind()], version))
+		o.put(o.api.seen(k, version))
 	} else if before := o.object(k.GVK.GroupKind(), c.namespace, c.name); before != nil {
 		o.Source.remove(before)
 	}

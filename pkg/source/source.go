@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unique"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"go.uber.org/zap"
@@ -58,12 +59,16 @@ type key struct {
 	step model.Step
 }
 
+// queued is a key that has to be evaluated: one word instead of ten, because the sets of a queue never get smaller.
+type queued = unique.Handle[key]
+
 // Source watches models and sends an event for each step that is due. Make one with [New] and call
 // [Source.Run] once.
 type Source struct {
-	dynamic dynamic.Interface
+	dynamic dynamic.Interface // For definitions.
+	objects dynamic.Interface // For models.
 	send    Send
-	queue   workqueue.TypedDelayingInterface[key]
+	queue   workqueue.TypedDelayingInterface[queued]
 	// workers counts everything that Run has started and waits for.
 	workers sync.WaitGroup
 
@@ -75,21 +80,29 @@ type Source struct {
 
 // New makes a source that reads the models of the API that config leads to.
 func New(config *rest.Config, send Send, options Options) (*Source, error) {
-	d, err := dynamic.NewForConfig(config)
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("model source: %w", err)
+	}
+	d, err := dynamic.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, fmt.Errorf("model source: %w", err)
+	}
+	objects, err := newLean(config, client)
 	if err != nil {
 		return nil, fmt.Errorf("model source: %w", err)
 	}
 	options = options.withDefaults()
-	queue := workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Clock: options.Clock})
-	s := newSource(options, send, queue.Add)
-	s.dynamic, s.queue = d, queue
+	queue := workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[queued]{Clock: options.Clock})
+	s := newSource(options, send, func(k key) { queue.Add(unique.Make(k)) })
+	s.dynamic, s.objects, s.queue = d, objects, queue
 	return s, nil
 }
 
 // newSource is a source that has seen nothing, and has nothing to see.
 func newSource(options Options, send Send, dirty func(key)) *Source {
 	s := &Source{send: send, seen: seen{kinds: map[schema.GroupKind]*watchedKind{}, dirty: dirty}}
-	s.tracker = tracker{Options: options, look: s.seen.look, tasks: map[key]*task{}, lanes: map[key]*lane{}}
+	s.tracker = tracker{Options: options, look: s.seen.look, kept: s.seen.kept, tasks: map[key]*task{}, lanes: map[key]*lane{}}
 	return s
 }
 
@@ -111,12 +124,13 @@ func (s *Source) Run(ctx context.Context) error {
 // work evaluates one key of the queue after the other until the queue is shut down.
 func (s *Source) work(ctx context.Context) {
 	for {
-		k, shutdown := s.queue.Get()
+		next, shutdown := s.queue.Get()
 		if shutdown {
 			return
 		}
+		k := next.Value()
 		s.track(ctx, k, func(now time.Time) todo { return s.evaluate(k, now) })
-		s.queue.Done(k)
+		s.queue.Done(next)
 	}
 }
 
@@ -125,13 +139,13 @@ func (s *Source) track(ctx context.Context, k key, tell func(now time.Time) todo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	do := tell(s.Clock.Now())
-	inFlight.WithLabelValues(string(k.step), k.groupKind.Kind).Set(float64(s.lane(k).unacknowledged))
+	s.lane(k).show()
 	if do.lost > 0 {
 		lostTotal.WithLabelValues(string(k.step), k.groupKind.Kind).Inc()
 		s.log(ctx, k).Warnw("Not acknowledged in time, sending again", "attempt", do.lost+1)
 	}
 	for _, a := range do.again {
-		s.queue.AddAfter(a.key, a.after)
+		s.queue.AddAfter(unique.Make(a.key), a.after)
 	}
 	for _, d := range do.send {
 		if ctx.Err() == nil { // What is not sent is found due by the next source.

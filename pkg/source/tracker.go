@@ -4,7 +4,7 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
-	"k8s.io/apimachinery/pkg/api/equality"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -35,7 +35,9 @@ type tracker struct {
 	Options
 	// look finds the object that a key is about, nil if there is none, and what model.Due has to know
 	// beside it. It is false while something that matters is not known yet; the key is evaluated again then.
-	look  func(key) (o *model.Snapshot, n model.Neighbours, known bool)
+	look func(key) (o *model.Snapshot, n model.Neighbours, known bool)
+	// kept finds what outlives a task, nil if there is no such object.
+	kept  func(key) *kept
 	tasks map[key]*task
 	lanes map[key]*lane
 	todo  todo // What the call that is under way has come to.
@@ -55,7 +57,7 @@ type again struct {
 	after time.Duration
 }
 
-// task is what the tracker remembers of one step of one object.
+// task is what the tracker remembers of one step of one object while it is due, or an event for it is in flight.
 type task struct {
 	uid        types.UID
 	generation int64
@@ -73,7 +75,7 @@ type delivery struct {
 	task   *task
 	event  cloudevents.Event // Until the sink has answered.
 	due    model.Reason      // Why the event was sent.
-	status *model.StepStatus // When the event was sent. Any other one acknowledges it.
+	status uint64            // The print of the step's part of the status when the event was sent. Any other one acknowledges it.
 	round  int               // The lane's count of rejected rounds when the event was sent.
 	sent   time.Time
 	// accepted is when the sink accepted it, zero before that, and expires is when the event is sent
@@ -101,6 +103,8 @@ type lane struct {
 	// not before resume.
 	rejected int
 	resume   time.Time
+	// gauge shows unacknowledged.
+	gauge prometheus.Gauge
 }
 
 // evaluate looks at one step of one object. A key without a name is a lane whose wait is over.
@@ -123,9 +127,7 @@ func (t *tracker) decide(k key, o *model.Snapshot, n model.Neighbours, now time.
 	case verdict.Due():
 		t.enter(k, task, o)
 	default:
-		if task != nil {
-			task.waiting, task.lost = false, 0
-		}
+		t.rest(k, task)
 		if !verdict.At.IsZero() {
 			t.again(k, verdict.At.Sub(now))
 		}
@@ -191,7 +193,7 @@ func (t *tracker) remembered(k key, o *model.Snapshot) *task {
 	if o == nil || task.uid != o.UID {
 		// The object is gone, and with it the interest in what is in flight for it. For another one
 		// that has its name everything starts from the beginning.
-		delete(t.tasks, k)
+		t.forget(k)
 		t.land(task)
 		return nil
 	}
@@ -213,7 +215,7 @@ func (t *tracker) mustWait(k key, task *task, o *model.Snapshot, verdict model.V
 	switch {
 	case d == nil:
 		return false
-	case d.acknowledged(o, verdict):
+	case d.acknowledged(o, verdict, t.kept(k).print):
 		task.lost = 0
 		t.lane(k).acknowledged = now
 	case d.accepted.IsZero():
@@ -237,8 +239,8 @@ func (t *tracker) mustWait(k key, task *task, o *model.Snapshot, verdict model.V
 }
 
 // acknowledged reports whether the object shows that the step has handled the event. verdict is what
-// is due now.
-func (d *delivery) acknowledged(o *model.Snapshot, verdict model.Verdict) bool {
+// is due now, and status the print of the step's part of the status.
+func (d *delivery) acknowledged(o *model.Snapshot, verdict model.Verdict, status uint64) bool {
 	if d.due == model.DueFinalizer || d.due == model.DueReport {
 		// Such a run does not call the step, and leaves its part of the status as it is.
 		return verdict.Reason != d.due
@@ -246,14 +248,31 @@ func (d *delivery) acknowledged(o *model.Snapshot, verdict model.Verdict) bool {
 	if o.Deleting() && !o.Carries(d.step) {
 		return true // Cleaned up: the step has no more to do with the object.
 	}
-	return !equality.Semantic.DeepEqual(d.status, o.Status.Step(d.step))
+	return status != d.status
+}
+
+// rest ends a task, if there is one, that is not due and has no event in flight. What has come to rest takes no
+// memory here.
+func (t *tracker) rest(k key, task *task) {
+	if task == nil {
+		return
+	}
+	t.kept(k).attempts = uint32(task.attempts)
+	t.forget(k)
+}
+
+func (t *tracker) forget(k key) {
+	delete(t.tasks, k)
+	if len(t.tasks) == 0 {
+		t.tasks = map[key]*task{} // A map never gets smaller.
+	}
 }
 
 // enter puts a step that is due into its lane. The task is nil if nothing is remembered of it.
 func (t *tracker) enter(k key, known *task, o *model.Snapshot) {
 	if known == nil {
-		known = &task{uid: o.UID, generation: o.Generation}
-		if status := o.Status.Step(k.step); status != nil && status.Generation == o.Generation {
+		known = &task{uid: o.UID, generation: o.Generation, attempts: int(t.kept(k).attempts)}
+		if status := o.Status.Step(k.step); known.attempts == 0 && status != nil && status.Generation == o.Generation {
 			known.attempts = int(status.Failures) // A source that starts again does not count from 1.
 		}
 		t.tasks[k] = known
@@ -315,7 +334,7 @@ func (t *tracker) launch(l *lane, k key, now time.Time) {
 		return
 	}
 	task.attempts++
-	d := &delivery{key: k, task: task, event: o.WakeEvent(k.step, task.attempts, now, n.Dependencies...), due: verdict.Reason, status: o.Status.Step(k.step), round: l.rejected, sent: now}
+	d := &delivery{key: k, task: task, event: o.WakeEvent(k.step, task.attempts, now, n.Dependencies...), due: verdict.Reason, status: t.kept(k).print, round: l.rejected, sent: now}
 	task.inFlight = d
 	l.inFlight++
 	l.sending++

@@ -56,7 +56,7 @@ var mutants = []mutant{
 	{"a step has one event in flight for an object", trackerGo,
 		"return true // Evaluated again when the sink has answered.", "return false", sourcePkg, histories},
 	{"only the step's part of the status acknowledges its event", trackerGo,
-		"return !equality.Semantic.DeepEqual(d.status, o.Status.Step(d.step))", "_ = equality.Semantic\n\treturn true", sourcePkg, "TestUnreliableWorld"},
+		"return status != d.status", "return true", sourcePkg, "TestUnreliableWorld"},
 	{"a late event takes no place in its lane", trackerGo, "\t\t\tt.free(d)\n\t\t\tnext = d.expires", "\t\t\tnext = d.expires", sourcePkg, histories},
 	{"at most a window of events is under way", trackerGo, "max(l.inFlight, l.sending) < t.Window", "true", sourcePkg, histories},
 	{"an event that the sink rejects comes again", trackerGo, "d.task.waiting = true\n\t\tl.waiting", "l.waiting", sourcePkg, histories},
