@@ -6,7 +6,9 @@
 //     watches and nobody decides. A side that makes as many writes cannot be much faster.
 //   - peer, peer 32: an operator as it is usually written (folder peer), with controller-runtime's defaults, and with 32
 //     reconciles at a time.
-//   - ours: the model source, the Broker with its Triggers, and the functions, by the local runner.
+//   - ours: the model source, the Broker with its Triggers, and the functions, by the local runner. Function sync and function
+//     policy are two.
+//   - ours in one: the same with overlay one-function, in which they are one.
 //
 // Each session has an API server and a greeter of its own, both empty, and the sides take turns. Every program is a process of
 // its own, so that its CPU and memory can be told apart. In "ours" the runner is the Broker and the activators. The driver

@@ -29,6 +29,8 @@ const (
 	floor  = "floor"
 	peer   = "peer"
 	peer32 = "peer 32"
+	// oursInOne has sync and policy in one function.
+	oursInOne = "ours in one"
 )
 
 // sides are all of them, in the order of the tables. Another configuration of ours is one more line: its arguments are
@@ -38,6 +40,7 @@ var sides = []side{
 	{name: peer, start: startPeer},
 	{name: peer32, start: startPeer, args: []string{"-concurrent", strconv.Itoa(clients)}},
 	{name: "ours", start: startRunner, functions: true, args: []string{"-only", "helloworld", "-without", alone}},
+	{name: oursInOne, start: startOneFunction, functions: true, args: []string{"-only", "core", "-without", alone}},
 }
 
 // alone leaves out of the project what the driver starts itself, and what would run in between.
@@ -76,6 +79,14 @@ func startRunner(ctx context.Context, s *session, args ...string) (err error) {
 	s.runner, err = s.start(ctx, "runner", s.bench.self, append([]string{"runner", "-root", s.bench.root, "-dir", filepath.Join(s.dir, "runner"), "-bin", s.bench.bin}, args...),
 		"GREETER_URL="+s.greeterURL)
 	return err
+}
+
+func startOneFunction(ctx context.Context, s *session, args ...string) error {
+	folder := filepath.Join(s.dir, "helloworld")
+	if err := local.RenderOverlay(filepath.Join(s.bench.root, "config/overlays/one-function"), folder); err != nil {
+		return err
+	}
+	return startRunner(ctx, s, append(args, "-add", folder)...)
 }
 
 func (b *bench) peerProgram() string { return filepath.Join(b.bin, "peer") }
