@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/xos-knative/synchronizer/pkg/model"
@@ -31,7 +32,7 @@ func FuzzParseReference(f *testing.F) {
 		}
 		event.DataEncoded = raw
 		again, err := model.ParseReference(event)
-		if err != nil || again != ref {
+		if err != nil || !equality.Semantic.DeepEqual(again, ref) {
 			t.Fatalf("%s: %+v, %v", raw, again, err)
 		}
 		for _, part := range []string{ref.Namespace, ref.Name} {
