@@ -128,22 +128,27 @@ func TestBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	type row struct {
-		Side, Title                 string
-		Creates, Patches, HasEvents bool
+		Side, Title        string
+		Patches, HasEvents bool
 	}
 	var got []row
+	cpu := 0.0
 	for _, r := range b.results {
-		got = append(got, row{r.Side, r.title(), r.Requests["POST"] >= 1, r.Requests["PATCH"] > 0, r.Requests["(events)"] > 0})
-		if r.Seconds <= 0 || r.CPU["api"] <= 0 {
-			t.Errorf("%s of %s takes time: got %+v", r.title(), r.Side, r)
+		got = append(got, row{r.Side, r.title(), r.Requests["PATCH"] > 0, r.Requests["(events)"] > 0})
+		cpu += r.CPU["api"] // A load can take less than the 10 ms that the system counts in.
+		if r.Seconds <= 0 || r.Load == "new" && r.Requests["POST"] < 1 {
+			t.Errorf("%s of %s takes time, and each new model a POST: got %+v", r.title(), r.Side, r)
 		}
 	}
 	want := []row{
-		{floor, "6 new", true, true, false}, {floor, "6 changed", false, true, false}, {floor, "4 service changed", false, true, false}, {floor, "4 deleted", false, true, false},
-		{"ours", "6 new", true, true, true}, {"ours", "6 changed", false, true, true}, {"ours", "4 service changed", false, true, true}, {"ours", "4 deleted", false, true, true},
+		{floor, "6 new", true, false}, {floor, "6 changed", true, false}, {floor, "4 service changed", true, false}, {floor, "4 deleted", true, false},
+		{"ours", "6 new", true, true}, {"ours", "6 changed", true, true}, {"ours", "4 service changed", true, true}, {"ours", "4 deleted", true, true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("each load with its requests and events: -want, +got:\n%s", diff)
+	}
+	if cpu <= 0 {
+		t.Error("the API server has used CPU, got none")
 	}
 	var out strings.Builder
 	b.print(&out)
