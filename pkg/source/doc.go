@@ -14,6 +14,10 @@
 //     again or a second one runs.
 //   - Nothing but due work makes an event: neither a status that a step has written, nor a resync,
 //     nor a restart.
+//   - The steps of one object go one after the other, as long as their functions answer within seconds. No step waits
+//     for a function that is slow, or that has to be started first.
+//   - A step that only has to say that it waits gets an event for that, but not while what it waits for is just going to be
+//     synced or deleted, for 30 s at most.
 //   - At most [Options.Window] events of one kind and step wait for their acknowledgement, not
 //     counting those that have waited for longer than a visibility timeout. A function that hangs
 //     holds up nobody else.
