@@ -56,8 +56,8 @@ var ErrDefinition = errors.New("wrong definition of a model")
 var ErrVersion = errors.New("version is not served")
 
 // Client is the model client of all functions. It has no watch: a function runs only while there are events, and decides
-// on the live object. Of what objects depend on it remembers a few, for events that say that they have not changed. It
-// is safe for concurrent use.
+// on an object that is not older than its event. Of what objects depend on it remembers a few, for events that say that
+// they have not changed. It is safe for concurrent use.
 //
 // Errors of the API server are wrapped: the functions of k8s.io/apimachinery/pkg/api/errors work with
 // them.
@@ -283,7 +283,7 @@ func (c *Client) NotOlder(ctx context.Context, k *Kind, namespace, name, version
 		if err == nil {
 			return u, nil
 		}
-		if ctx.Err() != nil {
+		if IsGone(err) || ctx.Err() != nil {
 			return nil, fmt.Errorf("getting %s %s/%s: %w", k.GVK.Kind, namespace, name, err)
 		}
 	}

@@ -116,6 +116,18 @@ func TestRequests(t *testing.T) {
 			}
 		})
 	}
+	t.Run("Gone", func(t *testing.T) {
+		t.Parallel()
+		f := newRequests(t)
+		gone := steptest.Snapshot[*book](f.World, "a")
+		remove(f, f.book("a"))
+		gone.ResourceVersion = save(f, f.book("later")).ResourceVersion // The API knows the deletion when it knows this.
+		f.Requests()
+		f.wants(f.post(gone.WakeEvent(model.StepSync, 1, now)), 200, "")
+		if diff := cmp.Diff([]string{"GET books/a"}, f.Requests()); diff != "" {
+			t.Errorf("what is gone is not looked for again: -want, +got:\n%s", diff)
+		}
+	})
 	t.Run("Policy", func(t *testing.T) {
 		t.Parallel()
 		f := newPolicy(t, step.PolicyFuncs[*book]{})
