@@ -16,7 +16,7 @@ import (
 )
 
 // Reference is the data of a model event: which object it is about. It never holds the spec:
-// functions read the live object, so that a forged event can do no more than ask for work that is
+// functions read the object themselves, so that a forged event can do no more than ask for work that is
 // due anyway.
 type Reference struct {
 	APIVersion string `json:"apiVersion"`

@@ -134,8 +134,8 @@ func (t *tracker) decide(k key, o *model.Snapshot, n model.Neighbours, now time.
 	}
 }
 
-// answered tells whether the sink has accepted an event. A rejected event goes to the end of its lane, so that
-// one that is never accepted does not hold up others.
+// answered is called when the sink has accepted an event, or has rejected it. A rejected event goes to the end of its
+// lane: if it is never accepted, it does not hold up others.
 func (t *tracker) answered(d *delivery, accepted bool, now time.Time) todo {
 	l := t.lane(d.key)
 	l.sending--

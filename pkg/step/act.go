@@ -87,8 +87,8 @@ func (e *engine) inVersionOf(ctx context.Context, r runner, u *unstructured.Unst
 }
 
 // addFinalizer adds the step's finalizer before the first call to the backend, so that whatever the
-// step begins is cleaned up, and with it those of the function's other steps. It returns the object as it is then: a step that updates the object needs
-// its newest version.
+// step begins is cleaned up, and with it those of the function's other steps. It returns the object as it
+// is then: a step that updates the object needs its newest version.
 func (e *engine) addFinalizer(ctx context.Context, r runner, o *observation) (*unstructured.Unstructured, error) {
 	if o.obj.Carries(e.step) || !r.needsFinalizer() {
 		return o.live, nil

@@ -11,7 +11,7 @@ import (
 // Sync is called when the object is new or its spec has changed, when something it depends on has
 // changed, and when a retry is due. It makes the backend as the object says. It can return the
 // backend's own id for the object, which is stored in status.sync.handle (XOS: backend_handle); an
-// empty handle keeps the one from before. Sync gets a copy of the live object, and a context with a
+// empty handle keeps the one from before. Sync gets a copy of the object, and a context with a
 // deadline. What it changes in Status.Observed of the copy is stored as feedback, whatever it returns.
 // What it saves to its own object with that context does not wake it again.
 //

@@ -55,7 +55,7 @@ func (e *ending) newest() *unstructured.Unstructured {
 	return cmp.Or(e.res.marked, e.o.live)
 }
 
-// undoRetry says when [engine.undo] tries again.
+// undoRetry says when [ending.undo] tries again.
 var undoRetry = wait.Backoff{Steps: 5, Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1}
 
 // undo cleans up after a run whose object was removed by force: somebody has removed the finalizer. No
