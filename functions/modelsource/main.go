@@ -14,6 +14,7 @@ import (
 	"knative.dev/pkg/logging"
 
 	"github.com/xos-knative/synchronizer/pkg/function"
+	"github.com/xos-knative/synchronizer/pkg/model"
 	"github.com/xos-knative/synchronizer/pkg/source"
 	"github.com/xos-knative/synchronizer/pkg/step"
 )
@@ -24,8 +25,10 @@ type settings struct {
 	Sink function.SinkSettings
 	// Namespace whose models are watched; empty for all namespaces.
 	Namespace string `envconfig:"WATCH_NAMESPACE"`
-	// Window is how many events of one kind and step may be unacknowledged.
+	// Window is how many objects of one kind and step may have an event that is not acknowledged.
 	Window int `envconfig:"WINDOW" default:"64"`
+	// Objects is how many objects one event is about, at most, while more are due than the window takes.
+	Objects int `envconfig:"OBJECTS_PER_EVENT" default:"16"`
 	// VisibilityTimeout is how long the source waits for a step's status before it sends the event
 	// again. Longer than a step may take (25 s).
 	VisibilityTimeout time.Duration `envconfig:"VISIBILITY_TIMEOUT" default:"30s"`
@@ -40,6 +43,9 @@ func build(ctx context.Context, env settings) (http.Handler, error) {
 	if env.Window < 1 {
 		return nil, fmt.Errorf("WINDOW: expected at least 1, got %d", env.Window)
 	}
+	if env.Objects < 1 || env.Objects > model.MaxObjects {
+		return nil, fmt.Errorf("OBJECTS_PER_EVENT: expected 1 to %d, got %d", model.MaxObjects, env.Objects)
+	}
 	sink, err := function.NewSink(env.Sink, env.Window)
 	if err != nil {
 		return nil, err
@@ -49,7 +55,7 @@ func build(ctx context.Context, env settings) (http.Handler, error) {
 		return nil, err
 	}
 	models, err := source.New(config, sink.Send, source.Options{
-		Namespace: env.Namespace, Window: env.Window, Visibility: env.VisibilityTimeout,
+		Namespace: env.Namespace, Window: env.Window, Objects: env.Objects, Visibility: env.VisibilityTimeout,
 	})
 	if err != nil {
 		return nil, err

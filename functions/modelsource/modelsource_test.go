@@ -211,13 +211,15 @@ rules:
 
 // TestSettings has settings that cannot work: the error names the variable.
 func TestSettings(t *testing.T) {
-	good := settings{Window: 64, VisibilityTimeout: 30 * time.Second}
+	good := settings{Window: 64, Objects: 16, VisibilityTimeout: 30 * time.Second}
 	tests := map[string]struct {
 		change func(*settings)
 		want   string
 	}{
 		"ShorterThanAStep": {func(s *settings) { s.VisibilityTimeout = 25 * time.Second }, "VISIBILITY_TIMEOUT: expected more than 25s"},
 		"NoWindow":         {func(s *settings) { s.Window = 0 }, "WINDOW: expected at least 1, got 0"},
+		"NoObjects":        {func(s *settings) { s.Objects = 0 }, "OBJECTS_PER_EVENT: expected 1 to 64, got 0"},
+		"ManyObjects":      {func(s *settings) { s.Objects = 65 }, "OBJECTS_PER_EVENT: expected 1 to 64, got 65"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -64,6 +64,9 @@ const (
 	ExtensionUID          = "uid"
 	ExtensionGeneration   = "generation"
 	ExtensionPartitionKey = "partitionkey"
+	// ExtensionCount is how many objects the event is about, if they are several. It has no subject, name, uid and
+	// generation then.
+	ExtensionCount = "count"
 )
 
 // Step names a kind of step that is woken by the model.

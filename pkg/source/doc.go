@@ -18,9 +18,11 @@
 //     for a function that is slow, or that has to be started first.
 //   - A step that only has to say that it waits gets an event for that, but not while what it waits for is just going to be
 //     synced or deleted, for 30 s at most.
-//   - At most [Options.Window] events of one kind and step wait for their acknowledgement, not
+//   - At most [Options.Window] objects of one kind and step wait for their acknowledgement, not
 //     counting those that have waited for longer than a visibility timeout. A function that hangs
 //     holds up nobody else.
+//   - If more are due than that, one event is about several objects, up to [Options.Objects]. Each is acknowledged by its
+//     own status, and what is not comes again.
 //   - Kinds that are defined, changed and deleted while the source runs need no restart. With no
 //     model at all it waits for the first one.
 //

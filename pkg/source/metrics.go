@@ -8,15 +8,15 @@ import (
 var (
 	sentTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "synchronizer_source_events_sent_total",
-		Help: "Model events that the sink has accepted, by step, kind and why the step was due.",
+		Help: "Objects whose event the sink has accepted, by step, kind and why the step was due.",
 	}, []string{"step", "kind", "due"})
 	lostTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "synchronizer_source_events_lost_total",
-		Help: "Model events that no status acknowledged within the visibility timeout.",
+		Help: "Objects whose event no status acknowledged within the visibility timeout.",
 	}, []string{"step", "kind"})
 	rejectedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "synchronizer_source_events_refused_total",
-		Help: "Model events that the sink has rejected, or has not answered.",
+		Help: "Objects whose event the sink has rejected, or has not answered.",
 	}, []string{"step", "kind"})
 	unlistedModels = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "synchronizer_source_unlisted_models",
@@ -24,7 +24,7 @@ var (
 	}, []string{"kind"})
 	inFlight = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "synchronizer_source_events_in_flight",
-		Help: "Model events that were sent and are not acknowledged.",
+		Help: "Objects whose event was sent and is not acknowledged.",
 	}, []string{"step", "kind"})
 )
 

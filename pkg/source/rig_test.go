@@ -274,6 +274,7 @@ func (r *rig) start(options Options) {
 	if options.Clock == nil {
 		options.Clock = r.clock
 	}
+	options.Objects = cmp.Or(options.Objects, 1)
 	core, logs := observer.New(zapcore.InfoLevel)
 	r.logs = logs
 	ctx, cancel := context.WithCancel(logging.WithLogger(context.Background(), zap.New(core).Sugar()))
@@ -555,10 +556,11 @@ func (r *rig) get(namespace, kind, name string) object {
 // live reads the object that an event is about.
 func (r *rig) live(e cloudevents.Event) (object, model.Step) {
 	r.Helper()
-	ref, err := model.ParseReference(e)
+	refs, err := model.ParseReferences(e)
 	if err != nil {
 		r.Fatal(err)
 	}
+	ref := refs[0]
 	return r.get(ref.Namespace, ref.Kind, ref.Name), model.Step(e.Extensions()[model.ExtensionStep].(string))
 }
 

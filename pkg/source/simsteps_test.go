@@ -47,8 +47,10 @@ func (b *simBackend) lost(uid types.UID) {
 // call is a request to the backend.
 func (b *simBackend) call(ctx context.Context, what string, uid types.UID, do func(*simRun) error) error {
 	run := ctx.Value(simRunKey{}).(*simRun)
-	run.worked = true
 	_, err := b.park(ctx, false, what+" "+string(uid), func() any {
+		for _, ref := range run.message.refs() {
+			run.worked[ref.Name] = run.worked[ref.Name] || ref.UID == string(uid)
+		}
 		if err := do(run); err != nil {
 			return err
 		}
@@ -93,7 +95,7 @@ func (b *simBackend) checkDeletion(obj model.Object, run *simRun) {
 		return // It was removed by force.
 	}
 	for _, book := range b.api.all("books") {
-		if name, _, _ := unstructured.NestedString(book.Object, "spec", "shelf", "name"); name == shelf.Name && b.since(book) <= run.observed {
+		if name, _, _ := unstructured.NestedString(book.Object, "spec", "shelf", "name"); name == shelf.Name && b.since(book) <= run.observed[shelf.Name] {
 			b.fail("shelf %s is deleted in the backend before book %s", shelf.Name, book.GetName())
 		}
 	}
@@ -189,8 +191,8 @@ type simPolicy struct {
 
 func (p simPolicy) Create(ctx context.Context, book *v1alpha1.Book) error {
 	run := ctx.Value(simRunKey{}).(*simRun)
-	if at, ok := p.api.policed[book.UID]; ok && at <= run.observed {
-		p.fail("policy: Create is called for book %s, which was policed at version %d and read at %d", book.Name, at, run.observed)
+	if at, ok := p.api.policed[book.UID]; ok && at <= run.observed[book.Name] {
+		p.fail("policy: Create is called for book %s, which was policed at version %d and read at %d", book.Name, at, run.observed[book.Name])
 	}
 	return p.apply(ctx, book)
 }

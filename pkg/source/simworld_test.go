@@ -71,6 +71,7 @@ const (
 	userReplaces                 fault = "user removes finalizers"
 	coarseBackend                fault = "backend knows only generations"
 	oneFunction                  fault = "both steps in one function"
+	severalObjects               fault = "several objects by one event"
 )
 
 var faults = []fault{eventLost, eventDoubled, sinkRejects, sinkForgets, crashBefore, crashAfter, podHangs, stepPanics, backendFails, backendForgets,
@@ -152,10 +153,10 @@ type simRun struct {
 	message simMessage
 	number  int
 	err     error
-	// observed is the version of the API when the run has read its object.
-	observed int64
-	// worked: it has done more than read.
-	worked bool
+	// observed is the version of the API when the run has read an object, by name.
+	observed map[string]int64
+	// worked are the objects to which it has done more than to read them.
+	worked map[string]bool
 }
 
 func (r *simRun) String() string { return fmt.Sprintf("%s#%d", r.name, r.number) }
@@ -168,9 +169,21 @@ type simMessage struct {
 	at      time.Time
 }
 
-// about is the step and the object.
-func (m simMessage) about() string {
-	return fmt.Sprint(m.event.Extensions()[model.ExtensionStep], m.event.Source(), m.event.Subject())
+// refs are the objects.
+func (m simMessage) refs() []model.Reference {
+	refs, err := model.ParseReferences(m.event)
+	if err != nil {
+		panic(err)
+	}
+	return refs
+}
+
+// about are the step and each object.
+func (m simMessage) about() (all []string) {
+	for _, ref := range m.refs() {
+		all = append(all, fmt.Sprint(m.event.Extensions()[model.ExtensionStep], m.event.Source(), ref.Name))
+	}
+	return all
 }
 
 // simOp is a request of a run, to the API or the backend, that waits until it is its turn.
@@ -243,13 +256,13 @@ func (r simResource) request(ctx context.Context, q simRequest) (runtime.Object,
 		if behind := int(version - q.notOlder); q.notOlder > 0 && behind > 0 && r.pod.happens(apiBehind, 3) {
 			version -= int64(1 + r.pod.pick(behind))
 		}
-		if q.verb == "get" && q.name == run.message.event.Subject() {
-			run.observed = max(run.observed, version) // A request that the run has given up comes after the next one.
+		if q.verb == "get" {
+			run.observed[q.name] = max(run.observed[q.name], version) // A request that the run has given up comes after the next one.
 		}
 		if version < r.pod.api.version {
 			return r.pod.api.was(q.simRef, version)
 		}
-		run.worked = run.worked || q.verb != "get" && q.verb != "list"
+		run.worked[q.name] = run.worked[q.name] || q.verb != "get" && q.verb != "list"
 		obj, err := r.pod.api.do(q, time.Now())
 		if err != nil {
 			return err
@@ -358,8 +371,10 @@ var simQuiet = logging.WithLogger(context.Background(), zap.NewNop().Sugar())
 func (s *sim) start(p *simPod, m simMessage) {
 	s.runs++
 	s.active++
-	s.busy[m.about()]++
-	r := &simRun{simPod: p, message: m, number: s.runs}
+	for _, about := range m.about() {
+		s.busy[about]++
+	}
+	r := &simRun{simPod: p, message: m, number: s.runs, observed: map[string]int64{}, worked: map[string]bool{}}
 	s.note("%s begins: %s", r, m.event.ID())
 	ctx := context.WithValue(simQuiet, simRunKey{}, r)
 	go func() {
@@ -382,22 +397,33 @@ func (s *sim) settleRuns() {
 	slices.SortFunc(ended, func(a, b *simRun) int { return cmp.Compare(a.number, b.number) })
 	for _, r := range ended {
 		s.active--
-		s.busy[r.message.about()]--
+		for _, about := range r.message.about() {
+			s.busy[about]--
+		}
 		s.note("%s ends: %v", r, r.err)
-		if r.err == nil && !r.dead && !r.worked && r.observed > 0 && r.observed == r.message.version {
-			s.fail("no work: the event %s woke %s for nothing", r.message.event.ID(), r)
+		for _, ref := range r.message.refs() {
+			if at := r.observed[ref.Name]; r.err == nil && !r.dead && !r.worked[ref.Name] && at > 0 && at == r.message.version {
+				s.fail("no work: the event %s woke %s for nothing on %s", r.message.event.ID(), r, ref.Name)
+			}
 		}
 		if r.err == nil {
 			continue
 		}
 		if strings.Contains(r.err.Error(), "undoing") {
-			s.backend.lost(types.UID(r.message.event.Extensions()[model.ExtensionUID].(string)))
+			s.lost(r.message)
 		}
 		if m := r.message; m.tries < 2 {
 			m.tries++
 			m.at = time.Now().Add(time.Second << m.tries)
 			s.messages = append(s.messages, m)
 		}
+	}
+}
+
+// lost: what was done to the objects of an event may not be undone.
+func (s *sim) lost(m simMessage) {
+	for _, ref := range m.refs() {
+		s.backend.lost(types.UID(ref.UID))
 	}
 }
 
@@ -413,7 +439,7 @@ func (s *sim) crash(during *simOp) {
 			continue
 		}
 		// What it has done to an object that is removed by force is not undone.
-		s.backend.lost(types.UID(op.message.event.Extensions()[model.ExtensionUID].(string)))
+		s.lost(op.message)
 		if !op.abandoned {
 			op.answer <- errDead
 		}
@@ -508,7 +534,7 @@ type simSource struct {
 
 type simSend struct {
 	*simSource
-	*delivery
+	*parcel
 	version int64
 }
 
@@ -524,7 +550,9 @@ func (o *simSource) version() int64 {
 
 func (s *sim) newSource() *simSource {
 	o := &simSource{sim: s, queue: map[key]time.Time{}, at: map[string]int64{}, skew: s.skew()}
-	o.Source = newSource(Options{Window: 2 + s.pick(3)}.withDefaults(), nil, func(k key) { o.queue[k] = time.Time{} })
+	options := Options{Window: 2 + s.pick(3)}.withDefaults()
+	options.Objects = 1 + s.pick(4)
+	o.Source = newSource(options, nil, func(k key) { o.queue[k] = time.Time{} })
 	verifyAlways(&o.tracker, s.fail)
 	o.know(s.api.kinds...)
 	for _, k := range s.api.kinds {
@@ -611,7 +639,12 @@ func (o *simSource) does(do todo) {
 		}
 	}
 	for _, next := range do.send {
-		o.note("source sends %s: %s", next.event.ID(), next.due)
+		for _, d := range next.deliveries {
+			o.note("source sends %s: %s of %s is due: %s", next.event.ID(), d.step, d.Name, d.due)
+		}
+		if len(next.deliveries) > 1 {
+			o.counts[severalObjects]++
+		}
 		o.sends = append(o.sends, simSend{o, next, o.version()})
 	}
 }
@@ -634,7 +667,7 @@ func (s *sim) sink(n int) {
 		accepted = !s.happens(sinkForgets, 10)
 	}
 	if slices.Contains(s.sources, next.simSource) {
-		next.does(next.answered(next.delivery, accepted, next.now()))
+		next.does(next.answered(next.parcel, accepted, next.now()))
 	}
 }
 
@@ -696,7 +729,7 @@ type action func()
 // possible are the requests, changes and events that wait for their turn.
 func (s *sim) possible() (all []action) {
 	s.mu.Lock()
-	slices.SortStableFunc(s.parked, func(a, b *simOp) int { return cmp.Compare(a.number, b.number) })
+	slices.SortStableFunc(s.parked, func(a, b *simOp) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.what, b.what)) })
 	for _, op := range s.parked {
 		if !time.Now().Before(op.until) {
 			all = append(all, func() { s.perform(op) })
@@ -715,7 +748,8 @@ func (s *sim) possible() (all []action) {
 	}
 	for i, m := range s.messages {
 		// Of three events for one object in a pod two would wait for the same run, and chance decides who is next.
-		if !time.Now().Before(m.at) && s.busy[m.about()] < 2 {
+		waits := slices.ContainsFunc(m.about(), func(about string) bool { return s.busy[about] >= 2 })
+		if !time.Now().Before(m.at) && !waits {
 			all = append(all, func() { s.deliver(i) })
 		}
 	}

@@ -30,9 +30,12 @@ type Send func(ctx context.Context, event cloudevents.Event) error
 type Options struct {
 	// Namespace whose objects are watched. Default: all namespaces.
 	Namespace string
-	// Window is how many events of one kind and step may be in flight, not counting those that are
+	// Window is how many objects of one kind and step may have an event in flight, not counting those that are
 	// past the first visibility timeout. Default: 64.
 	Window int
+	// Objects is how many objects of a namespace one event is about, at most, if more are due than Window. It is no more
+	// than a quarter of that, and no more than [model.MaxObjects]. Default: 16.
+	Objects int
 	// Visibility is how long the source waits for the status to show that a step has handled an
 	// event, before it sends it again; doubled each time. It must be longer than a step may take
 	// (25 s). Default: 30 s.
@@ -45,6 +48,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.Window = cmp.Or(max(0, o.Window), 64)
+	o.Objects = min(cmp.Or(max(0, o.Objects), 16), max(1, o.Window/4), model.MaxObjects)
 	o.Visibility = cmp.Or(max(0, o.Visibility), 30*time.Second)
 	o.MaxVisibility = max(o.Visibility, cmp.Or(o.MaxVisibility, 10*time.Minute))
 	o.Clock = cmp.Or[clock.WithTicker](o.Clock, clock.RealClock{})
@@ -147,31 +151,32 @@ func (s *Source) track(ctx context.Context, k key, tell func(now time.Time) todo
 	for _, a := range do.again {
 		s.queue.AddAfter(unique.Make(a.key), a.after)
 	}
-	for _, d := range do.send {
+	for _, p := range do.send {
 		if ctx.Err() == nil { // What is not sent is found due by the next source.
-			s.workers.Go(func() { s.deliver(ctx, d) })
+			s.workers.Go(func() { s.deliver(ctx, p) })
 		}
 	}
 }
 
 // deliver hands an event to the sink and tells the tracker the answer.
-func (s *Source) deliver(ctx context.Context, d *delivery) {
+func (s *Source) deliver(ctx context.Context, p *parcel) {
 	sending, cancel := context.WithTimeout(ctx, s.Visibility)
-	event := d.event
-	err := s.send(sending, event)
+	err := s.send(sending, p.event)
 	cancel()
-	log := s.log(ctx, d.key)
-	switch {
-	case err == nil:
-		sentTotal.WithLabelValues(string(d.step), d.groupKind.Kind, string(d.due)).Inc()
-		log.Debugw("Sent", zap.String("id", event.ID()), zap.String("type", event.Type()), zap.String("due", string(d.due)))
-	case ctx.Err() != nil:
+	if ctx.Err() != nil && err != nil {
 		return
-	default:
-		rejectedTotal.WithLabelValues(string(d.step), d.groupKind.Kind).Inc()
-		log.Warnw("The sink did not accept the event, trying again", zap.Error(err))
 	}
-	s.track(ctx, d.key, func(now time.Time) todo { return s.answered(d, err == nil, now) })
+	for _, d := range p.deliveries {
+		log := s.log(ctx, d.key).With(zap.String("id", p.event.ID()))
+		if err == nil {
+			sentTotal.WithLabelValues(string(d.step), d.groupKind.Kind, string(d.due)).Inc()
+			log.Debugw("Sent", zap.String("type", p.event.Type()), zap.String("due", string(d.due)))
+		} else {
+			rejectedTotal.WithLabelValues(string(d.step), d.groupKind.Kind).Inc()
+			log.Warnw("The sink did not accept the event, trying again", zap.Error(err))
+		}
+	}
+	s.track(ctx, p.deliveries[0].key, func(now time.Time) todo { return s.answered(p, err == nil, now) })
 }
 
 // Ready reports whether the source has read the definitions and all objects of the models that it

@@ -29,6 +29,10 @@ const (
 // chain of objects is so created and deleted without an event for each that only says that it waits.
 const passingMax = 30 * time.Second
 
+// gathering is how long a lane that is full waits for more places than one, to send several objects by one event. It is
+// about what an event takes on its way through a Broker and a Trigger.
+const gathering = 20 * time.Millisecond
+
 // tracker decides what is sent, and when. It is a state machine without goroutines, clocks or I/O: it is told
 // what time it is, what has changed and what the sink has said, and it returns what is to be done.
 type tracker struct {
@@ -47,9 +51,9 @@ type tracker struct {
 
 // todo is what the caller of a tracker has to do.
 type todo struct {
-	send  []*delivery // Now; [tracker.answered] has to be called for each.
-	again []again     // To be evaluated, each after a time.
-	lost  int         // The attempt that was not acknowledged in time, zero if there is none.
+	send  []*parcel // Now; [tracker.answered] has to be called for each.
+	again []again   // To be evaluated, each after a time.
+	lost  int       // The attempt that was not acknowledged in time, zero if there is none.
 }
 
 type again struct {
@@ -69,14 +73,20 @@ type task struct {
 	inFlight   *delivery // The event that was sent and is not acknowledged, nil if there is none.
 }
 
-// delivery is an event that was sent, or is being sent, and is not acknowledged.
+// parcel is an event that is being sent, with all objects of a lane that it is about.
+type parcel struct {
+	event      cloudevents.Event
+	deliveries []*delivery
+	objects    []model.Wake // Until the event is made of them.
+	round      int          // The lane's count of rejected rounds when the event was sent.
+}
+
+// delivery is what was sent, or is being sent, about one object, and is not acknowledged.
 type delivery struct {
 	key
 	task   *task
-	event  cloudevents.Event // Until the sink has answered.
-	due    model.Reason      // Why the event was sent.
-	status uint64            // The print of the step's part of the status when the event was sent. Any other one acknowledges it.
-	round  int               // The lane's count of rejected rounds when the event was sent.
+	due    model.Reason // Why the event was sent.
+	status uint64       // The print of the step's part of the status when the event was sent. Any other one acknowledges it.
 	sent   time.Time
 	// accepted is when the sink accepted it, zero before that, and expires is when the event is sent
 	// again if nothing acknowledges it.
@@ -91,11 +101,12 @@ type delivery struct {
 type lane struct {
 	key     // Without a name.
 	waiting []key
-	// inFlight counts the places that are taken: events that are being sent or are not acknowledged,
-	// and have not had their visibility timeout.
+	// inFlight counts the places that are taken: objects whose event is being sent or is not acknowledged,
+	// and has not had its visibility timeout.
 	inFlight int
-	sending  int // Sends that the sink has not answered yet.
-	// unacknowledged counts the events in flight, with those that no longer take a place.
+	sending  int       // Objects of events that the sink has not answered yet.
+	gathered time.Time // When it no longer waits for more places, zero if it does not wait.
+	// unacknowledged counts the objects in flight, with those that no longer take a place.
 	unacknowledged int
 	acknowledged   time.Time // The last time that an event was.
 	// rejected counts the rounds in a row that the sink rejected; the sends that are under way at the
@@ -134,30 +145,31 @@ func (t *tracker) decide(k key, o *model.Snapshot, n model.Neighbours, now time.
 	}
 }
 
-// answered is called when the sink has accepted an event, or has rejected it. A rejected event goes to the end of its
+// answered is called when the sink has accepted an event, or has rejected it. What was rejected goes to the end of its
 // lane: if it is never accepted, it does not hold up others.
-func (t *tracker) answered(d *delivery, accepted bool, now time.Time) todo {
-	l := t.lane(d.key)
-	l.sending--
-	d.event = cloudevents.Event{}
+func (t *tracker) answered(p *parcel, accepted bool, now time.Time) todo {
+	l := t.lane(p.deliveries[0].key)
+	l.sending -= len(p.deliveries)
 	switch {
-	case d.round != l.rejected: // Another event of its round, or a later one, has decided about the lane.
+	case p.round != l.rejected: // Another event of its round, or a later one, has decided about the lane.
 	case accepted:
 		l.rejected = 0
 	default:
 		l.resume = now.Add(min(rejectedMaxWait, rejectedWait<<min(l.rejected, 10)))
 		l.rejected++
 	}
-	switch {
-	case d.task.inFlight != d: // Acknowledged all the same, or the object is gone.
-	case accepted:
-		d.accepted = now
-		d.expires = now.Add(min(t.MaxVisibility, t.Visibility<<min(d.task.lost, 10)))
-		t.again(d.key, t.Visibility)
-	default:
-		d.task.waiting = true
-		l.waiting = append(l.waiting, d.key)
-		t.land(d.task)
+	for _, d := range p.deliveries {
+		switch {
+		case d.task.inFlight != d: // Acknowledged all the same, or the object is gone.
+		case accepted:
+			d.accepted = now
+			d.expires = now.Add(min(t.MaxVisibility, t.Visibility<<min(d.task.lost, 10)))
+			t.again(d.key, t.Visibility)
+		default:
+			d.task.waiting = true
+			l.waiting = append(l.waiting, d.key)
+			t.land(d.task)
+		}
 	}
 	return t.done(l, now)
 }
@@ -284,26 +296,65 @@ func (t *tracker) enter(k key, known *task, o *model.Snapshot) {
 	}
 }
 
-// sendWaiting sends what waits in the lane of a key as far as the window allows. An event that is
-// acknowledged before the sink has answered is no longer in flight, but its connection counts.
+// sendWaiting sends what waits in a lane as far as the window allows. What is acknowledged before the sink has answered
+// is no longer in flight, but its connection counts.
 func (t *tracker) sendWaiting(l *lane, now time.Time) {
+	if t.gather(l, now) {
+		return
+	}
 	for len(l.waiting) > 0 && max(l.inFlight, l.sending) < t.Window {
 		if l.rejected > 0 {
 			if l.sending > 0 {
-				return // Its answer decides how to go on.
+				break // Its answer decides how to go on.
 			}
 			if wait := l.resume.Sub(now); wait > 0 {
 				t.again(l.key, wait)
-				return
+				break
 			}
 		}
 		next := l.waiting[0]
 		l.waiting = l.waiting[1:]
 		t.launch(l, next, now)
 	}
+	for _, p := range t.todo.send {
+		p.event = model.WakeEvent(l.step, now, p.objects[0], p.objects[1:]...)
+		p.objects = nil
+	}
 }
 
-// launch sends the event for k, if the step is still due.
+// gather reports whether a lane waits for more places. It does if more objects wait than there are places: then several
+// go by one event, the more the more wait, and the way through Broker, Trigger and function is gone once for all of them.
+func (t *tracker) gather(l *lane, now time.Time) bool {
+	places := t.Window - max(l.inFlight, l.sending)
+	if places <= 0 || places >= min(t.Objects, len(l.waiting)) || l.rejected > 0 {
+		l.gathered = time.Time{}
+		return false
+	}
+	if l.gathered.IsZero() {
+		l.gathered = now.Add(gathering)
+	}
+	wait := l.gathered.Sub(now)
+	if wait <= 0 {
+		l.gathered = time.Time{}
+		return false
+	}
+	t.again(l.key, wait)
+	return true
+}
+
+// pack puts an object into an event that is being made, or begins another one.
+func (t *tracker) pack(d *delivery, w model.Wake, round int) {
+	for _, p := range t.todo.send {
+		o := p.objects[0].Object
+		if len(p.objects) < t.Objects && o.Namespace == d.Namespace && o.EventType(d.step) == w.Object.EventType(d.step) {
+			p.deliveries, p.objects = append(p.deliveries, d), append(p.objects, w)
+			return
+		}
+	}
+	t.todo.send = append(t.todo.send, &parcel{deliveries: []*delivery{d}, objects: []model.Wake{w}, round: round})
+}
+
+// launch sends the step of k, if it is still due.
 func (t *tracker) launch(l *lane, k key, now time.Time) {
 	task := t.tasks[k]
 	if task == nil || !task.waiting {
@@ -334,12 +385,12 @@ func (t *tracker) launch(l *lane, k key, now time.Time) {
 		return
 	}
 	task.attempts++
-	d := &delivery{key: k, task: task, event: o.WakeEvent(k.step, task.attempts, now, n.Dependencies...), due: verdict.Reason, status: t.kept(k).print, round: l.rejected, sent: now}
+	d := &delivery{key: k, task: task, due: verdict.Reason, status: t.kept(k).print, sent: now}
 	task.inFlight = d
 	l.inFlight++
 	l.sending++
 	l.unacknowledged++
-	t.todo.send = append(t.todo.send, d)
+	t.pack(d, model.Wake{Object: o, Attempt: task.attempts, Dependencies: n.Dependencies}, l.rejected)
 }
 
 // land ends the wait for an acknowledgement: nothing is in flight for the task after that.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -62,14 +63,33 @@ func (e *engine) of(gk schema.GroupKind) (all []*engine) {
 	return all
 }
 
-// handle runs the step for one model event, which is only a hint at the object.
-func (e *engine) handle(ctx context.Context, event cloudevents.Event, ref model.Reference) (*cloudevents.Event, protocol.Result) {
-	if e.runners[ref.GroupKind()] == nil {
-		return nil, function.Unprocessable("data.kind: this function knows no %s step for %s, only for %s", e.step, ref.GroupKind(), e.kinds())
+// handle runs the step for a model event, which is only a hint at its objects, side by side if they are several. The
+// answer is good if that of each is. There is no reply for several.
+func (e *engine) handle(ctx context.Context, event cloudevents.Event, refs []model.Reference) (*cloudevents.Event, protocol.Result) {
+	for _, ref := range refs {
+		if e.runners[ref.GroupKind()] == nil {
+			return nil, function.Unprocessable("data.kind: this function knows no %s step for %s, only for %s", e.step, ref.GroupKind(), e.kinds())
+		}
 	}
-	if !e.slots.TryAcquire(1) {
+	if !e.slots.TryAcquire(int64(len(refs))) {
 		return nil, function.Unavailable("%d runs of the %s step are under way in this process, which is the limit", maxParallel, e.step)
 	}
+	if len(refs) == 1 {
+		return e.handleOne(ctx, event, refs[0])
+	}
+	results := make([]error, len(refs))
+	var runs sync.WaitGroup
+	for i, ref := range refs {
+		runs.Go(func() { _, results[i] = e.handleOne(ctx, event, ref) })
+	}
+	runs.Wait()
+	if err := errors.Join(results...); err != nil {
+		return nil, function.Unavailable("%s", oneLine(err))
+	}
+	return nil, nil
+}
+
+func (e *engine) handleOne(ctx context.Context, event cloudevents.Event, ref model.Reference) (*cloudevents.Event, protocol.Result) {
 	defer e.slots.Release(1)
 	log := logging.FromContext(ctx).With(zap.String("id", event.ID()), zap.String("kind", ref.Kind),
 		zap.String("namespace", ref.Namespace), zap.String("name", ref.Name))

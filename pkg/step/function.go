@@ -101,7 +101,8 @@ func Main(name string, steps Steps, addToScheme ...func(*runtime.Scheme) error) 
 // Settings are the environment variables that every function of steps reads.
 type Settings struct {
 	// Replies has sync steps and policies tell each new state of an object by a reply, which the Broker takes as an event.
-	// Only set it if a Trigger subscribes to one; see the EventTypes of Broker models.
+	// Only set it if a Trigger subscribes to one; see the EventTypes of Broker models. An event about several objects has
+	// none.
 	Replies bool `envconfig:"REPLIES" default:"false"`
 }
 
@@ -236,11 +237,11 @@ func (f *Function) Handle(ctx context.Context, event cloudevents.Event) (*cloude
 
 // handleModel handles an event about a model.
 func (f *Function) handleModel(ctx context.Context, event cloudevents.Event) (*cloudevents.Event, protocol.Result) {
-	step, ref, err := model.ParseWakeEvent(event, slices.Sorted(maps.Keys(f.engines))...)
+	step, refs, err := model.ParseWakeEvent(event, slices.Sorted(maps.Keys(f.engines))...)
 	if err != nil {
 		return nil, function.Unprocessable("%s", err)
 	}
-	return f.engines[step].handle(ctx, event, ref)
+	return f.engines[step].handle(ctx, event, refs)
 }
 
 // types lists the types of events that are not about models.

@@ -13,35 +13,38 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/model"
 )
 
-// FuzzParseReference looks for a reference that passes and is none.
-func FuzzParseReference(f *testing.F) {
+// FuzzParseReferences looks for a reference that passes and is none.
+func FuzzParseReferences(f *testing.F) {
 	f.Add([]byte(`{"apiVersion": "g.io/v1", "kind": "K", "namespace": "n", "name": "a.b", "generation": 1}`))
 	f.Add([]byte(`{"apiVersion": "g.io/v1", "kind": "K", "namespace": "..", "name": "%2e%2e/"}`))
 	f.Add([]byte(`{"apiVersion": "g.io/v1", "kind": "\ud800", "namespace": "n", "name": "a", "uid": "\u0000", "generation": -1}`))
+	f.Add([]byte(`{"objects": [{"apiVersion": "g.io/v1", "kind": "K", "namespace": "n", "name": "a"}, {"apiVersion": "g.io/v1", "kind": "K", "namespace": "n", "name": ".."}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		event := cloudevents.NewEvent()
 		event.DataEncoded = data
-		ref, err := model.ParseReference(event)
+		refs, err := model.ParseReferences(event)
 		if err != nil {
 			return
 		}
 		// What passes is safe in a path, and reads the same when it is written.
-		raw, err := json.Marshal(ref)
+		raw, err := json.Marshal(map[string]any{"objects": refs})
 		if err != nil {
 			t.Fatal(err)
 		}
 		event.DataEncoded = raw
-		again, err := model.ParseReference(event)
-		if err != nil || !equality.Semantic.DeepEqual(again, ref) {
+		again, err := model.ParseReferences(event)
+		if err != nil || !equality.Semantic.DeepEqual(again, refs) {
 			t.Fatalf("%s: %+v, %v", raw, again, err)
 		}
-		for _, part := range []string{ref.Namespace, ref.Name} {
-			if part == "" || part == "." || part == ".." {
-				t.Fatalf("%q passed", data)
-			}
-			for _, c := range part {
-				if c != '-' && c != '.' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+		for _, ref := range refs {
+			for _, part := range []string{ref.Namespace, ref.Name} {
+				if part == "" || part == "." || part == ".." {
 					t.Fatalf("%q passed", data)
+				}
+				for _, c := range part {
+					if c != '-' && c != '.' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+						t.Fatalf("%q passed", data)
+					}
 				}
 			}
 		}
@@ -65,7 +68,7 @@ func FuzzParseWakeEvent(f *testing.F) {
 		if both {
 			steps = model.Steps()
 		}
-		step, ref, err := model.ParseWakeEvent(event, steps...)
+		step, refs, err := model.ParseWakeEvent(event, steps...)
 		if err != nil {
 			if text := err.Error(); !strings.HasPrefix(text, "data") && !strings.HasPrefix(text, "step") {
 				t.Fatalf("the error names the field, got %q", text)
@@ -75,8 +78,10 @@ func FuzzParseWakeEvent(f *testing.F) {
 		if !slices.Contains(steps, step) || wanted != "" && wanted != string(step) || wanted == "" && both {
 			t.Fatalf("an event for %q is for %q", wanted, step)
 		}
-		if len(validation.IsDNS1123Label(ref.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(ref.Name)) > 0 || ref.Kind == "" {
-			t.Fatalf("%q passed as %+v", data, ref)
+		for _, ref := range refs {
+			if len(validation.IsDNS1123Label(ref.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(ref.Name)) > 0 || ref.Kind == "" {
+				t.Fatalf("%q passed as %+v", data, ref)
+			}
 		}
 	})
 }
