@@ -12,7 +12,7 @@ import (
 // user does one of the things that users do to objects.
 func (s *sim) user() {
 	s.users--
-	ref := simRef{"books", simNamespace, fmt.Sprintf("book-%d", s.pick(3))}
+	ref := simRef{"books", simNamespace, fmt.Sprintf("book-%d", s.pick(s.books))}
 	if s.pick(3) == 1 {
 		ref = simRef{"shelves", simNamespace, fmt.Sprintf("shelf-%d", s.pick(2))}
 	}

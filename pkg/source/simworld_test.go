@@ -75,7 +75,7 @@ const (
 )
 
 var faults = []fault{eventLost, eventDoubled, sinkRejects, sinkForgets, crashBefore, crashAfter, podHangs, stepPanics, backendFails, backendForgets,
-	api409, api429, api500, apiTimeout, apiForgets, apiBehind, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces, coarseBackend, oneFunction}
+	api409, api429, api500, apiTimeout, apiForgets, apiBehind, watchExpires, sourceRestarts, twoSources, clockSkew, manyPods, userReplaces, coarseBackend, oneFunction, severalObjects}
 
 const simNamespace = "sim"
 
@@ -88,6 +88,7 @@ type sim struct {
 	enabled map[fault]bool
 	stormy  bool // Faults happen.
 	users   int  // How many changes of users are left.
+	books   int  // How many there can be.
 
 	pods     []*simPod
 	sources  []*simSource
@@ -551,7 +552,9 @@ func (o *simSource) version() int64 {
 func (s *sim) newSource() *simSource {
 	o := &simSource{sim: s, queue: map[key]time.Time{}, at: map[string]int64{}, skew: s.skew()}
 	options := Options{Window: 2 + s.pick(3)}.withDefaults()
-	options.Objects = 1 + s.pick(4)
+	if options.Objects = 1; s.enabled[severalObjects] {
+		options.Objects += 1 + s.pick(3)
+	}
 	o.Source = newSource(options, nil, func(k key) { o.queue[k] = time.Time{} })
 	verifyAlways(&o.tracker, s.fail)
 	o.know(s.api.kinds...)
@@ -705,6 +708,9 @@ func newSim(c choices) *sim {
 		s.count(oneFunction)
 	}
 	s.users = 2 + s.pick(7)
+	if s.books = 3; s.enabled[severalObjects] {
+		s.books, s.users = 9, s.users+6 // Few would not fill a window.
+	}
 	for _, of := range model.Steps() {
 		pods := 1
 		if s.enabled[manyPods] {
