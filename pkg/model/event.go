@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/json"
 )
 
-// Reference is the data of a model event: which object it is about. (For several objects see [WakeEvent].) It never holds the spec:
-// functions read the object themselves, so that a forged event can do no more than ask for work that is
-// due anyway.
+// Reference is the data of a model event: which object it is about. For several objects it is a list of them, see
+// [WakeEvent]. It never holds the spec: functions read the object themselves, so that a forged event can do no more than
+// ask for work that is due anyway.
 type Reference struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`

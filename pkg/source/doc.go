@@ -22,7 +22,7 @@
 //     counting those that have waited for longer than a visibility timeout. A function that hangs
 //     holds up nobody else.
 //   - If more are due than that, one event is about several objects, up to [Options.Objects]. Each is acknowledged by its
-//     own status, and what is not comes again.
+//     own status, and what is not comes again, alone.
 //   - Kinds that are defined, changed and deleted while the source runs need no restart. With no
 //     model at all it waits for the first one.
 //

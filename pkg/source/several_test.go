@@ -135,3 +135,37 @@ func TestSeveral(t *testing.T) {
 	settle(1)
 	r.quiet("all are done")
 }
+
+// TestPack checks which objects go by one event.
+func TestPack(t *testing.T) {
+	tracked := &tracker{Options: Options{Objects: 3}}
+	add := func(name string, lost int, change func(*model.Snapshot)) {
+		o := snapshot(ownerKind, name)
+		if change != nil {
+			change(o)
+		}
+		tracked.pack(&delivery{key: keyOf(o, model.StepSync), task: &task{lost: lost}}, model.Wake{Object: o, Attempt: 1}, 0)
+	}
+	deleted := func(o *model.Snapshot) { o.DeletionTimestamp = metaTime(time.Unix(0, 0)) }
+	elsewhere := func(o *model.Snapshot) { o.Namespace = "elsewhere" }
+	add("a", 0, nil)
+	add("lost", 1, nil)
+	add("b", 0, nil)
+	add("deleted", 0, deleted)
+	add("elsewhere", 0, elsewhere)
+	add("lost-too", 2, nil)
+	add("c", 0, nil)
+	add("one-too-many", 0, nil)
+	add("elsewhere-too", 0, elsewhere)
+	var got []string
+	for _, p := range tracked.todo.send {
+		var names []string
+		for _, d := range p.deliveries {
+			names = append(names, d.Name)
+		}
+		got = append(got, strings.Join(names, " "))
+	}
+	if diff := cmp.Diff([]string{"a b c", "lost", "deleted", "elsewhere elsewhere-too", "lost-too", "one-too-many"}, got); diff != "" {
+		t.Errorf("-want, +got:\n%s", diff)
+	}
+}

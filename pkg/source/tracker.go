@@ -342,11 +342,12 @@ func (t *tracker) gather(l *lane, now time.Time) bool {
 	return true
 }
 
-// pack puts an object into an event that is being made, or begins another one.
+// pack puts an object into an event that is being made, or begins another one. What was not acknowledged in time goes
+// alone: it may be what ends the function's process, and with it the runs for all others of its event.
 func (t *tracker) pack(d *delivery, w model.Wake, round int) {
 	for _, p := range t.todo.send {
-		o := p.objects[0].Object
-		if len(p.objects) < t.Objects && o.Namespace == d.Namespace && o.EventType(d.step) == w.Object.EventType(d.step) {
+		o, first := p.objects[0].Object, p.deliveries[0].task
+		if len(p.objects) < t.Objects && d.task.lost == 0 && first.lost == 0 && o.Namespace == d.Namespace && o.EventType(d.step) == w.Object.EventType(d.step) {
 			p.deliveries, p.objects = append(p.deliveries, d), append(p.objects, w)
 			return
 		}
