@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/xml"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +107,56 @@ func TestChosenSides(t *testing.T) {
 	}
 }
 
+func TestParseSizes(t *testing.T) {
+	tests := map[string]struct {
+		reason, text string
+		want         []int
+		err          bool
+	}{
+		"Some":    {"Numbers that grow, with spaces or without", "1000, 20000,300000", []int{1000, 20000, 300000}, false},
+		"None":    {"Nothing is to be measured", "", nil, false},
+		"Shrinks": {"Models are added, not taken away", "10,5", nil, true},
+		"Zero":    {"Without models nothing grows", "0,5", nil, true},
+		"Word":    {"Only numbers", "10,many", nil, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseSizes(tt.text)
+			if diff := cmp.Diff(tt.want, got); !tt.err && diff != "" || tt.err != (err != nil) || err != nil && !strings.Contains(err.Error(), "-growth") {
+				t.Errorf("%s: -want, +got:\n%s%v", tt.reason, diff, err)
+			}
+		})
+	}
+}
+
+func TestExponent(t *testing.T) {
+	for want, more := range map[float64]float64{1: 50, 2: 500, 0: 5, 0.5: 5 * math.Sqrt(10)} {
+		if got := exponent(100, 1000, 5, more); math.Abs(got-want) > 1e-9 {
+			t.Errorf("from 5 to %v with ten times the models: want %v, got %v", more, want, got)
+		}
+	}
+}
+
+// TestPicture draws what grows linearly: the line of the source lies on the dotted one.
+func TestPicture(t *testing.T) {
+	p := panel{Left: 10, Lines: []line{{Name: "source", values: []float64{0.2, 2, 20}}, {Name: "other", values: []float64{0.1, 1, 20}}}}
+	p.plot([]int{100, 1000, 10000})
+	points := map[string]string{}
+	for _, l := range p.Lines {
+		points[l.Name] = l.Points
+	}
+	if points["source"] != points["linear"] || points["other"] == points["linear"] {
+		t.Errorf("want a line that lies on the dotted one, and one that does not, got %v", points)
+	}
+	if a, b := p.Lines[0].TextY, p.Lines[1].TextY; b-a < 14 {
+		t.Errorf("want the names of lines that end at one place apart, got them at %d and %d", a, b)
+	}
+	b := &bench{picture: "any.svg"}
+	if err := b.draw(); err == nil || !strings.Contains(err.Error(), "-growth") {
+		t.Errorf("want an error that says what is missing for a picture, got %v", err)
+	}
+}
+
 // TestBench measures a few models with the floor and with ours, and looks at what the tables say.
 func TestBench(t *testing.T) {
 	if testing.Short() {
@@ -118,7 +170,8 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{root: root(t), dir: t.TempDir(), self: self, many: 6, repeatMany: 1, dependents: 4, within: time.Hour}
+	b := &bench{root: root(t), dir: t.TempDir(), self: self, many: 6, repeatMany: 1, dependents: 4, sizes: []int{2, 7}, within: time.Hour}
+	b.picture = filepath.Join(b.dir, "growth.svg")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := b.build(ctx, chosen); err != nil {
@@ -152,10 +205,25 @@ func TestBench(t *testing.T) {
 	}
 	var out strings.Builder
 	b.print(&out)
-	for _, text := range []string{"PER SECOND", "6 new", "4 service changed", "runner"} {
+	for _, text := range []string{"PER SECOND", "6 new", "4 service changed", "runner", "SOURCE READY"} {
 		if !strings.Contains(out.String(), text) {
 			t.Errorf("the tables have %q, got:\n%s", text, &out)
 		}
+	}
+	for n, g := range b.growths {
+		if g.Models != b.sizes[n] || g.start() <= 0 || g.read() <= 0 || g.MiB <= 0 || g.Peak < g.MiB || g.Heap <= 0 || g.Bytes <= int64(g.Models*1000) {
+			t.Errorf("with %d models the source takes time and memory, got %+v", b.sizes[n], g)
+		}
+	}
+	if len(b.growths) != len(b.sizes) {
+		t.Errorf("want the source measured at %v models, got %+v", b.sizes, b.growths)
+	}
+	if err := b.draw(); err != nil {
+		t.Fatal(err)
+	}
+	drawn, err := os.ReadFile(b.picture)
+	if err != nil || xml.Unmarshal(drawn, &struct{}{}) != nil || !strings.Contains(string(drawn), "bare read") {
+		t.Errorf("want a picture with the lines' names, got %v:\n%s", err, drawn)
 	}
 }
 

@@ -57,12 +57,16 @@ type bench struct {
 	zeros      int
 	pull       int
 	starts     int
+	growth     string
+	picture    string
 	within     time.Duration
 
+	sizes     []int // of growth
 	self, bin string
 	results   []result
 	peaks     []result
 	startups  []startup
+	growths   []growth
 	left      []string // what was left out for want of time
 }
 
@@ -84,6 +88,8 @@ func main() {
 	flag.IntVar(&b.zeros, "zeros", 5, "how many changes while no function runs")
 	flag.IntVar(&b.pull, "pull", 0, "measure a round of pull over this number of models, such as 10000")
 	flag.IntVar(&b.starts, "starts", 10, "how often to start each program")
+	flag.StringVar(&b.growth, "growth", "1000,10000,100000", "measure the model source at these numbers of models, none if empty")
+	flag.StringVar(&b.picture, "picture", "", "also draw that as SVG to this `file`")
 	flag.DurationVar(&b.within, "within", 14*time.Minute, "leave out what would probably take longer")
 	flag.Parse()
 	end(b.run(signals.NewContext()))
@@ -102,6 +108,9 @@ func (b *bench) run(ctx context.Context) (err error) {
 	began := time.Now()
 	chosen, err := chosenSides(b.names)
 	if err != nil {
+		return err
+	}
+	if b.sizes, err = parseSizes(b.growth); err != nil {
 		return err
 	}
 	if b.dir == "" {
@@ -132,7 +141,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	b.print(os.Stdout)
-	return b.save()
+	return errors.Join(b.save(), b.draw())
 }
 
 // save writes the measurements for programs.
@@ -140,6 +149,6 @@ func (b *bench) save() error {
 	if b.json == "" {
 		return nil
 	}
-	raw, err := json.MarshalIndent(map[string]any{"command": command(), "machine": b.machine(), "results": b.results, "peaks": b.peaks, "starts": b.startups, "left out": b.left}, "", "  ")
+	raw, err := json.MarshalIndent(map[string]any{"command": command(), "machine": b.machine(), "results": b.results, "peaks": b.peaks, "starts": b.startups, "growth": b.growths, "left out": b.left}, "", "  ")
 	return errors.Join(err, os.WriteFile(b.json, append(raw, '\n'), 0o644))
 }

@@ -16,6 +16,14 @@ type round struct {
 // How many new models take about as long as the programs of a session to start, as a single change, and as one from zero.
 const setUpWork, singleWork, zeroWork = 400, 3, 50
 
+// growthWork is as much for some numbers of models: most of it is to make them, a start of the source and a list each.
+func growthWork(sizes []int) (work int) {
+	for _, n := range sizes {
+		work += setUpWork + n/50
+	}
+	return work
+}
+
 // rounds are all that is to be measured. What takes longest comes last.
 func (b *bench) rounds(chosen []side) (all []round) {
 	var ours []side
@@ -51,6 +59,9 @@ func (b *bench) rounds(chosen []side) (all []round) {
 	add(fmt.Sprintf("%d models", b.models), b.repeat, chosen, 2*b.models+singleWork*b.changes, few...)
 	if b.starts > 0 {
 		all = append(all, round{"starts of programs", 10 * b.starts, func(ctx context.Context) error { return b.processStarts(ctx, chosen) }})
+	}
+	if len(b.sizes) > 0 {
+		all = append(all, round{"growth", setUpWork + growthWork(b.sizes), b.grow})
 	}
 	var idle []side
 	for _, s := range ours {
