@@ -18,6 +18,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/procfs"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/grpclog"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -101,6 +103,8 @@ func (s *session) etcd(ctx context.Context) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	// It would say that its first connection was cancelled, as it always is.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	return clientv3.New(clientv3.Config{Endpoints: []string{string(url)}, Context: ctx})
 }
 
@@ -117,12 +121,28 @@ func (s *session) fill(ctx context.Context, etcd *clientv3.Client, n int) error 
 	}
 	from := max(s.count, 1)
 	s.count = n
-	return inParallel(ctx, n-from, func(ctx context.Context, k int) error {
+	if err := inParallel(ctx, n-from, func(ctx context.Context, k int) error {
 		name := instanceName(from + k)
 		uid := fmt.Sprintf("%s%012x", first.UID[:24], from+k)
 		_, err := etcd.Put(ctx, folder+name, strings.NewReplacer(first.Name, name, string(first.UID), uid).Replace(string(stored.Kvs[0].Value)))
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	if stored, err = etcd.Get(ctx, folder+first.Name); err != nil {
+		return err
+	}
+	return s.caughtUp(ctx, stored.Header.Revision)
+}
+
+// caughtUp waits until the API knows what etcd has. It answers nobody before that, and gives up after some seconds.
+func (s *session) caughtUp(ctx context.Context, revision int64) error {
+	for {
+		err := s.rest.Get().Namespace(namespace).Resource(instances).Name(instanceName(0)).Param("resourceVersion", fmt.Sprint(revision)).Do(ctx).Error()
+		if !apierrors.IsTimeout(err) {
+			return err
+		}
+	}
 }
 
 // growth measures with the models that there are.

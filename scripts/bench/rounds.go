@@ -16,10 +16,10 @@ type round struct {
 // How many new models take about as long as the programs of a session to start, as a single change, and as one from zero.
 const setUpWork, singleWork, zeroWork = 400, 3, 50
 
-// growthWork is as much for some numbers of models: most of it is to make them, a start of the source and a list each.
+// growthWork is as much for some numbers of models, of which each is put there, and read by the driver and by the source.
 func growthWork(sizes []int) (work int) {
 	for _, n := range sizes {
-		work += setUpWork + n/50
+		work += n * growthStarts(n) / 25
 	}
 	return work
 }
@@ -52,7 +52,7 @@ func (b *bench) rounds(chosen []side) (all []round) {
 	if b.changes > 0 {
 		few = append(few, singleChanges(b.changes))
 	}
-	many := []load{newInstances(b.many), changedInstances}
+	many := []load{newInstances(b.many)}
 	if b.dependents > 0 {
 		many = append(many, changedService, deletedInstances)
 	}
@@ -68,7 +68,7 @@ func (b *bench) rounds(chosen []side) (all []round) {
 		idle = append(idle, s.idle())
 	}
 	add("changes from zero", 1, idle, zeroWork*b.zeros, changesFromZero(b.zeros))
-	add(fmt.Sprintf("%d models", b.many), b.repeatMany, chosen, 2*b.many+2*min(b.many, b.dependents), many...)
+	add(fmt.Sprintf("%d models", b.many), b.repeatMany, chosen, b.many+2*min(b.many, b.dependents), many...)
 	add("pull", 1, ours, b.pull, newInstances(b.pull), pullRound)
 	return all
 }
