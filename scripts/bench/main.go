@@ -93,7 +93,7 @@ func main() {
 	flag.IntVar(&b.zeros, "zeros", 5, "how many changes while no function runs")
 	flag.IntVar(&b.pull, "pull", 0, "measure a round of pull over this number of models, such as 10000")
 	flag.IntVar(&b.starts, "starts", 10, "how often to start each program")
-	flag.StringVar(&b.growth, "growth", "1000,10000,100000", "measure the model source at these numbers of models, none if empty")
+	flag.StringVar(&b.growth, "growth", "1000,10000,50000", "measure the model source at these numbers of models, none if empty")
 	flag.StringVar(&b.picture, "picture", "", "also draw that as SVG to this `file`")
 	flag.DurationVar(&b.within, "within", 15*time.Minute, "leave out what would probably take longer")
 	flag.Parse()
