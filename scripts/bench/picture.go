@@ -65,11 +65,11 @@ func (b *bench) draw() error {
 		return all
 	}
 	panels := []*panel{
-		{Title: "Seconds, until all models are read", Lines: []line{
+		{Title: "Seconds to read all models, by their number", Lines: []line{
 			{Name: "the source starts", Color: "#0057b7", values: values(growth.start)},
 			{Name: "bare read", Color: "#b35900", values: values(growth.read)},
 		}},
-		{Title: "MiB of the source, no model is due", Lines: []line{
+		{Title: "MiB of the source, by number of models", Lines: []line{
 			{Name: "at most", Color: "#b35900", values: values(func(g growth) float64 { return g.Peak })},
 			{Name: "afterwards", Color: "#0057b7", values: values(func(g growth) float64 { return g.MiB })},
 		}},
