@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -24,8 +25,12 @@ import (
 // children are what this program also is, by its first argument: parts that get a process of their own.
 var children = map[string]func(ctx context.Context, args []string) error{"api": runAPI, "runner": runRunner}
 
-// pullPath is where the runner passes requests on to function pull.
-const pullPath = "/pull"
+const (
+	// pullPath is where the runner passes requests on to function pull.
+	pullPath = "/pull"
+	// etcdPath is where the API says at which address its etcd is.
+	etcdPath = "/etcd"
+)
 
 // runAPI is the API server, with the garbage collector that every cluster has.
 func runAPI(ctx context.Context, args []string) error {
@@ -41,8 +46,10 @@ func runAPI(ctx context.Context, args []string) error {
 	if err != nil {
 		return errors.Join(err, api.Stop())
 	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+etcdPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, api.EtcdURL()) })
 	if err = api.WriteKubeconfig(os.Getenv("KUBECONFIG")); err == nil {
-		err = serve(ctx, http.NewServeMux())
+		err = serve(ctx, mux)
 	}
 	garbage.Stop()
 	return errors.Join(err, api.Stop())

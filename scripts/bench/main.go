@@ -14,9 +14,14 @@
 // its own, so that its CPU and memory can be told apart. In "ours" the runner is the Broker and the activators. The driver
 // writes with 32 clients and sees by one watch when models are ready.
 //
-// The rounds: new models and changes of all of them, then changes one at a time, three times; programs that start; changes while
-// no function runs; many models, a change of the service that half of them belong to, and their deletion. A round of pull
-// only with -pull. What would not end within -within is left out, and the last line says so.
+// The rounds: new models and changes of all of them, then changes one at a time, three times; programs that start; growth;
+// changes while no function runs; many models, a change of the service that all of them belong to, and their deletion, once. A
+// round of pull only with -pull. What would not end within -within is left out, and the last line says so.
+//
+// Growth is how the model source does with more and more models on which no step has work: copies of one that the functions
+// have settled, written into etcd. "Bare read" is the same request as that of the source, a watch that begins with all models,
+// whose answer nobody decodes: what the API and etcd take by themselves. The column GROWTH is the exponent from the line
+// above: 1 is linear, 2 quadratic. MIB is what the source uses when it has looked at all models, HEAP is Go's part of it.
 //
 // How to read the tables: a ratio is the median of what two sides did in the same repetition. "RATE TO PEER" 0.50 is half as
 // many models per second. "OTHERS" is how many cores the rest of the machine used meanwhile: above 0.3 or so believe ratios rather than
@@ -57,12 +62,16 @@ type bench struct {
 	zeros      int
 	pull       int
 	starts     int
+	growth     string
+	picture    string
 	within     time.Duration
 
+	sizes     []int // of growth
 	self, bin string
 	results   []result
 	peaks     []result
 	startups  []startup
+	growths   []growth
 	left      []string // what was left out for want of time
 }
 
@@ -77,14 +86,16 @@ func main() {
 	flag.StringVar(&b.json, "json", "", "also write all measurements to this `file`")
 	flag.IntVar(&b.models, "models", 500, "how many new models, then changes of all of them")
 	flag.IntVar(&b.repeat, "repeat", 3, "how often to measure that, and single changes")
-	flag.IntVar(&b.many, "many", 1500, "the same with many models, then the service and the deletions")
+	flag.IntVar(&b.many, "many", 1000, "how many new models, then a change of their service and deletions")
 	flag.IntVar(&b.repeatMany, "repeat-many", 1, "how often to measure that")
-	flag.IntVar(&b.dependents, "dependents", 1000, "how many of the many models belong to the service that changes, and are deleted then")
+	flag.IntVar(&b.dependents, "dependents", 1000, "how many of these belong to the service that changes, and are deleted then")
 	flag.IntVar(&b.changes, "changes", 100, "how many changes one at a time")
 	flag.IntVar(&b.zeros, "zeros", 5, "how many changes while no function runs")
 	flag.IntVar(&b.pull, "pull", 0, "measure a round of pull over this number of models, such as 10000")
 	flag.IntVar(&b.starts, "starts", 10, "how often to start each program")
-	flag.DurationVar(&b.within, "within", 14*time.Minute, "leave out what would probably take longer")
+	flag.StringVar(&b.growth, "growth", "1000,10000,50000", "measure the model source at these numbers of models, none if empty")
+	flag.StringVar(&b.picture, "picture", "", "also draw that as SVG to this `file`")
+	flag.DurationVar(&b.within, "within", 15*time.Minute, "leave out what would probably take longer")
 	flag.Parse()
 	end(b.run(signals.NewContext()))
 }
@@ -102,6 +113,9 @@ func (b *bench) run(ctx context.Context) (err error) {
 	began := time.Now()
 	chosen, err := chosenSides(b.names)
 	if err != nil {
+		return err
+	}
+	if b.sizes, err = parseSizes(b.growth); err != nil {
 		return err
 	}
 	if b.dir == "" {
@@ -132,7 +146,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	b.print(os.Stdout)
-	return b.save()
+	return errors.Join(b.save(), b.draw())
 }
 
 // save writes the measurements for programs.
@@ -140,6 +154,6 @@ func (b *bench) save() error {
 	if b.json == "" {
 		return nil
 	}
-	raw, err := json.MarshalIndent(map[string]any{"command": command(), "machine": b.machine(), "results": b.results, "peaks": b.peaks, "starts": b.startups, "left out": b.left}, "", "  ")
+	raw, err := json.MarshalIndent(map[string]any{"command": command(), "machine": b.machine(), "results": b.results, "peaks": b.peaks, "starts": b.startups, "growth": b.growths, "left out": b.left}, "", "  ")
 	return errors.Join(err, os.WriteFile(b.json, append(raw, '\n'), 0o644))
 }

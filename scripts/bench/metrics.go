@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -20,10 +21,14 @@ func (s *session) requests(ctx context.Context) (map[string]float64, error) {
 	return countRequests(bytes.NewReader(raw))
 }
 
+func parse(metrics io.Reader) (map[string]*dto.MetricFamily, error) {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	return parser.TextToMetricFamilies(metrics)
+}
+
 // countRequests counts the requests for objects: no watches, which stay open, nothing that is about the API itself.
 func countRequests(metrics io.Reader) (map[string]float64, error) {
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(metrics)
+	families, err := parse(metrics)
 	if err != nil {
 		return nil, err
 	}

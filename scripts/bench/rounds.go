@@ -16,6 +16,9 @@ type round struct {
 // How many new models take about as long as the programs of a session to start, as a single change, and as one from zero.
 const setUpWork, singleWork, zeroWork = 400, 3, 50
 
+// growthWork is as much for some numbers of models. Most of it is that the API takes in what is written into etcd.
+func growthWork(sizes []int) int { return sizes[len(sizes)-1] / 10 }
+
 // rounds are all that is to be measured. What takes longest comes last.
 func (b *bench) rounds(chosen []side) (all []round) {
 	var ours []side
@@ -44,7 +47,7 @@ func (b *bench) rounds(chosen []side) (all []round) {
 	if b.changes > 0 {
 		few = append(few, singleChanges(b.changes))
 	}
-	many := []load{newInstances(b.many), changedInstances}
+	many := []load{newInstances(b.many)}
 	if b.dependents > 0 {
 		many = append(many, changedService, deletedInstances)
 	}
@@ -52,12 +55,15 @@ func (b *bench) rounds(chosen []side) (all []round) {
 	if b.starts > 0 {
 		all = append(all, round{"starts of programs", 10 * b.starts, func(ctx context.Context) error { return b.processStarts(ctx, chosen) }})
 	}
+	if len(b.sizes) > 0 {
+		all = append(all, round{"growth", setUpWork + growthWork(b.sizes), b.grow})
+	}
 	var idle []side
 	for _, s := range ours {
 		idle = append(idle, s.idle())
 	}
 	add("changes from zero", 1, idle, zeroWork*b.zeros, changesFromZero(b.zeros))
-	add(fmt.Sprintf("%d models", b.many), b.repeatMany, chosen, 2*b.many+2*min(b.many, b.dependents), many...)
+	add(fmt.Sprintf("%d models", b.many), b.repeatMany, chosen, b.many+2*min(b.many, b.dependents), many...)
 	add("pull", 1, ours, b.pull, newInstances(b.pull), pullRound)
 	return all
 }

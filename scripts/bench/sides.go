@@ -29,6 +29,8 @@ const (
 	floor  = "floor"
 	peer   = "peer"
 	peer32 = "peer 32"
+	// oursInTwo has sync and policy in a function each.
+	oursInTwo = "ours"
 	// oursInOne has sync and policy in one function.
 	oursInOne = "ours in one"
 )
@@ -39,7 +41,7 @@ var sides = []side{
 	{name: floor},
 	{name: peer, start: startPeer},
 	{name: peer32, start: startPeer, args: []string{"-concurrent", strconv.Itoa(clients)}},
-	{name: "ours", start: startRunner, functions: true, args: []string{"-only", "helloworld", "-without", alone}},
+	{name: oursInTwo, start: startRunner, functions: true, args: []string{"-only", "helloworld", "-without", alone}},
 	{name: oursInOne, start: startOneFunction, functions: true, args: []string{"-only", "core", "-without", alone}},
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/prometheus/procfs"
 )
 
+// modelSource is the program that watches all models.
+const modelSource = "modelsource"
+
 // startup is how a program begins.
 type startup struct {
 	Program      string
@@ -21,7 +24,7 @@ type startup struct {
 
 // processStarts starts what wakes up for models, and what always runs, beside the smallest function there can be.
 func (b *bench) processStarts(ctx context.Context, chosen []side) error {
-	programs := []string{"scripts/bench/tiny", "functions/helloworld/sync", "functions/helloworld/policy", "functions/modelsource"}
+	programs := []string{"scripts/bench/tiny", "functions/helloworld/sync", "functions/helloworld/policy", "functions/" + modelSource}
 	if needsPeer(chosen) {
 		programs = append(programs, "peer")
 	}

@@ -45,6 +45,7 @@ func (b *bench) print(w io.Writer) {
 	matrix(w, "CPU MS PER MODEL", all, 2, func(r result) map[string]float64 { return r.CPU })
 	matrix(w, "PEAK MIB", groups(b.peaks), 0, func(r result) map[string]float64 { return r.Peak })
 	b.printStartups(w)
+	b.printGrowth(w)
 	if len(b.left) > 0 {
 		fmt.Fprintf(w, "\nleft out, because of -within %s: %s\n", b.within, strings.Join(b.left, ", "))
 	}
@@ -106,6 +107,9 @@ func matrix(w io.Writer, title string, all []group, digits int, values func(resu
 		}
 	}
 	columns := sets.List(names)
+	if len(columns) == 0 {
+		return
+	}
 	t := table(w, append([]string{title, "SIDE"}, columns...)...)
 	for _, g := range all {
 		cells := []string{g[0].title(), g[0].Side}

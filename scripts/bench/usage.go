@@ -70,7 +70,7 @@ func (s *session) usage(ctx context.Context) (usage, error) {
 // peakMiB is the most memory that a process ever had.
 func peakMiB(p procfs.Proc) float64 {
 	status, _ := p.NewStatus()
-	return float64(status.VmHWM) / (1 << 20)
+	return mib(float64(status.VmHWM))
 }
 
 // functions are the programs that the runner has started.

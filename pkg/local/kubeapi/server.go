@@ -139,7 +139,7 @@ func (s *Server) serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	prepared, err := newAPIServer(s.etcdURL(), listener, s.identity, o)
+	prepared, err := newAPIServer(s.EtcdURL(), listener, s.identity, o)
 	if err != nil {
 		_ = listener.Close()
 		return err
