@@ -41,6 +41,7 @@ import (
 	"knative.dev/pkg/signals"
 
 	"github.com/xos-knative/synchronizer/pkg/local/console"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // bench is one run.
@@ -60,8 +61,8 @@ type bench struct {
 	within     time.Duration
 
 	self, bin string
-	results   []result
-	peaks     []result
+	results   []report.Result
+	peaks     []report.Result
 	startups  []startup
 	left      []string // what was left out for want of time
 }

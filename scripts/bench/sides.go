@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/scripts/bench/drive"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // side is one way to do the job.
@@ -24,23 +26,14 @@ type side struct {
 	functions bool
 }
 
-// The sides that others are compared with.
-const (
-	floor  = "floor"
-	peer   = "peer"
-	peer32 = "peer 32"
-	// oursInOne has sync and policy in one function.
-	oursInOne = "ours in one"
-)
-
 // sides are all of them, in the order of the tables. Another configuration of ours is one more line: its arguments are
 // flags of the child "runner".
 var sides = []side{
-	{name: floor},
-	{name: peer, start: startPeer},
-	{name: peer32, start: startPeer, args: []string{"-concurrent", strconv.Itoa(clients)}},
+	{name: report.Floor},
+	{name: report.Peer, start: startPeer},
+	{name: report.Peer32, start: startPeer, args: []string{"-concurrent", strconv.Itoa(drive.Clients)}},
 	{name: "ours", start: startRunner, functions: true, args: []string{"-only", "helloworld", "-without", alone}},
-	{name: oursInOne, start: startOneFunction, functions: true, args: []string{"-only", "core", "-without", alone}},
+	{name: "ours in one", start: startOneFunction, functions: true, args: []string{"-only", "core", "-without", alone}},
 }
 
 // alone leaves out of the project what the driver starts itself, and what would run in between.
@@ -92,7 +85,7 @@ func startOneFunction(ctx context.Context, s *session, args ...string) error {
 func (b *bench) peerProgram() string { return filepath.Join(b.bin, "peer") }
 
 func needsPeer(chosen []side) bool {
-	return slices.ContainsFunc(chosen, func(s side) bool { return s.name == peer || s.name == peer32 })
+	return slices.ContainsFunc(chosen, func(s side) bool { return s.name == report.Peer || s.name == report.Peer32 })
 }
 
 // build compiles the programs of the sides once.
