@@ -25,6 +25,7 @@ import (
 type options struct {
 	force    bool
 	keep     bool
+	measure  bool
 	overlays bool
 	burst    int
 	only     *regexp.Regexp
@@ -35,6 +36,7 @@ func main() {
 	flag.BoolVar(&o.force, "force", false, "remove an installation that is there already, with all its models")
 	flag.BoolVar(&o.keep, "keep", false, "do not uninstall at the end")
 	flag.BoolVar(&o.overlays, "overlays", false, "also check a second hello-world in another namespace, and sender identity: turns Knative's feature authentication-oidc on for a while")
+	flag.BoolVar(&o.measure, "measure", false, "install, measure hello-world beside an operator that does the same job, as the bench does on one machine, and uninstall")
 	flag.IntVar(&o.burst, "burst", 200, "how many changes the restarts have to survive")
 	flag.Func("only", "run only the checks whose name `matches` this regular expression, on what is installed already", func(v string) (err error) {
 		o.only, err = regexp.Compile(v)
