@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// comparedTimes is how often the sides take turns.
-	comparedTimes = 3
 	// What a session measures: models, changes one at a time, and, the first time, changes from zero pods.
 	comparedModels, comparedChanges, comparedZeros = 200, 30, 3
 	// warmModels is how many are made and deleted before anything is measured.
@@ -130,9 +128,9 @@ func (s *suite) compare(ctx context.Context) error {
 		return err
 	}
 	s.onEnd(stopPeer)
-	for n := range comparedTimes {
+	for n := range s.repeat {
 		for _, side := range sides {
-			fmt.Printf("  --- %s, %d of %d\n", side.name, n+1, comparedTimes)
+			fmt.Printf("  --- %s, %d of %d\n", side.name, n+1, s.repeat)
 			if err := side.start(s, ctx); err != nil {
 				return err
 			}

@@ -26,6 +26,7 @@ type options struct {
 	force    bool
 	keep     bool
 	measure  bool
+	repeat   int
 	overlays bool
 	burst    int
 	only     *regexp.Regexp
@@ -37,6 +38,7 @@ func main() {
 	flag.BoolVar(&o.keep, "keep", false, "do not uninstall at the end")
 	flag.BoolVar(&o.overlays, "overlays", false, "also check a second hello-world in another namespace, and sender identity: turns Knative's feature authentication-oidc on for a while")
 	flag.BoolVar(&o.measure, "measure", false, "install, measure hello-world beside an operator that does the same job, as the bench does on one machine, and uninstall")
+	flag.IntVar(&o.repeat, "repeat", 3, "how often the sides of -measure take turns")
 	flag.IntVar(&o.burst, "burst", 200, "how many changes the restarts have to survive")
 	flag.Func("only", "run only the checks whose name `matches` this regular expression, on what is installed already", func(v string) (err error) {
 		o.only, err = regexp.Compile(v)
