@@ -206,7 +206,10 @@ func (c *session) loads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(c.burst(ctx, "new", c.made(comparedModels, "Arya")), c.burst(ctx, "changed", c.changed(comparedModels, "Bran"))); err != nil {
+	if err := c.burst(ctx, "new", c.made(comparedModels, "Arya")); err != nil {
+		return err
+	}
+	if err := c.burst(ctx, "changed", c.changed(comparedModels, "Bran")); err != nil {
 		return err
 	}
 	after, err := settled(ctx)

@@ -53,6 +53,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.repeat < 1 {
+		return fmt.Errorf("-repeat: expected at least 1, got %d", o.repeat)
+	}
 	if err := prerequisites(); err != nil {
 		return err
 	}

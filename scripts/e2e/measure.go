@@ -196,7 +196,8 @@ func (r reading) read(stats *summary, ours map[types.NamespacedName]string) {
 			if c.Name == "queue-proxy" {
 				name = c.Name
 			}
-			if program != "" {
+			// A kubelet has not looked at a container that has just begun.
+			if program != "" && !c.CPU.Time.IsZero() {
 				r[containerName{p.PodRef.Namespace, p.PodRef.Name, c.Name}] = containerUsage{name, c.CPU.Time,
 					float64(c.CPU.UsageCoreNanoSeconds) / 1e6, float64(c.Memory.WorkingSetBytes) / (1 << 20)}
 			}
