@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // TestMain makes the test binary the children of a bench, too.
@@ -22,85 +24,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestPercentile(t *testing.T) {
-	hundred := make([]float64, 100)
-	for i := range hundred {
-		hundred[i] = float64(100 - i)
-	}
-	tests := map[string]struct {
-		reason string
-		values []float64
-		p      float64
-		want   float64
-	}{
-		"Middle":  {"Half of the values are not above it", hundred, 50, 50},
-		"Last":    {"Of 100 values one is above the 99th percentile", hundred, 99, 99},
-		"Highest": {"With few values it is the highest one", []float64{3, 1, 2}, 99, 3},
-		"One":     {"One value is every percentile", []float64{7}, 50, 7},
-		"None":    {"There is none of nothing", nil, 50, math.NaN()},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := percentile(tt.values, tt.p); got != tt.want && !(math.IsNaN(got) && math.IsNaN(tt.want)) {
-				t.Errorf("%s: want %v, got %v", tt.reason, tt.want, got)
-			}
-		})
-	}
-}
-
-func TestMedian(t *testing.T) {
-	for want, values := range map[float64][]float64{2: {3, 1, 2}, 2.5: {4, 1, 3, 2}, 5: {5}, 1.5: {2, 1}} {
-		if got := median(values); got != want {
-			t.Errorf("of %v: want %v, got %v", values, want, got)
-		}
-	}
-	if got := median(nil); !math.IsNaN(got) {
-		t.Errorf("there is none of nothing, got %v", got)
-	}
-}
-
-// TestRatio compares repetitions with each other, not medians: the machine was slow in the second.
-func TestRatio(t *testing.T) {
-	results := []result{
-		{Side: peer, Load: "new", Models: 10, Repetition: 0, Seconds: 1}, {Side: "ours", Load: "new", Models: 10, Repetition: 0, Seconds: 2},
-		{Side: peer, Load: "new", Models: 10, Repetition: 1, Seconds: 10}, {Side: "ours", Load: "new", Models: 10, Repetition: 1, Seconds: 40},
-		{Side: peer, Load: "new", Models: 10, Repetition: 2, Seconds: 1}, {Side: "ours", Load: "new", Models: 10, Repetition: 2, Seconds: 2},
-		{Side: peer, Load: "new", Models: 20, Repetition: 0, Seconds: 9},
-	}
-	for _, g := range groups(results) {
-		want := map[string]float64{peer: 1, "ours": 0.5}[g[0].Side]
-		if got := g.ratio(results, peer, result.rate); got != want {
-			t.Errorf("%s of %s: want %v, got %v", g[0].title(), g[0].Side, want, got)
-		}
-		if got := g.ratio(results, "nobody", result.rate); !math.IsNaN(got) {
-			t.Errorf("there is no ratio to a side that was not measured, got %v", got)
-		}
-	}
-}
-
-func TestCountRequests(t *testing.T) {
-	got, err := countRequests(strings.NewReader(`
-# TYPE apiserver_request_total counter
-apiserver_request_total{code="201",group="helloworld.xos-knative.dev",resource="helloworldserviceinstances",subresource="",verb="POST"} 5
-apiserver_request_total{code="409",group="helloworld.xos-knative.dev",resource="helloworldserviceinstances",subresource="",verb="POST"} 1
-apiserver_request_total{code="200",group="helloworld.xos-knative.dev",resource="helloworldserviceinstances",subresource="status",verb="PATCH"} 4
-apiserver_request_total{code="200",group="events.k8s.io",resource="events",subresource="",verb="POST"} 2
-apiserver_request_total{code="200",group="helloworld.xos-knative.dev",resource="helloworldserviceinstances",subresource="",verb="WATCH"} 9
-apiserver_request_total{code="200",group="coordination.k8s.io",resource="leases",subresource="",verb="PUT"} 9
-apiserver_request_total{code="200",group="apiextensions.k8s.io",resource="customresourcedefinitions",subresource="",verb="LIST"} 9
-apiserver_request_total{code="200",group="",resource="",subresource="/metrics",verb="GET"} 9
-`))
-	if diff := cmp.Diff(map[string]float64{"POST": 8, "PATCH": 4}, got); diff != "" || err != nil {
-		t.Errorf("what is asked for objects counts, whatever the answer: -want, +got:\n%s%v", diff, err)
-	}
-	if _, err := countRequests(strings.NewReader("# nothing\n")); err == nil {
-		t.Error("an API server without the counter is an error, not one that nobody has asked")
-	}
-}
-
 func TestChosenSides(t *testing.T) {
 	got, err := chosenSides("ours, floor")
-	if err != nil || len(got) != 2 || got[0].name != "ours" || got[1].name != floor {
+	if err != nil || len(got) != 2 || got[0].name != "ours" || got[1].name != report.Floor {
 		t.Errorf("want ours and floor, got %v, %v", got, err)
 	}
 	if _, err := chosenSides("theirs"); err == nil || !strings.Contains(err.Error(), "floor,peer,peer 32,ours") {
@@ -222,14 +148,14 @@ func TestBench(t *testing.T) {
 	var got []row
 	cpu := 0.0
 	for _, r := range b.results {
-		got = append(got, row{r.Side, r.title(), r.Requests["PATCH"] > 0, r.Requests["(events)"] > 0})
+		got = append(got, row{r.Side, r.Title(), r.Requests["PATCH"] > 0, r.Requests["(events)"] > 0})
 		cpu += r.CPU["api"] // A load can take less than the 10 ms that the system counts in.
 		if r.Seconds <= 0 || r.Load == "new" && r.Requests["POST"] < 1 {
-			t.Errorf("%s of %s takes time, and each new model a POST: got %+v", r.title(), r.Side, r)
+			t.Errorf("%s of %s takes time, and each new model a POST: got %+v", r.Title(), r.Side, r)
 		}
 	}
 	want := []row{
-		{floor, "6 new", true, false}, {floor, "6 changed", true, false}, {floor, "4 service changed", true, false}, {floor, "4 deleted", true, false},
+		{report.Floor, "6 new", true, false}, {report.Floor, "6 changed", true, false}, {report.Floor, "4 service changed", true, false}, {report.Floor, "4 deleted", true, false},
 		{"ours", "6 new", true, true}, {"ours", "6 changed", true, true}, {"ours", "4 service changed", true, true}, {"ours", "4 deleted", true, true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

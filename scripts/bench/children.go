@@ -20,6 +20,7 @@ import (
 	"github.com/xos-knative/synchronizer/pkg/local"
 	"github.com/xos-knative/synchronizer/pkg/local/collector"
 	"github.com/xos-knative/synchronizer/pkg/local/kubeapi"
+	"github.com/xos-knative/synchronizer/scripts/bench/drive"
 )
 
 // children are what this program also is, by its first argument: parts that get a process of their own.
@@ -84,7 +85,7 @@ func runRunner(ctx context.Context, args []string) error {
 		_ = json.NewEncoder(w).Encode(system.Programs())
 	})
 	mux.Handle("POST "+pullPath, &httputil.ReverseProxy{Transport: system.Client().Transport, Rewrite: func(r *httputil.ProxyRequest) {
-		r.Out.URL = &url.URL{Scheme: "http", Host: "pull." + namespace + ".svc.cluster.local", Path: "/"}
+		r.Out.URL = &url.URL{Scheme: "http", Host: "pull." + drive.Namespace + ".svc.cluster.local", Path: "/"}
 		r.Out.Host = r.Out.URL.Host
 	}})
 	return errors.Join(serve(ctx, mux), system.Stop())

@@ -24,6 +24,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
+	"github.com/xos-knative/synchronizer/scripts/bench/drive"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // growthStarts is how often the source is started, and everything read, at a number of models.
@@ -32,11 +34,11 @@ func growthStarts(models int) int { return min(3, 1+20_000/models) }
 // growth is what a number of models costs the source on which no step has work.
 type growth struct {
 	Models     int
-	Starts     []result // of the source, until it had read all models. CPU is until it had looked at them, too.
-	Reads      []result // of all models by the driver, in the same way, but without decoding them
-	Bytes      int64    // that were read
-	MiB        float64  // that the source uses then, the most of all starts
-	Peak, Heap float64  // MiB
+	Starts     []report.Result // of the source, until it had read all models. CPU is until it had looked at them, too.
+	Reads      []report.Result // of all models by the driver, in the same way, but without decoding them
+	Bytes      int64           // that were read
+	MiB        float64         // that the source uses then, the most of all starts
+	Peak, Heap float64         // MiB
 }
 
 // parseSizes reads numbers of models, each larger than the one before.
@@ -72,7 +74,7 @@ func (b *bench) grow(ctx context.Context) error {
 		return err
 	}
 	defer etcd.Close()
-	if _, err := s.watch.until(ctx, 1, greets("Arya"), s.make(1, "Arya")); err != nil {
+	if _, err := s.watch.Until(ctx, 1, drive.Greets("Arya"), s.make(1, "Arya")); err != nil {
 		return fmt.Errorf("growth: %w", err)
 	}
 	s.runner.Stop()
@@ -110,9 +112,9 @@ func (s *session) etcd(ctx context.Context) (*clientv3.Client, error) {
 
 // fill makes n instances of those that there are, by copies of the first one.
 func (s *session) fill(ctx context.Context, etcd *clientv3.Client, n int) error {
-	folder := "/registry/apiextensions.kubernetes.io/" + v1alpha1.GroupVersion.Group + "/" + instances + "/" + namespace + "/"
-	first := &instance{}
-	if err := s.get(ctx, instances, instanceName(0), first); err != nil {
+	folder := "/registry/apiextensions.kubernetes.io/" + v1alpha1.GroupVersion.Group + "/" + drive.Instances + "/" + drive.Namespace + "/"
+	first := &drive.Instance{}
+	if err := s.Get(ctx, drive.Instances, drive.InstanceName(0), first); err != nil {
 		return err
 	}
 	stored, err := etcd.Get(ctx, folder+first.Name)
@@ -121,8 +123,8 @@ func (s *session) fill(ctx context.Context, etcd *clientv3.Client, n int) error 
 	}
 	from := max(s.count, 1)
 	s.count = n
-	if err := inParallel(ctx, n-from, func(ctx context.Context, k int) error {
-		name := instanceName(from + k)
+	if err := drive.InParallel(ctx, n-from, func(ctx context.Context, k int) error {
+		name := drive.InstanceName(from + k)
 		uid := fmt.Sprintf("%s%012x", first.UID[:24], from+k)
 		_, err := etcd.Put(ctx, folder+name, strings.NewReplacer(first.Name, name, string(first.UID), uid).Replace(string(stored.Kvs[0].Value)))
 		return err
@@ -138,7 +140,7 @@ func (s *session) fill(ctx context.Context, etcd *clientv3.Client, n int) error 
 // caughtUp waits until the API knows what etcd has. It answers nobody before that, and gives up after some seconds.
 func (s *session) caughtUp(ctx context.Context, revision int64) error {
 	for {
-		err := s.rest.Get().Namespace(namespace).Resource(instances).Name(instanceName(0)).Param("resourceVersion", fmt.Sprint(revision)).Do(ctx).Error()
+		err := s.REST.Get().Namespace(drive.Namespace).Resource(drive.Instances).Name(drive.InstanceName(0)).Param("resourceVersion", fmt.Sprint(revision)).Do(ctx).Error()
 		if !apierrors.IsTimeout(err) {
 			return err
 		}
@@ -182,7 +184,7 @@ func (s *session) growth(ctx context.Context) (growth, error) {
 // readAll reads all instances as the source does, by a watch that begins with them, and decodes nothing. It says how many
 // bytes they were.
 func (s *session) readAll(ctx context.Context) (size int64, err error) {
-	body, err := s.rest.Get().Namespace(namespace).Resource(instances).VersionedParams(&metav1.ListOptions{Watch: true, SendInitialEvents: ptr.To(true),
+	body, err := s.REST.Get().Namespace(drive.Namespace).Resource(drive.Instances).VersionedParams(&metav1.ListOptions{Watch: true, SendInitialEvents: ptr.To(true),
 		ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, AllowWatchBookmarks: true}, metav1.ParameterCodec).Stream(ctx)
 	if err != nil {
 		return 0, err
@@ -214,7 +216,7 @@ func (g *growth) look(ctx context.Context, source *program) error {
 		return err
 	}
 	defer resp.Body.Close()
-	metrics, err := parse(resp.Body)
+	metrics, err := drive.Parse(resp.Body)
 	if err != nil {
 		return err
 	}
@@ -235,16 +237,22 @@ func sum(f *dto.MetricFamily) (total float64) {
 	return total
 }
 
-func (g growth) start() float64 {
-	return group(g.Starts).median(func(r result) float64 { return r.Seconds })
-}
-func (g growth) read() float64 {
-	return group(g.Reads).median(func(r result) float64 { return r.Seconds })
+func seconds(r report.Result) float64 { return r.Seconds }
+
+// each is one value of all starts, or of all reads.
+func each(all []report.Result, value func(report.Result) float64) (values []float64) {
+	for _, r := range all {
+		values = append(values, value(r))
+	}
+	return values
 }
 
+func (g growth) start() float64 { return report.Median(each(g.Starts, seconds)) }
+func (g growth) read() float64  { return report.Median(each(g.Reads, seconds)) }
+
 // cpu is what a program used in seconds, not for each model.
-func (g growth) cpu(all []result, program string) float64 {
-	return group(all).median(func(r result) float64 { return r.CPU[program] * float64(g.Models) / 1000 })
+func (g growth) cpu(all []report.Result, program string) float64 {
+	return report.Median(each(all, func(r report.Result) float64 { return r.CPU[program] * float64(g.Models) / 1000 }))
 }
 
 // exponent is by what power something grows from one number of models to another: 1 is linear.
@@ -256,20 +264,20 @@ func (b *bench) printGrowth(w io.Writer) {
 	if len(b.growths) == 0 {
 		return
 	}
-	t := table(w, "MODELS", "SOURCE READY S", "MIN..MAX", "GROWTH", "CPU S SOURCE", "API", "MIB", "PEAK", "HEAP", "BARE READ S", "GROWTH", "CPU S API", "MB", "OTHERS")
+	t := report.Table(w, "MODELS", "SOURCE READY S", "MIN..MAX", "GROWTH", "CPU S SOURCE", "API", "MIB", "PEAK", "HEAP", "BARE READ S", "GROWTH", "CPU S API", "MB", "OTHERS")
 	last := growth{}
 	for n, g := range b.growths {
-		starts := group(g.Starts).all(func(r result) float64 { return r.Seconds })
+		starts := each(g.Starts, seconds)
 		byStart, byRead := "-", "-"
 		if n > 0 {
-			byStart = number(exponent(last.Models, g.Models, last.start(), g.start()), 2)
-			byRead = number(exponent(last.Models, g.Models, last.read(), g.read()), 2)
+			byStart = report.Number(exponent(last.Models, g.Models, last.start(), g.start()), 2)
+			byRead = report.Number(exponent(last.Models, g.Models, last.read(), g.read()), 2)
 		}
 		last = g
-		row(t, strconv.Itoa(g.Models), number(g.start(), 2), number(slices.Min(starts), 2)+".."+number(slices.Max(starts), 2), byStart,
-			number(g.cpu(g.Starts, modelSource), 2), number(g.cpu(g.Starts, "api"), 2), number(g.MiB, 0), number(g.Peak, 0), number(g.Heap, 0),
-			number(g.read(), 2), byRead, number(g.cpu(g.Reads, "api"), 2), number(float64(g.Bytes)/1e6, 1),
-			number(group(slices.Concat(g.Starts, g.Reads)).median(result.others), 1))
+		report.Row(t, strconv.Itoa(g.Models), report.Number(g.start(), 2), report.Number(slices.Min(starts), 2)+".."+report.Number(slices.Max(starts), 2), byStart,
+			report.Number(g.cpu(g.Starts, modelSource), 2), report.Number(g.cpu(g.Starts, "api"), 2), report.Number(g.MiB, 0), report.Number(g.Peak, 0), report.Number(g.Heap, 0),
+			report.Number(g.read(), 2), byRead, report.Number(g.cpu(g.Reads, "api"), 2), report.Number(float64(g.Bytes)/1e6, 1),
+			report.Number(report.Median(each(slices.Concat(g.Starts, g.Reads), func(r report.Result) float64 { return r.Others })), 1))
 	}
 	_ = t.Flush()
 }

@@ -46,6 +46,7 @@ import (
 	"knative.dev/pkg/signals"
 
 	"github.com/xos-knative/synchronizer/pkg/local/console"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // bench is one run.
@@ -68,8 +69,8 @@ type bench struct {
 
 	sizes     []int // of growth
 	self, bin string
-	results   []result
-	peaks     []result
+	results   []report.Result
+	peaks     []report.Result
 	startups  []startup
 	growths   []growth
 	left      []string // what was left out for want of time

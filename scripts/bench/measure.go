@@ -7,45 +7,34 @@ import (
 	"time"
 
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/scripts/bench/drive"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // patience is how long a load of n models may take.
 func patience(n int) time.Duration { return 2*time.Minute + time.Duration(n)*200*time.Millisecond }
 
 // measure lets write change models, and says what it took until n of them met a condition.
-func (s *session) measure(ctx context.Context, name string, n int, met condition, write func(ctx context.Context) error) (result, error) {
+func (s *session) measure(ctx context.Context, name string, n int, met drive.Condition, write func(ctx context.Context) error) (report.Result, error) {
 	return s.around(ctx, name, n, func(ctx context.Context) (time.Duration, []float64, error) {
-		took, err := s.watch.until(ctx, n, met, write)
+		took, err := s.watch.Until(ctx, n, met, write)
 		return took, nil, err
 	})
 }
 
 // measureEach makes n changes, each after before has returned, and says how long each took until it was ready.
-func (s *session) measureEach(ctx context.Context, name string, n int, before func(ctx context.Context) error) (result, error) {
-	return s.around(ctx, name, n, func(ctx context.Context) (all time.Duration, each []float64, err error) {
-		for k := range n {
-			if err := before(ctx); err != nil {
-				return 0, nil, err
-			}
-			which, to := instanceName(k%s.count), fmt.Sprintf("%s %d", name, k)
-			met := func(i *instance, gone bool) bool { return i.Name == which && greets(to)(i, gone) }
-			took, err := s.watch.until(ctx, 1, met, func(ctx context.Context) error { return s.update(ctx, which, to) })
-			if err != nil {
-				return 0, nil, err
-			}
-			all += took
-			each = append(each, float64(took.Microseconds())/1000)
-		}
-		return all, each, nil
+func (s *session) measureEach(ctx context.Context, name string, n int, before func(ctx context.Context) error) (report.Result, error) {
+	return s.around(ctx, name, n, func(ctx context.Context) (time.Duration, []float64, error) {
+		return s.watch.Each(ctx, n, s.count, before, s.update)
 	})
 }
 
 // around does something and adds what was used meanwhile, also by what goes on for a moment after it.
-func (s *session) around(ctx context.Context, name string, n int, do func(ctx context.Context) (time.Duration, []float64, error)) (r result, err error) {
+func (s *session) around(ctx context.Context, name string, n int, do func(ctx context.Context) (time.Duration, []float64, error)) (r report.Result, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience(n), fmt.Errorf("not done after %s", patience(n)))
 	defer cancel()
 	// The metrics of the API take so much CPU that they are read outside of the rest.
-	requests, err := s.requests(ctx)
+	requests, err := s.Requests(ctx, forModels)
 	if err != nil {
 		return r, err
 	}
@@ -61,14 +50,16 @@ func (s *session) around(ctx context.Context, name string, n int, do func(ctx co
 	if err != nil {
 		return r, err
 	}
-	r = result{Load: name, Models: n, Seconds: took.Seconds(), Milliseconds: each, Requests: map[string]float64{}, CPU: after.cpuSince(before, n), Others: after.othersSince(before)}
-	now, err := s.requests(ctx)
-	for verb := range now {
-		r.Requests[verb] = (now[verb] - requests[verb]) / float64(n)
-		r.Requests["all"] += r.Requests[verb]
-	}
+	r = report.Result{Load: name, Models: n, Seconds: took.Seconds(), Milliseconds: each, CPU: after.cpuSince(before, n), Others: after.othersSince(before)}
+	now, err := s.Requests(ctx, forModels)
+	r.Requests = report.PerModel(requests, now, n)
 	r.Requests["(events)"] = float64(after.events-before.events) / float64(n)
 	return r, err
+}
+
+// forModels leaves out what programs ask for themselves.
+func forModels(group string) bool {
+	return group != "apiextensions.k8s.io" && group != "coordination.k8s.io"
 }
 
 // settled is what was used when all programs are idle, but for what an idle API does.

@@ -10,10 +10,13 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/xos-knative/synchronizer/functions/helloworld/api/v1alpha1"
 	greeter "github.com/xos-knative/synchronizer/functions/helloworld/greeter/client"
+	"github.com/xos-knative/synchronizer/scripts/bench/drive"
 	"github.com/xos-knative/synchronizer/scripts/bench/job"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // session is one side from an empty API to the end of its loads.
@@ -25,10 +28,10 @@ type session struct {
 	runner     *program // nil if the side has none
 	greeterURL string
 
-	*models
-	watch  *watch
-	count  int                 // of the instances
-	owners map[string]*service // as they are
+	*drive.Models
+	watch  *drive.Watch
+	count  int                       // of the instances
+	owners map[string]*drive.Service // as they are
 
 	greeter *greeter.Client // the driver's own, for the floor
 }
@@ -49,16 +52,16 @@ func (b *bench) session(ctx context.Context, side side, repetition int, loads ..
 		}
 		r.Side, r.Repetition = side.name, repetition
 		b.results = append(b.results, r)
-		fmt.Println("bench:", r.line())
+		fmt.Println("bench:", r.Line())
 	}
 	used, err := s.usage(ctx)
-	b.peaks = append(b.peaks, result{Side: side.name, Load: "models", Models: s.count, Repetition: repetition, Peak: used.peak})
+	b.peaks = append(b.peaks, report.Result{Side: side.name, Load: "models", Models: s.count, Repetition: repetition, Peak: used.peak})
 	return err
 }
 
 // begin starts a session. Without an error, stop ends it.
 func (b *bench) begin(ctx context.Context, side side) (s *session, err error) {
-	s = &session{bench: b, side: side, owners: map[string]*service{}}
+	s = &session{bench: b, side: side, owners: map[string]*drive.Service{}}
 	if s.dir, err = os.MkdirTemp(b.dir, "session-"); err != nil {
 		return nil, err
 	}
@@ -81,10 +84,14 @@ func (s *session) setUp(ctx context.Context) error {
 		return err
 	}
 	s.greeterURL = "http://" + service.address
-	if s.greeter, err = greeter.New(s.greeterURL, greeter.WithHTTPClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}})); err != nil {
+	if s.greeter, err = greeter.New(s.greeterURL, greeter.WithHTTPClient(&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: drive.Clients}})); err != nil {
 		return err
 	}
-	if s.models, err = newModels(s.kubeconfig()); err != nil {
+	api, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig())
+	if err != nil {
+		return err
+	}
+	if s.Models, err = drive.NewModels(api); err != nil {
 		return err
 	}
 	if s.side.start != nil {
@@ -92,7 +99,7 @@ func (s *session) setUp(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.watch, err = startWatch(ctx, s.models); err != nil {
+	if s.watch, err = drive.StartWatch(ctx, s.Models); err != nil {
 		return err
 	}
 	for _, name := range []string{serviceOfMany, serviceOfRest} {
@@ -107,14 +114,14 @@ func (s *session) setUp(ctx context.Context) error {
 func (s *session) host(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not synced after %s", readyTimeout))
 	defer cancel()
-	o := &service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jon"}}
-	err := s.create(ctx, services, o)
+	o := &drive.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.HelloWorldServiceSpec{HelloFrom: "Jon"}}
+	err := s.Create(ctx, drive.Services, o)
 	if err == nil {
 		err = s.syncService(ctx, o)
 	}
 	for err == nil && !job.IsReady(&o.ObjectMeta, &o.Status) {
 		if err = wait(ctx, 50*time.Millisecond); err == nil {
-			err = s.get(ctx, services, name, o)
+			err = s.Get(ctx, drive.Services, name, o)
 		}
 	}
 	return err

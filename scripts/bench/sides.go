@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/xos-knative/synchronizer/pkg/local"
+	"github.com/xos-knative/synchronizer/scripts/bench/drive"
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // side is one way to do the job.
@@ -24,11 +26,7 @@ type side struct {
 	functions bool
 }
 
-// The sides that others are compared with.
 const (
-	floor  = "floor"
-	peer   = "peer"
-	peer32 = "peer 32"
 	// oursInTwo has sync and policy in a function each.
 	oursInTwo = "ours"
 	// oursInOne has sync and policy in one function.
@@ -38,9 +36,9 @@ const (
 // sides are all of them, in the order of the tables. Another configuration of ours is one more line: its arguments are
 // flags of the child "runner".
 var sides = []side{
-	{name: floor},
-	{name: peer, start: startPeer},
-	{name: peer32, start: startPeer, args: []string{"-concurrent", strconv.Itoa(clients)}},
+	{name: report.Floor},
+	{name: report.Peer, start: startPeer},
+	{name: report.Peer32, start: startPeer, args: []string{"-concurrent", strconv.Itoa(drive.Clients)}},
 	{name: oursInTwo, start: startRunner, functions: true, args: []string{"-only", "helloworld", "-without", alone}},
 	{name: oursInOne, start: startOneFunction, functions: true, args: []string{"-only", "core", "-without", alone}},
 }
@@ -94,7 +92,7 @@ func startOneFunction(ctx context.Context, s *session, args ...string) error {
 func (b *bench) peerProgram() string { return filepath.Join(b.bin, "peer") }
 
 func needsPeer(chosen []side) bool {
-	return slices.ContainsFunc(chosen, func(s side) bool { return s.name == peer || s.name == peer32 })
+	return slices.ContainsFunc(chosen, func(s side) bool { return s.name == report.Peer || s.name == report.Peer32 })
 }
 
 // build compiles the programs of the sides once.

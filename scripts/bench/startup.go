@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // modelSource is the program that watches all models.
@@ -28,7 +30,7 @@ func (b *bench) processStarts(ctx context.Context, chosen []side) error {
 	if needsPeer(chosen) {
 		programs = append(programs, "peer")
 	}
-	s, err := b.begin(ctx, side{name: floor})
+	s, err := b.begin(ctx, side{name: report.Floor})
 	if err != nil {
 		return err
 	}
@@ -75,9 +77,9 @@ func (b *bench) printStartups(w io.Writer) {
 	if len(b.startups) == 0 {
 		return
 	}
-	t := table(w, "PROCESS", "EXEC TO ANSWER MS", "MIN..MAX", "PEAK MIB", "MB STRIPPED", "MB GZIP -1")
+	t := report.Table(w, "PROCESS", "EXEC TO ANSWER MS", "MIN..MAX", "PEAK MIB", "MB STRIPPED", "MB GZIP -1")
 	for _, s := range b.startups {
-		row(t, append(append([]string{s.Program}, spread(s.Milliseconds)...), number(s.MiB, 0), number(s.Size, 1), number(s.Gzip, 1))...)
+		report.Row(t, append(append([]string{s.Program}, report.Spread(s.Milliseconds)...), report.Number(s.MiB, 0), report.Number(s.Size, 1), report.Number(s.Gzip, 1))...)
 	}
 	_ = t.Flush()
 }

@@ -57,7 +57,12 @@ func checks(o options) []check {
 			check{"Sender identity: only the Trigger's events get in", (*suite).senderIdentity})
 	}
 	list = append(list, check{"Memory, CPU and image sizes", (*suite).sizes})
-	if !o.keep {
+	if o.measure {
+		list = []check{list[0], list[1], {"Hello-world beside an operator that does the same job", (*suite).compare}}
+	}
+	if !o.keep && o.measure {
+		list = append(list, check{"Removing hello-world, then the core, leaves nothing behind", (*suite).uninstall})
+	} else if !o.keep {
 		list = append(list, check{"Removing hello-world, then the core, leaves nothing behind", (*suite).uninstallBusy})
 	}
 	if o.only != nil {
@@ -108,4 +113,7 @@ func (s *suite) printTable() {
 	fmt.Fprintf(w, "total\t%.1f\t\n", total.Seconds())
 	w.Flush()
 	s.printMeasures()
+	if len(s.results) > 0 {
+		s.printCompared()
+	}
 }

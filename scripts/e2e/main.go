@@ -25,6 +25,8 @@ import (
 type options struct {
 	force    bool
 	keep     bool
+	measure  bool
+	repeat   int
 	overlays bool
 	burst    int
 	only     *regexp.Regexp
@@ -35,6 +37,8 @@ func main() {
 	flag.BoolVar(&o.force, "force", false, "remove an installation that is there already, with all its models")
 	flag.BoolVar(&o.keep, "keep", false, "do not uninstall at the end")
 	flag.BoolVar(&o.overlays, "overlays", false, "also check a second hello-world in another namespace, and sender identity: turns Knative's feature authentication-oidc on for a while")
+	flag.BoolVar(&o.measure, "measure", false, "install, measure hello-world beside an operator that does the same job, as the bench does on one machine, and uninstall")
+	flag.IntVar(&o.repeat, "repeat", 3, "how often the sides of -measure take turns")
 	flag.IntVar(&o.burst, "burst", 200, "how many changes the restarts have to survive")
 	flag.Func("only", "run only the checks whose name `matches` this regular expression, on what is installed already", func(v string) (err error) {
 		o.only, err = regexp.Compile(v)
@@ -49,6 +53,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.repeat < 1 {
+		return fmt.Errorf("-repeat: expected at least 1, got %d", o.repeat)
+	}
 	if err := prerequisites(); err != nil {
 		return err
 	}

@@ -105,8 +105,11 @@ type summary struct {
 	Pods []struct {
 		PodRef     struct{ Name, Namespace string }
 		Containers []struct {
-			Name   string
-			CPU    struct{ UsageNanoCores uint64 }
+			Name string
+			CPU  struct {
+				Time                                 time.Time
+				UsageNanoCores, UsageCoreNanoSeconds uint64
+			}
 			Memory struct{ WorkingSetBytes uint64 }
 		}
 	}
@@ -115,29 +118,13 @@ type summary struct {
 // sampleUsage notes the peaks of the containers of the project; kubelet itself
 // looks every ten seconds or so, and says what CPU was used since.
 func (s *suite) sampleUsage(ctx context.Context) error {
-	nodes, err := output(ctx, "", "kubectl", "get", "nodes", "-o", "name")
+	program, err := podPrograms(ctx)
 	if err != nil {
 		return err
 	}
-	all, err := pods(ctx)
-	if err != nil {
-		return err
-	}
-	program := map[types.NamespacedName]string{}
-	for i := range all {
-		program[types.NamespacedName{Namespace: all[i].Namespace, Name: all[i].Name}] = programOf(&all[i])
-	}
-	for node := range strings.Lines(nodes) {
-		node = strings.TrimPrefix(strings.TrimSpace(node), "node/")
-		out, err := output(ctx, "", "kubectl", "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")
-		if err != nil {
-			return err
-		}
-		var stats summary
-		if err := json.Unmarshal([]byte(out), &stats); err != nil {
-			return err
-		}
+	return summaries(ctx, func(stats *summary) {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, p := range stats.Pods {
 			name, ours := program[types.NamespacedName{Namespace: p.PodRef.Namespace, Name: p.PodRef.Name}]
 			if !ours {
@@ -151,9 +138,115 @@ func (s *suite) sampleUsage(ctx context.Context) error {
 				}
 			}
 		}
-		s.mu.Unlock()
+	})
+}
+
+// podPrograms are the programs of the pods of the core and of hello-world.
+func podPrograms(ctx context.Context) (map[types.NamespacedName]string, error) {
+	all, err := pods(ctx)
+	program := map[types.NamespacedName]string{}
+	for i := range all {
+		program[types.NamespacedName{Namespace: all[i].Namespace, Name: all[i].Name}] = programOf(&all[i])
+	}
+	return program, err
+}
+
+// summaries calls f with what the kubelet of each node says.
+func summaries(ctx context.Context, f func(*summary)) error {
+	nodes, err := output(ctx, "", "kubectl", "get", "nodes", "-o", "name")
+	if err != nil {
+		return err
+	}
+	for node := range strings.Lines(nodes) {
+		node = strings.TrimPrefix(strings.TrimSpace(node), "node/")
+		out, err := output(ctx, "", "kubectl", "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")
+		if err != nil {
+			return err
+		}
+		stats := &summary{}
+		if err := json.Unmarshal([]byte(out), stats); err != nil {
+			return err
+		}
+		f(stats)
 	}
 	return nil
+}
+
+// containerName names a container of a pod.
+type containerName struct{ ns, pod, name string }
+
+// reading is what each container has used by a time that its kubelet chose.
+type reading map[containerName]containerUsage
+
+type containerUsage struct {
+	program  string
+	at       time.Time
+	cpu, mib float64 // ms so far; working set
+}
+
+// read takes what counts: ours, the operator, and Knative, by namespace. Its part beside a function is queue-proxy.
+func (r reading) read(stats *summary, ours map[types.NamespacedName]string) {
+	for _, p := range stats.Pods {
+		program := ours[types.NamespacedName{Namespace: p.PodRef.Namespace, Name: p.PodRef.Name}]
+		if ns := p.PodRef.Namespace; ns == peer || strings.HasPrefix(ns, "knative-") {
+			program = ns
+		}
+		for _, c := range p.Containers {
+			name := program
+			if c.Name == "queue-proxy" {
+				name = c.Name
+			}
+			// A kubelet has not looked at a container that has just begun.
+			if program != "" && !c.CPU.Time.IsZero() {
+				r[containerName{p.PodRef.Namespace, p.PodRef.Name, c.Name}] = containerUsage{name, c.CPU.Time,
+					float64(c.CPU.UsageCoreNanoSeconds) / 1e6, float64(c.Memory.WorkingSetBytes) / (1 << 20)}
+			}
+		}
+	}
+}
+
+// settled reads when all kubelets have looked once more.
+func settled(ctx context.Context) (last reading, err error) {
+	var first reading
+	err = wait.PollUntilContextTimeout(ctx, 2*time.Second, patience, true, func(ctx context.Context) (bool, error) {
+		ours, err := podPrograms(ctx)
+		if err != nil {
+			return false, err
+		}
+		last = reading{}
+		if err := summaries(ctx, func(stats *summary) { last.read(stats, ours) }); err != nil {
+			return false, err
+		}
+		if first == nil {
+			first = last
+		}
+		return last.isLater(first), nil
+	})
+	return last, err
+}
+
+// isLater reports whether all containers that are in both have been looked at since.
+func (r reading) isLater(first reading) bool {
+	for c, now := range r {
+		if before, ok := first[c]; ok && !now.at.After(before.at) {
+			return false
+		}
+	}
+	return true
+}
+
+// since is the CPU for each of n models since another reading, in ms, and the memory now, in MiB, by program. What a pod
+// used that has ended meanwhile is not known.
+func (r reading) since(before reading, n int) (cpu, mib map[string]float64) {
+	cpu, mib = map[string]float64{}, map[string]float64{}
+	for c, now := range r {
+		ms := (now.cpu - before[c].cpu) / float64(n)
+		cpu[now.program] += ms
+		cpu["all"] += ms
+		mib[now.program] += now.mib
+		mib["all"] += now.mib
+	}
+	return cpu, mib
 }
 
 // watchUsage samples until it is stopped.

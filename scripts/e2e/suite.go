@@ -10,6 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/xos-knative/synchronizer/scripts/bench/report"
 )
 
 // suite is what the checks share.
@@ -18,6 +20,9 @@ type suite struct {
 	rows     []row
 	measures []measure
 	links    []*link
+
+	// results and used are those of compare.
+	results, used []report.Result
 
 	// restore undoes what a check did to things that are not ours, the last one first.
 	restore []func(context.Context) error
@@ -123,7 +128,7 @@ func atRest(ctx context.Context) error {
 func (s *suite) diagnose(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for _, ns := range []string{system, namespace, second, library, workflow} {
+	for _, ns := range []string{system, namespace, second, library, workflow, peer} {
 		if found, err := output(ctx, "", "kubectl", "get", "namespace", ns, "--ignore-not-found", "-o", "name"); found != "" || err != nil {
 			diagnoseNamespace(ctx, ns)
 		}

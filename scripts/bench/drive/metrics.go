@@ -1,4 +1,4 @@
-package main
+package drive
 
 import (
 	"bytes"
@@ -12,23 +12,24 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// requests counts what the API server has been asked so far, by verb.
-func (s *session) requests(ctx context.Context) (map[string]float64, error) {
-	raw, err := s.rest.Get().AbsPath("/metrics").Do(ctx).Raw()
+// Requests counts what the API server has been asked so far, by verb, about the API groups that count.
+func (m *Models) Requests(ctx context.Context, count func(group string) bool) (map[string]float64, error) {
+	raw, err := m.REST.Get().AbsPath("/metrics").Do(ctx).Raw()
 	if err != nil {
 		return nil, fmt.Errorf("the metrics of the API server: %w", err)
 	}
-	return countRequests(bytes.NewReader(raw))
+	return countRequests(bytes.NewReader(raw), count)
 }
 
-func parse(metrics io.Reader) (map[string]*dto.MetricFamily, error) {
+// Parse reads metrics by their names.
+func Parse(metrics io.Reader) (map[string]*dto.MetricFamily, error) {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	return parser.TextToMetricFamilies(metrics)
 }
 
 // countRequests counts the requests for objects: no watches, which stay open, nothing that is about the API itself.
-func countRequests(metrics io.Reader) (map[string]float64, error) {
-	families, err := parse(metrics)
+func countRequests(metrics io.Reader, count func(group string) bool) (map[string]float64, error) {
+	families, err := Parse(metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func countRequests(metrics io.Reader) (map[string]float64, error) {
 		}
 		switch {
 		case label["verb"] == "WATCH" || label["verb"] == "CONNECT" || label["resource"] == "":
-		case label["group"] == "apiextensions.k8s.io" || label["group"] == "coordination.k8s.io":
+		case !count(label["group"]):
 		default:
 			counts[strings.ToUpper(label["verb"])] += m.GetCounter().GetValue()
 		}
