@@ -188,7 +188,7 @@ var triggers = map[string]breakage{
 	"an attribute that is not there": {func(w *world) {
 		edit(w, "helloworld-policy", func(t trigger) { t.Spec.Filters[2] = exact("kin", "HelloWorldServiceInstance") })
 	},
-		"Trigger synchronizer-system/helloworld-policy: spec.filters[2].exact.kin: expected an attribute of events about models (step, kind, namespace, type, datacontenttype, generation, id, name, partitionkey, source, specversion, subject, time, uid), found kin"},
+		"Trigger synchronizer-system/helloworld-policy: spec.filters[2].exact.kin: expected an attribute of events about models (step, kind, namespace, type, count, datacontenttype, generation, id, name, partitionkey, source, specversion, subject, time, uid), found kin"},
 	"a kind in an old filter that is not there": {func(w *world) {
 		edit(w, "helloworld-policy", func(t trigger) {
 			t.Spec.Filters, t.Spec.Filter = nil, &eventingv1.TriggerFilter{Attributes: map[string]string{"step": "policy", "kind": "Goodbye"}}

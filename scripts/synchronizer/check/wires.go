@@ -539,7 +539,7 @@ func leavesIn(path string, filters []eventingv1.SubscriptionsAPIFilter) (found [
 }
 
 // attributes of events about models, besides step, kind, namespace and type.
-var attributes = sets.New("id", "source", "specversion", "subject", "time", "datacontenttype", model.ExtensionName, model.ExtensionUID, model.ExtensionGeneration, model.ExtensionPartitionKey)
+var attributes = sets.New("id", "source", "specversion", "subject", "time", "datacontenttype", model.ExtensionName, model.ExtensionUID, model.ExtensionGeneration, model.ExtensionPartitionKey, model.ExtensionCount)
 
 // leaves finds attributes that a Trigger of Broker models asks for and that no event has.
 func (c *checker) leaves(t trigger) (found bool) {
