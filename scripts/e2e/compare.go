@@ -76,7 +76,9 @@ func stopPeer(ctx context.Context) error {
 	if there, err := kubectl(ctx, "get", "namespace", peer, "--ignore-not-found", "-o", "name"); err != nil || there == "" {
 		return err
 	}
-	return errors.Join(deleteModels(ctx), kubectlAll(ctx, "delete --ignore-not-found -f "+peerDir+"/peer.yaml "+timeout))
+	err := deleteModels(ctx)
+	_, removed := kubectl(ctx, "delete", "-n", peer, "--ignore-not-found", "-f", filepath.Join(peerDir, "peer.yaml"), timeout)
+	return errors.Join(err, removed)
 }
 
 func deleteModels(ctx context.Context) error {
