@@ -239,20 +239,12 @@ func sum(f *dto.MetricFamily) (total float64) {
 
 func seconds(r report.Result) float64 { return r.Seconds }
 
-// each is one value of all starts, or of all reads.
-func each(all []report.Result, value func(report.Result) float64) (values []float64) {
-	for _, r := range all {
-		values = append(values, value(r))
-	}
-	return values
-}
-
-func (g growth) start() float64 { return report.Median(each(g.Starts, seconds)) }
-func (g growth) read() float64  { return report.Median(each(g.Reads, seconds)) }
+func (g growth) start() float64 { return report.Median(report.Values(g.Starts, seconds)) }
+func (g growth) read() float64  { return report.Median(report.Values(g.Reads, seconds)) }
 
 // cpu is what a program used in seconds, not for each model.
 func (g growth) cpu(all []report.Result, program string) float64 {
-	return report.Median(each(all, func(r report.Result) float64 { return r.CPU[program] * float64(g.Models) / 1000 }))
+	return report.Median(report.Values(all, func(r report.Result) float64 { return r.CPU[program] * float64(g.Models) / 1000 }))
 }
 
 // exponent is by what power something grows from one number of models to another: 1 is linear.
@@ -267,7 +259,7 @@ func (b *bench) printGrowth(w io.Writer) {
 	t := report.Table(w, "MODELS", "SOURCE READY S", "MIN..MAX", "GROWTH", "CPU S SOURCE", "API", "MIB", "PEAK", "HEAP", "BARE READ S", "GROWTH", "CPU S API", "MB", "OTHERS")
 	last := growth{}
 	for n, g := range b.growths {
-		starts := each(g.Starts, seconds)
+		starts := report.Values(g.Starts, seconds)
 		byStart, byRead := "-", "-"
 		if n > 0 {
 			byStart = report.Number(exponent(last.Models, g.Models, last.start(), g.start()), 2)
@@ -277,7 +269,7 @@ func (b *bench) printGrowth(w io.Writer) {
 		report.Row(t, strconv.Itoa(g.Models), report.Number(g.start(), 2), report.Number(slices.Min(starts), 2)+".."+report.Number(slices.Max(starts), 2), byStart,
 			report.Number(g.cpu(g.Starts, modelSource), 2), report.Number(g.cpu(g.Starts, "api"), 2), report.Number(g.MiB, 0), report.Number(g.Peak, 0), report.Number(g.Heap, 0),
 			report.Number(g.read(), 2), byRead, report.Number(g.cpu(g.Reads, "api"), 2), report.Number(float64(g.Bytes)/1e6, 1),
-			report.Number(report.Median(each(slices.Concat(g.Starts, g.Reads), func(r report.Result) float64 { return r.Others })), 1))
+			report.Number(report.Median(report.Values(slices.Concat(g.Starts, g.Reads), func(r report.Result) float64 { return r.Others })), 1))
 	}
 	_ = t.Flush()
 }

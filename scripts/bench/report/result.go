@@ -91,15 +91,15 @@ func place(order map[string]int, name string) int {
 	return order[name]
 }
 
-// all are the values of one kind.
-func (g group) all(value func(Result) float64) (values []float64) {
-	for _, r := range g {
+// Values are one value of each result.
+func Values(results []Result, value func(Result) float64) (values []float64) {
+	for _, r := range results {
 		values = append(values, value(r))
 	}
 	return values
 }
 
-func (g group) median(value func(Result) float64) float64 { return Median(g.all(value)) }
+func (g group) median(value func(Result) float64) float64 { return Median(Values(g, value)) }
 
 // ratio compares with another side: the median of the ratios of each repetition. NaN if there is nothing to compare with.
 func (g group) ratio(all []Result, side string, value func(Result) float64) float64 {

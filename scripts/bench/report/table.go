@@ -50,7 +50,7 @@ func Rates(w io.Writer, results []Result) {
 	}
 	t := Table(w, "MODELS", "SIDE", "PER SECOND", "MIN..MAX", "RATE TO PEER", "TO PEER 32", "TO FLOOR", "OTHERS")
 	for _, g := range all {
-		Row(t, slices.Concat([]string{g[0].Title(), g[0].Side}, Spread(g.all(Result.rate)), []string{
+		Row(t, slices.Concat([]string{g[0].Title(), g[0].Side}, Spread(Values(g, Result.rate)), []string{
 			Number(g.ratio(results, Peer, Result.rate), 2), Number(g.ratio(results, Peer32, Result.rate), 2),
 			Number(g.ratio(results, Floor, Result.rate), 2), Number(g.median(Result.others), 1)})...)
 	}
@@ -65,7 +65,7 @@ func Latencies(w io.Writer, results []Result) {
 	}
 	t := Table(w, "CHANGES", "SIDE", "P50 MS", "MIN..MAX", "P99 MS", "MIN..MAX", "P50 TO PEER", "OTHERS")
 	for _, g := range all {
-		Row(t, slices.Concat([]string{g[0].Title(), g[0].Side}, Spread(g.all(Result.p50)), Spread(g.all(Result.p99)), []string{
+		Row(t, slices.Concat([]string{g[0].Title(), g[0].Side}, Spread(Values(g, Result.p50)), Spread(Values(g, Result.p99)), []string{
 			Number(g.ratio(results, Peer, Result.p50), 2), Number(g.median(Result.others), 1)})...)
 	}
 	_ = t.Flush()
